@@ -1,0 +1,140 @@
+//! The in-process back end: a PCI function whose device side is a model in this process.
+
+use super::{BusError, DeviceEvents, PciFunction};
+use crate::mem::{DmaDomain, LocalDomain};
+use crate::mmio::{Bar, Trap};
+use crate::pci::{PciAddress, PciId};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// The device side: what a model in this process offers to the bus. Every method may be called from any thread.
+pub trait LocalDevice: Send + Sync + std::fmt::Debug {
+    /// Fills `buf` from configuration space (4,096 bytes; `offset + buf.len()` is inside).
+    fn config_read(&self, offset: u16, buf: &mut [u8]);
+    /// Writes configuration space, under the device's own masks.
+    fn config_write(&self, offset: u16, buf: &[u8]);
+    /// Length of a BAR in bytes, 0 where there is none.
+    fn bar_len(&self, index: u8) -> usize;
+    /// A 32-bit register read; `offset` is a multiple of 4 and inside the BAR.
+    fn bar_read(&self, index: u8, offset: usize) -> u32;
+    /// A 32-bit register write; likewise. May run the device on the caller's stack.
+    fn bar_write(&self, index: u8, offset: usize, value: u32);
+    /// Number of MSI-X vectors.
+    fn msix_vectors(&self) -> u16;
+    /// Directs a vector to an eventfd (a duplicate, owned by the device), or switches it off.
+    fn set_msix(&self, vector: u16, fd: Option<OwnedFd>);
+    /// Function-level reset.
+    fn reset(&self);
+}
+
+/// A [`PciFunction`] over a [`LocalDevice`].
+#[derive(Clone, Debug)]
+pub struct LocalFunction {
+    device: Arc<dyn LocalDevice>,
+    address: PciAddress,
+    domain: Arc<dyn DmaDomain>,
+}
+
+const CONFIG_LEN: usize = 4096;
+/// COMMAND register and its bus-master bit (PCI 3.0, 6.2.2; `PCI_COMMAND` in linux/pci_regs.h).
+const COMMAND: u16 = 0x04;
+const COMMAND_MASTER: u8 = 1 << 2;
+
+impl LocalFunction {
+    /// A function at `address` whose DMA goes through `domain`.
+    pub fn new(device: Arc<dyn LocalDevice>, address: PciAddress, domain: Arc<LocalDomain>) -> Self {
+        Self { device, address, domain }
+    }
+
+    fn in_config(&self, offset: u16, len: usize) -> Result<(), BusError> {
+        if offset as usize + len <= CONFIG_LEN {
+            return Ok(());
+        }
+        Err(BusError::Config { address: self.address, offset, len })
+    }
+}
+
+impl PciFunction for LocalFunction {
+    fn address(&self) -> PciAddress {
+        self.address
+    }
+
+    fn id(&self) -> PciId {
+        let mut header = [0; 0x40];
+        self.device.config_read(0, &mut header);
+        PciId::from_header(&header)
+    }
+
+    fn numa_node(&self) -> Option<u32> {
+        None
+    }
+
+    fn config_read(&self, offset: u16, buf: &mut [u8]) -> Result<(), BusError> {
+        self.in_config(offset, buf.len())?;
+        self.device.config_read(offset, buf);
+        Ok(())
+    }
+
+    fn config_write(&self, offset: u16, buf: &[u8]) -> Result<(), BusError> {
+        self.in_config(offset, buf.len())?;
+        self.device.config_write(offset, buf);
+        Ok(())
+    }
+
+    fn bar(&self, index: u8) -> Result<Bar, BusError> {
+        match self.device.bar_len(index) {
+            0 => Err(BusError::NoBar { address: self.address, index }),
+            len => Ok(Bar::trapped(Arc::new(BarTrap { device: self.device.clone(), index }), len)),
+        }
+    }
+
+    fn reset(&self) -> Result<(), BusError> {
+        self.device.reset();
+        Ok(())
+    }
+
+    fn set_bus_master(&self, on: bool) -> Result<(), BusError> {
+        let mut command = [0];
+        self.config_read(COMMAND, &mut command)?;
+        let [old] = command;
+        self.config_write(COMMAND, &[if on { old | COMMAND_MASTER } else { old & !COMMAND_MASTER }])
+    }
+
+    fn msix_vectors(&self) -> u16 {
+        self.device.msix_vectors()
+    }
+
+    fn set_msix(&self, vector: u16, fd: Option<BorrowedFd<'_>>) -> Result<(), BusError> {
+        let vectors = self.device.msix_vectors();
+        if vector >= vectors {
+            return Err(BusError::NoVector { address: self.address, vector, vectors });
+        }
+        // Out of file descriptors: the vector stays off, which costs sleep, not packets.
+        self.device.set_msix(vector, fd.and_then(|fd| fd.try_clone_to_owned().ok()));
+        Ok(())
+    }
+
+    fn events(&self) -> DeviceEvents {
+        DeviceEvents::default()
+    }
+
+    fn dma(&self) -> &Arc<dyn DmaDomain> {
+        &self.domain
+    }
+}
+
+#[derive(Debug)]
+struct BarTrap {
+    device: Arc<dyn LocalDevice>,
+    index: u8,
+}
+
+impl Trap for BarTrap {
+    fn read32(&self, offset: usize) -> u32 {
+        self.device.bar_read(self.index, offset)
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        self.device.bar_write(self.index, offset, value);
+    }
+}

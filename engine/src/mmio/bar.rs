@@ -1,0 +1,171 @@
+use super::{Doorbell, MmioError, Readable, Reg, Writable};
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The other way to a register: a simulator, or a hole in a mapping that only `pread` reaches.
+pub trait Trap: Send + Sync + fmt::Debug {
+    /// A 32-bit read at a byte offset that is a multiple of 4 and inside the BAR.
+    fn read32(&self, offset: usize) -> u32;
+    /// A 32-bit write, likewise.
+    fn write32(&self, offset: usize, value: u32);
+}
+
+/// Device memory mapped into this process; the owner of the mapping is kept alive with it.
+pub struct MappedBar {
+    ptr: NonNull<u8>,
+    len: usize,
+    _owner: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+// SAFETY: an address of device memory; all accesses are volatile cells of one register, which the bus serialises.
+unsafe impl Send for MappedBar {}
+// SAFETY: as above.
+unsafe impl Sync for MappedBar {}
+
+impl MappedBar {
+    /// Wraps a mapping of `len` bytes of device memory at `ptr`.
+    ///
+    /// # Safety
+    /// `ptr..ptr+len` is readable and writable and stays mapped while `owner` lives; `ptr` is page aligned.
+    pub unsafe fn new(ptr: NonNull<u8>, len: usize, owner: Arc<dyn std::any::Any + Send + Sync>) -> Self {
+        Self { ptr, len, _owner: owner }
+    }
+
+    pub(super) fn cell(&self, offset: usize) -> NonNull<u32> {
+        debug_assert!(offset.is_multiple_of(4) && offset + 4 <= self.len);
+        // SAFETY: `Bar::inside` checked the offset against the length.
+        unsafe { self.ptr.add(offset) }.cast()
+    }
+}
+
+#[derive(Clone)]
+pub(super) enum Inner {
+    Mapped(Arc<MappedBar>),
+    Trapped(Arc<dyn Trap>),
+}
+
+/// A base-address region of a device: mapped, or trapped. Cheap to clone.
+#[derive(Clone)]
+pub struct Bar {
+    pub(super) inner: Inner,
+    len: usize,
+}
+
+impl Bar {
+    /// A mapped BAR.
+    pub fn mapped(bar: MappedBar) -> Self {
+        let len = bar.len;
+        Self { inner: Inner::Mapped(Arc::new(bar)), len }
+    }
+
+    /// A trapped BAR of `len` bytes.
+    pub fn trapped(trap: Arc<dyn Trap>, len: usize) -> Self {
+        Self { inner: Inner::Trapped(trap), len }
+    }
+
+    /// Length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "an absent BAR is an error when it is asked for")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Reads a register. Outside the BAR it reads as all ones, as an absent device does.
+    #[inline]
+    pub fn read<A: Readable>(&self, reg: Reg<A>) -> u32 {
+        if !self.inside(reg.offset()) {
+            return u32::MAX;
+        }
+        match &self.inner {
+            // SAFETY: an aligned 32-bit cell inside the mapping that `bar` keeps alive; volatile, because every
+            // read has an effect on or depends on the device.
+            Inner::Mapped(bar) => u32::from_le(unsafe { bar.cell(reg.offset()).read_volatile() }),
+            Inner::Trapped(trap) => trap.read32(reg.offset()),
+        }
+    }
+
+    /// Writes a register. Outside the BAR the write is lost, as with an absent device.
+    #[inline]
+    pub fn write<A: Writable>(&self, reg: Reg<A>, value: u32) {
+        if !self.inside(reg.offset()) {
+            return;
+        }
+        match &self.inner {
+            // SAFETY: as in `read`.
+            Inner::Mapped(bar) => unsafe { bar.cell(reg.offset()).write_volatile(value.to_le()) },
+            Inner::Trapped(trap) => trap.write32(reg.offset(), value),
+        }
+    }
+
+    /// Reads, changes and writes back a register.
+    pub fn modify<A: Readable + Writable>(&self, reg: Reg<A>, change: impl FnOnce(u32) -> u32) {
+        self.write(reg, change(self.read(reg)));
+    }
+
+    /// Waits until `good` holds for a register, at most `limit`.
+    ///
+    /// # Errors
+    /// [`MmioError::Timeout`], naming the register; [`MmioError::Gone`] when it reads as all ones at the end.
+    pub fn wait<A: Readable>(
+        &self,
+        reg: Reg<A>,
+        limit: Duration,
+        good: impl Fn(u32) -> bool,
+    ) -> Result<u32, MmioError> {
+        let end = Instant::now() + limit;
+        let mut pause = Duration::from_micros(2);
+        loop {
+            // The clock is read first: a thread that was off the CPU for the whole limit still looks once more.
+            let late = Instant::now() >= end;
+            let last = self.read(reg);
+            if last != u32::MAX && good(last) {
+                return Ok(last);
+            }
+            if late {
+                let register = reg.name();
+                return Err(match last {
+                    u32::MAX => MmioError::Gone { register },
+                    _ => MmioError::Timeout { register, waited_us: limit.as_micros() as u64, last },
+                });
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(1));
+        }
+    }
+
+    /// A doorbell on a register, checked here once.
+    ///
+    /// # Errors
+    /// [`MmioError::Outside`].
+    pub fn doorbell<A: Writable>(&self, reg: Reg<A>) -> Result<Doorbell, MmioError> {
+        self.require(reg)?;
+        Ok(Doorbell::new(self.clone(), reg.offset()))
+    }
+
+    /// Checks that a register lies inside the BAR.
+    ///
+    /// # Errors
+    /// [`MmioError::Outside`].
+    pub fn require<A: super::Access>(&self, reg: Reg<A>) -> Result<(), MmioError> {
+        if self.inside(reg.offset()) {
+            return Ok(());
+        }
+        Err(MmioError::Outside { register: reg.name(), offset: reg.offset(), len: self.len })
+    }
+
+    #[inline]
+    fn inside(&self, offset: usize) -> bool {
+        offset.checked_add(4).is_some_and(|end| end <= self.len)
+    }
+}
+
+impl fmt::Debug for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.inner {
+            Inner::Mapped(_) => "mapped",
+            Inner::Trapped(_) => "trapped",
+        };
+        write!(f, "Bar({kind}, {} bytes)", self.len)
+    }
+}

@@ -1,0 +1,1 @@
+//! Waiting: what an idle core sleeps on.
