@@ -141,9 +141,11 @@ fn run_guests(paths: &Paths, args: &TestArgs, guests: &[(&Scenario, Series)], ta
     }
     let automatic = host::can_install() || env::var("CI").is_ok_and(|value| value == "true");
     if automatic && !args.no_vm {
-        tally.step("setup", || {
-            host::setup(paths, false).map(|()| Outcome::Passed(String::new()))
-        });
+        println!("==> setup");
+        // Only worth a row when it fails: it is no test.
+        if let Err(error) = host::setup(paths, false) {
+            tally.step("setup", || Err(error));
+        }
     }
     for (scenario, series) in guests {
         tally.step(&scenario.run_name(*series), || {

@@ -1,10 +1,14 @@
 //! Virtual machines with a real IOMMU: kernels, guests, wires and the scenarios that run on them.
 
 pub mod console;
+pub mod frames;
 pub mod initramfs;
 pub mod kernel;
+pub mod l2fwd;
 pub mod qemu;
 pub mod scenario;
+pub mod traffic;
+pub mod wire;
 
 use crate::host::{Missing, Tools};
 use crate::paths::Paths;

@@ -1,7 +1,9 @@
 //! The table of VM scenarios and how one is run.
 
 use super::kernel::{Kernel, Series};
+use super::l2fwd::{self, Variant};
 use super::qemu::{Cable, Check, Nic, Vm};
+use super::traffic::Lines;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -30,11 +32,70 @@ pub struct Scenario {
 }
 
 /// All scenarios, cheap ones first. A new one is a function and a line here.
-pub const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "boot",
-    about: "IOMMU, interrupt remapping, vfio-pci takes igb and gives it back",
-    run: boot,
-}];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "boot",
+        about: "IOMMU, interrupt remapping, vfio-pci takes igb and gives it back",
+        run: boot,
+    },
+    Scenario {
+        name: "bridge",
+        about: "kernel drivers forward 10,000 frames each way over the wire",
+        run: bridge,
+    },
+    Scenario {
+        name: "l2fwd-sigint",
+        about: "l2fwd forwards 10,000 frames each way, ends cleanly",
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "INT",
+                    arguments: "",
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-sigterm",
+        about: "the same, ended by SIGTERM",
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "TERM",
+                    arguments: "",
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-sigkill",
+        about: "the same, killed: the machine must be left as it was",
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "KILL",
+                    arguments: "",
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-queues",
+        about: "the same on two queues and two cores",
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "INT",
+                    arguments: "--queues 2 --cores 0,1",
+                },
+            )
+        },
+    },
+];
 
 impl Scenario {
     /// Name of the run on a kernel series.
@@ -73,4 +134,18 @@ fn boot(bed: &Bed<'_>) -> Result<Vec<Check>> {
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("DONE")?;
     guest.finish()
+}
+
+fn bridge(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    let lines = Lines::new()?;
+    let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/bridge.sh"));
+    vm.nics = lines.nics("igb");
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("READY")?;
+    // An address nobody has: the bridge sends the frames out of the other port, unchanged.
+    let mut checks = lines.run(bed, |_| [2, 0xee, 0, 0, 0, 1], |frame, _| frame.clone())?;
+    guest.tell("stop")?;
+    guest.wait_for("DONE")?;
+    checks.extend(guest.finish()?);
+    Ok(checks)
 }
