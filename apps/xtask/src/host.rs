@@ -91,8 +91,17 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
     if busybox(paths).is_none() {
         fetch_busybox(paths)?;
     }
+    let mut missing = Vec::new();
     for series in wanted {
-        Kernel::fetch(paths, series).with_context(|| format!("cannot get a kernel {series}"))?;
+        // A kernel that this release of the distribution does not have is no reason to do without the other.
+        match Kernel::fetch(paths, series).with_context(|| format!("cannot get a kernel {series}")) {
+            Ok(_) => {}
+            Err(error) if error.is::<Missing>() => missing.push(error.root_cause().to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(Missing(missing).into());
     }
     println!("setup: complete ({})", describe(paths)?);
     Ok(())

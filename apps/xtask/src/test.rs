@@ -7,8 +7,9 @@ use crate::vm;
 use crate::vm::kernel::Series;
 use crate::vm::qemu::Check;
 use crate::vm::scenario::{SCENARIOS, Scenario};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::env;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,8 @@ impl Tally {
                 Outcome::Skipped(text) => (2, "skipped", text),
             };
             counts[index] += 1;
-            let first = text.lines().next().unwrap_or_default();
+            // The whole text is above; a table wants short lines.
+            let first: String = text.lines().next().unwrap_or_default().chars().take(80).collect();
             println!("{name:<24} {word:<8} {:>8.1}  {first}", time.as_secs_f64());
         }
         println!(
@@ -105,10 +107,34 @@ const LOCAL: &[Local] = &[
     },
 ];
 
+/// Every name of a step.
+fn all_names() -> Vec<String> {
+    let guests = SCENARIOS
+        .iter()
+        .flat_map(|scenario| Series::ALL.map(|series| scenario.run_name(series)));
+    LOCAL
+        .iter()
+        .map(|step| step.name.to_owned())
+        .chain(guests)
+        .collect()
+}
+
+/// A word chooses the step of that name, or all whose name contains it when there is none.
+fn is_chosen(words: &[String], all: &[String], name: &str) -> bool {
+    let fits = |word: &String| {
+        if all.contains(word) {
+            word == name
+        } else {
+            name.contains(word.as_str())
+        }
+    };
+    words.is_empty() || words.iter().any(fits)
+}
+
 /// Runs what was asked for; `false` when something failed.
 pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
-    let chosen =
-        |name: &str| args.names.is_empty() || args.names.iter().any(|part| name.contains(part.as_str()));
+    let all = all_names();
+    let chosen = |name: &str| is_chosen(&args.names, &all, name);
     let local: Vec<&Local> = LOCAL.iter().filter(|step| chosen(step.name)).collect();
     let guests: Vec<(&Scenario, Series)> = SCENARIOS
         .iter()
@@ -154,13 +180,18 @@ fn run_guests(paths: &Paths, args: &TestArgs, guests: &[(&Scenario, Series)], ta
             }
             let tools = Tools::find(paths)?;
             let kernel = vm::kernel(paths, *series)?;
-            Ok(verdict(&scenario.run(paths, &tools, kernel, *series)?))
+            let checks = scenario.run(paths, &tools, kernel, *series);
+            let logs = paths.run_dir(&scenario.run_name(*series));
+            Ok(verdict(
+                &checks.with_context(|| format!("logs in {}", logs.display()))?,
+                &logs,
+            ))
         });
     }
 }
 
 /// Prints the results of a guest; it passes when all are good.
-fn verdict(checks: &[Check]) -> Outcome {
+fn verdict(checks: &[Check], logs: &Path) -> Outcome {
     for check in checks {
         let word = if check.ok { "ok" } else { "FAIL" };
         println!("    {word:<4} {} {}", check.name, check.text);
@@ -173,7 +204,7 @@ fn verdict(checks: &[Check]) -> Outcome {
     if bad.is_empty() {
         Outcome::Passed(format!("{} checks", checks.len()))
     } else {
-        Outcome::Failed(bad.join("; "))
+        Outcome::Failed(format!("{} (logs in {})", bad.join("; "), logs.display()))
     }
 }
 
@@ -210,4 +241,26 @@ fn deny(paths: &Paths) -> Result<Outcome> {
         ));
     }
     cargo(paths, &["deny", "check"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_name_chooses_one_step() {
+        let all = all_names();
+        let chosen = |word: &str| {
+            all.iter()
+                .filter(|name| is_chosen(&[word.to_owned()], &all, name))
+                .count()
+        };
+        assert_eq!(chosen("boot-6.1"), 1);
+        assert_eq!(chosen("boot"), 2);
+        assert_eq!(chosen("no such"), 0);
+        assert_eq!(
+            all.iter().filter(|name| is_chosen(&[], &all, name)).count(),
+            all.len()
+        );
+    }
 }

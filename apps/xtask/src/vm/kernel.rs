@@ -132,8 +132,10 @@ fn newest_package(series: Series) -> Result<String> {
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    pick_package(series, &names).with_context(|| {
-        format!("no package linux-image-{}*-amd64 in the package lists: add the Debian suite that has it, then `apt-get update`", series.prefix())
+    pick_package(series, &names).ok_or_else(|| {
+        let pattern = format!("linux-image-{}*-amd64", series.prefix());
+        let lack = format!("a package {pattern}: add the Debian suite that has it to apt's sources");
+        host::Missing(vec![lack]).into()
     })
 }
 

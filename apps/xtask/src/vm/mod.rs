@@ -1,4 +1,16 @@
 //! Virtual machines with a real IOMMU: kernels, guests, wires and the scenarios that run on them.
+//!
+//! A scenario is a function in `scenario.rs` (or a file of its own) that fills in a [`Vm`], starts it and
+//! talks to it, and a line in the table. Its guest half is a shell script in `guest/`, which sources
+//! `guest/lib.sh`. The two talk over the second serial port, a line at a time:
+//!
+//! * `TEST name ok|FAIL text` from the guest is a result, kept on the way to whatever the host waits for;
+//! * any other line is a message, `TAG rest`, that the host waits for with [`qemu::Running::wait_for`];
+//! * [`qemu::Running::tell`] sends a line, which the script takes with `hear`;
+//! * `EXIT code` and the matching exit code of QEMU end it.
+//!
+//! The kernel's console is the first serial port. It is kept in `target/vm/NAME/console.log`, and a fault
+//! in it fails the scenario.
 
 pub mod console;
 pub mod frames;

@@ -114,6 +114,8 @@ pub struct Vm {
     pub script: &'static str,
     /// Further `NAME=value` settings the script sees.
     pub settings: Vec<(String, String)>,
+    /// Pieces of console lines that are no faults here: a scenario that provokes one says so.
+    pub expected_faults: Vec<String>,
     /// The guest is killed after this long. Emulation on a loaded machine is slow: be generous.
     pub limit: Duration,
 }
@@ -134,6 +136,7 @@ impl Vm {
             payload: Vec::new(),
             script,
             settings: Vec::new(),
+            expected_faults: Vec::new(),
             limit: Duration::from_secs(600),
         }
     }
@@ -179,6 +182,7 @@ impl Vm {
             dir: dir.to_path_buf(),
             checks: Vec::new(),
             exit: None,
+            expected_faults: self.expected_faults.clone(),
         })
     }
 
@@ -300,6 +304,7 @@ pub struct Running {
     checks: Vec<Check>,
     /// Exit code that the guest announced.
     exit: Option<i32>,
+    expected_faults: Vec<String>,
 }
 
 impl Running {
@@ -355,7 +360,10 @@ impl Running {
         let status = self.child.wait().context("cannot wait for QEMU")?;
         let mut checks = std::mem::take(&mut self.checks);
         checks.push(exit_check(status, self.exit, &self.dir));
-        checks.push(console::check(&self.dir.join("console.log")));
+        checks.push(console::check(
+            &self.dir.join("console.log"),
+            &self.expected_faults,
+        ));
         Ok(checks)
     }
 
@@ -372,6 +380,10 @@ impl Running {
         } else {
             format!("failed before: {}; ", failed.join("; "))
         };
+        let faults = console::check(&self.dir.join("console.log"), &self.expected_faults);
+        if !faults.ok {
+            text.push_str(&format!("kernel faults:\n{}\n", faults.text));
+        }
         for log in ["qemu.log", "console.log"] {
             let tail = console::tail(&self.dir.join(log), 15);
             if !tail.is_empty() {

@@ -16,7 +16,7 @@ control() {
         test_ok started
         say READY started
     else
-        test_fail started "no line with \"type\":\"started\" within 120 s"
+        test_fail started "l2fwd said no \"type\":\"started\" $([ -e $code ] && echo 'and ended' || echo 'in 120 s')"
         say READY failed
     fi
     hear >/dev/null
