@@ -14,7 +14,9 @@
 #![warn(missing_debug_implementations)]
 
 #[cfg(target_endian = "big")]
-compile_error!("descriptor words are little-endian in memory; a big-endian host needs conversions in `mem::slice`");
+compile_error!(
+    "descriptor words are little-endian in memory; a big-endian host needs conversions in `mem::slice`"
+);
 
 pub mod bus;
 #[allow(unsafe_code)] // DMA memory: mmap, munmap, device-shared words

@@ -1,2 +1,54 @@
-//! Entry point.
-fn main() {}
+//! Tasks of the workspace: set up a machine, test everything, run virtual machines.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a command-line tool talks to a person")]
+
+mod cmd;
+mod host;
+mod paths;
+mod test;
+mod vm;
+
+use clap::{Parser, Subcommand};
+use paths::Paths;
+use std::process::ExitCode;
+
+/// Build and test tasks of the workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Get everything the VM tests need: QEMU, kernels, busybox.
+    Setup {
+        /// Look for newer kernels even when there are some.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Run every check and test, or those whose name contains a NAME.
+    Test(test::TestArgs),
+    /// Boot a virtual machine with two joined NICs and use its shell.
+    Vm(vm::VmArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let paths = Paths::find();
+    let result = match &cli.task {
+        Task::Setup { update } => host::setup(&paths, *update).map(|()| true),
+        Task::Test(args) => test::run(&paths, args),
+        Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // 3: the machine lacks something; 1: it was tried and did not work.
+            ExitCode::from(if error.is::<host::Missing>() { 3 } else { 1 })
+        }
+    }
+}

@@ -43,14 +43,22 @@ const COMMAND_MASTER: u8 = 1 << 2;
 impl LocalFunction {
     /// A function at `address` whose DMA goes through `domain`.
     pub fn new(device: Arc<dyn LocalDevice>, address: PciAddress, domain: Arc<LocalDomain>) -> Self {
-        Self { device, address, domain }
+        Self {
+            device,
+            address,
+            domain,
+        }
     }
 
     fn in_config(&self, offset: u16, len: usize) -> Result<(), BusError> {
         if offset as usize + len <= CONFIG_LEN {
             return Ok(());
         }
-        Err(BusError::Config { address: self.address, offset, len })
+        Err(BusError::Config {
+            address: self.address,
+            offset,
+            len,
+        })
     }
 }
 
@@ -83,8 +91,17 @@ impl PciFunction for LocalFunction {
 
     fn bar(&self, index: u8) -> Result<Bar, BusError> {
         match self.device.bar_len(index) {
-            0 => Err(BusError::NoBar { address: self.address, index }),
-            len => Ok(Bar::trapped(Arc::new(BarTrap { device: self.device.clone(), index }), len)),
+            0 => Err(BusError::NoBar {
+                address: self.address,
+                index,
+            }),
+            len => Ok(Bar::trapped(
+                Arc::new(BarTrap {
+                    device: self.device.clone(),
+                    index,
+                }),
+                len,
+            )),
         }
     }
 
@@ -97,7 +114,14 @@ impl PciFunction for LocalFunction {
         let mut command = [0];
         self.config_read(COMMAND, &mut command)?;
         let [old] = command;
-        self.config_write(COMMAND, &[if on { old | COMMAND_MASTER } else { old & !COMMAND_MASTER }])
+        self.config_write(
+            COMMAND,
+            &[if on {
+                old | COMMAND_MASTER
+            } else {
+                old & !COMMAND_MASTER
+            }],
+        )
     }
 
     fn msix_vectors(&self) -> u16 {
@@ -107,10 +131,15 @@ impl PciFunction for LocalFunction {
     fn set_msix(&self, vector: u16, fd: Option<BorrowedFd<'_>>) -> Result<(), BusError> {
         let vectors = self.device.msix_vectors();
         if vector >= vectors {
-            return Err(BusError::NoVector { address: self.address, vector, vectors });
+            return Err(BusError::NoVector {
+                address: self.address,
+                vector,
+                vectors,
+            });
         }
         // Out of file descriptors: the vector stays off, which costs sleep, not packets.
-        self.device.set_msix(vector, fd.and_then(|fd| fd.try_clone_to_owned().ok()));
+        self.device
+            .set_msix(vector, fd.and_then(|fd| fd.try_clone_to_owned().ok()));
         Ok(())
     }
 

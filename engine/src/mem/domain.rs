@@ -44,7 +44,9 @@ pub enum DmaError {
         len: usize,
     },
     /// The kernel already has a mapping where ours should go: two owners of one address space.
-    #[error("the kernel already maps {iova} (+{len}); another user of this IOMMU container is mapping behind the engine: use one container per engine")]
+    #[error(
+        "the kernel already maps {iova} (+{len}); another user of this IOMMU container is mapping behind the engine: use one container per engine"
+    )]
     Exists {
         /// Where.
         iova: Iova,
@@ -52,7 +54,9 @@ pub enum DmaError {
         len: usize,
     },
     /// The kernel unmapped less than it was asked to: later mappings could reach the wrong memory.
-    #[error("unmapping {iova} gave back {unmapped} of {len} bytes; the memory is kept so that the device cannot reach anybody else's")]
+    #[error(
+        "unmapping {iova} gave back {unmapped} of {len} bytes; the memory is kept so that the device cannot reach anybody else's"
+    )]
     ShortUnmap {
         /// Where.
         iova: Iova,
@@ -76,7 +80,9 @@ pub enum DmaError {
         len: usize,
     },
     /// The domain's limit on the number of mappings is reached.
-    #[error("the IOMMU container has no mapping entries left (dma_entry_limit); use larger pages or fewer pools")]
+    #[error(
+        "the IOMMU container has no mapping entries left (dma_entry_limit); use larger pages or fewer pools"
+    )]
     NoEntries,
     /// The request cannot be mapped (length or alignment).
     #[error("{len} bytes at alignment {align} cannot be mapped by this IOMMU")]
@@ -135,7 +141,10 @@ const LOWEST: u64 = 1 << 24;
 impl IovaMap {
     /// An empty map over `windows`.
     pub fn new(windows: &[Window]) -> Self {
-        Self { windows: windows.to_vec(), taken: BTreeMap::new() }
+        Self {
+            windows: windows.to_vec(),
+            taken: BTreeMap::new(),
+        }
     }
 
     /// Reserves `len` bytes at a multiple of `align` (a power of two).
@@ -144,10 +153,17 @@ impl IovaMap {
     /// [`DmaError::NoWindow`] when nothing fits, [`DmaError::Unaligned`] for a length of 0 or a bad `align`.
     pub fn reserve(&mut self, len: usize, align: u64) -> Result<Iova, DmaError> {
         if len == 0 || !align.is_power_of_two() {
-            return Err(DmaError::Unaligned { len, align: align as usize });
+            return Err(DmaError::Unaligned {
+                len,
+                align: align as usize,
+            });
         }
         let none = DmaError::NoWindow { len };
-        let first = self.windows.iter().find_map(|w| self.fit(*w, len as u64, align)).ok_or(none)?;
+        let first = self
+            .windows
+            .iter()
+            .find_map(|w| self.fit(*w, len as u64, align))
+            .ok_or(none)?;
         self.taken.insert(first, first + (len as u64 - 1));
         Ok(Iova::new(first))
     }
@@ -205,8 +221,14 @@ mod tests {
     use proptest::prelude::*;
 
     const X86: [Window; 2] = [
-        Window { first: 0, last: 0xfedf_ffff },
-        Window { first: 0xfef0_0000, last: (1 << 39) - 1 },
+        Window {
+            first: 0,
+            last: 0xfedf_ffff,
+        },
+        Window {
+            first: 0xfef0_0000,
+            last: (1 << 39) - 1,
+        },
     ];
 
     proptest! {

@@ -93,7 +93,10 @@ pub enum MemoryError {
 
 impl MemoryError {
     pub(super) fn os(step: &'static str, errno: nix::Error) -> Self {
-        Self::Os { step, source: errno.into() }
+        Self::Os {
+            step,
+            source: errno.into(),
+        }
     }
 }
 
@@ -104,7 +107,10 @@ pub fn free_huge_pages(size: PageSize) -> HugePages {
         text.trim().parse::<usize>().unwrap_or(0)
     };
     let (free, reserved) = (read("free_hugepages"), read("resv_hugepages"));
-    HugePages { free: free.saturating_sub(reserved), total: read("nr_hugepages") }
+    HugePages {
+        free: free.saturating_sub(reserved),
+        total: read("nr_hugepages"),
+    }
 }
 
 /// One mapping of whole pages, before it becomes a [`super::Memory`].
@@ -123,7 +129,10 @@ pub(super) fn choose(source: Source, len: usize) -> Result<PageSize, MemoryError
         Source::Private => PageSize::Huge2M,
         Source::Auto if enough(PageSize::Huge2M) => PageSize::Huge2M,
         Source::Auto => {
-            tracing::warn!(len, "too few free huge pages: using 4 KiB pages, which cost TLB and IOTLB misses");
+            tracing::warn!(
+                len,
+                "too few free huge pages: using 4 KiB pages, which cost TLB and IOTLB misses"
+            );
             PageSize::Base4K
         }
     };
@@ -133,7 +142,12 @@ pub(super) fn choose(source: Source, len: usize) -> Result<PageSize, MemoryError
     let need = len.div_ceil(size.bytes());
     let HugePages { free, total } = free_huge_pages(size);
     let remedy = size.remedy(total + need - free.min(need)).replace("-a ", "");
-    Err(MemoryError::TooFewHugePages { size, need, free, remedy })
+    Err(MemoryError::TooFewHugePages {
+        size,
+        need,
+        free,
+        remedy,
+    })
 }
 
 /// Maps `len` bytes (rounded up to whole pages), at `fixed` when given, and makes them fit for DMA.
@@ -183,8 +197,17 @@ unsafe fn map_memfd(
     let flags = MapFlags::MAP_SHARED | fixed.map_or(MapFlags::empty(), |_| MapFlags::MAP_FIXED);
     let at = fixed.and_then(|p| NonZeroUsize::new(p.as_ptr() as usize));
     // SAFETY: without `fixed` the kernel picks free address space; with it, the caller reserved the range.
-    let ptr = unsafe { mmap(at, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags, &fd, 0) }
-        .map_err(|e| MemoryError::os("map DMA memory", e))?;
+    let ptr = unsafe {
+        mmap(
+            at,
+            len,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            flags,
+            &fd,
+            0,
+        )
+    }
+    .map_err(|e| MemoryError::os("map DMA memory", e))?;
     Ok((ptr.cast(), fd))
 }
 
@@ -195,7 +218,9 @@ unsafe fn map_private(len: NonZeroUsize, fixed: Option<NonNull<u8>>) -> Result<N
         size: PageSize::Huge2M,
         need: len.get().div_ceil(PageSize::Huge2M.bytes()),
         free: free_huge_pages(PageSize::Huge2M).free,
-        remedy: PageSize::Huge2M.remedy(len.get().div_ceil(PageSize::Huge2M.bytes())).replace("-a ", ""),
+        remedy: PageSize::Huge2M
+            .remedy(len.get().div_ceil(PageSize::Huge2M.bytes()))
+            .replace("-a ", ""),
     };
     // The crate panics where the kernel has no huge pages at all.
     if free_huge_pages(PageSize::Huge2M).total == 0 {
@@ -214,7 +239,10 @@ unsafe fn map_private(len: NonZeroUsize, fixed: Option<NonNull<u8>>) -> Result<N
         let source = std::io::Error::last_os_error();
         // SAFETY: the move failed, so the allocation still stands where it was made.
         unsafe { hugepage_rs::dealloc(raw, layout) };
-        return Err(MemoryError::Os { step: "move private huge pages into the pool's arena (use a memfd source)", source });
+        return Err(MemoryError::Os {
+            step: "move private huge pages into the pool's arena (use a memfd source)",
+            source,
+        });
     }
     Ok(at)
 }
@@ -250,7 +278,14 @@ pub(super) unsafe fn map_header(at: NonNull<u8>) -> Result<(), MemoryError> {
     };
     let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
     // SAFETY: the caller reserved the page.
-    unsafe { mmap_anonymous(Some(addr), len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }
-        .map(drop)
-        .map_err(|e| MemoryError::os("map a pool's header", e))
+    unsafe {
+        mmap_anonymous(
+            Some(addr),
+            len,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            flags,
+        )
+    }
+    .map(drop)
+    .map_err(|e| MemoryError::os("map a pool's header", e))
 }

@@ -39,8 +39,16 @@ pub struct LocalDomain {
 }
 
 /// Windows like those of a 48-bit VT-d: everything but the MSI window.
-const WINDOWS: [Window; 2] =
-    [Window { first: 0x1_0000_0000, last: (1 << 47) - 1 }, Window { first: 0x100_0000, last: 0xfedf_ffff }];
+const WINDOWS: [Window; 2] = [
+    Window {
+        first: 0x1_0000_0000,
+        last: (1 << 47) - 1,
+    },
+    Window {
+        first: 0x100_0000,
+        last: 0xfedf_ffff,
+    },
+];
 /// A model that runs wild must not fill the memory with its faults.
 const MOST_FAULTS: usize = 1024;
 
@@ -83,7 +91,11 @@ impl LocalDomain {
     /// # Errors
     /// The fault (also for an address that is not a multiple of 8).
     pub fn load(&self, iova: Iova) -> Result<u64, DmaFault> {
-        let len = if iova.raw().is_multiple_of(8) { 8 } else { usize::MAX };
+        let len = if iova.raw().is_multiple_of(8) {
+            8
+        } else {
+            usize::MAX
+        };
         self.access(iova, len, false, |at| {
             // SAFETY: 8 mapped bytes, aligned because mappings start at page bounds in both address spaces.
             unsafe { AtomicU64::from_ptr(at.as_ptr().cast()) }.load(Ordering::Acquire)
@@ -95,7 +107,11 @@ impl LocalDomain {
     /// # Errors
     /// The fault (also for an address that is not a multiple of 8).
     pub fn store(&self, iova: Iova, value: u64) -> Result<(), DmaFault> {
-        let len = if iova.raw().is_multiple_of(8) { 8 } else { usize::MAX };
+        let len = if iova.raw().is_multiple_of(8) {
+            8
+        } else {
+            usize::MAX
+        };
         self.access(iova, len, true, |at| {
             // SAFETY: as in `load`.
             unsafe { AtomicU64::from_ptr(at.as_ptr().cast()) }.store(value, Ordering::Release);
@@ -112,7 +128,9 @@ impl LocalDomain {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((first, entry)) = entries.range(..=iova.raw()).next_back() {
             let offset = iova.raw() - first;
-            let fits = offset.checked_add(len as u64).is_some_and(|end| end <= entry.len as u64);
+            let fits = offset
+                .checked_add(len as u64)
+                .is_some_and(|end| end <= entry.len as u64);
             if fits && (!write || entry.access == Access::ReadWrite) {
                 // SAFETY: `offset` is below the mapped length.
                 return Ok(act(unsafe { entry.va.add(offset as usize) }));
@@ -173,11 +191,19 @@ impl DmaDomain for LocalDomain {
         let mut iovas = self.iovas.lock().unwrap_or_else(PoisonError::into_inner);
         iovas.release(iova, len)?;
         // Still under the lock of the addresses: nobody can take this one before its entry is gone.
-        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&iova.raw());
+        self.entries
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&iova.raw());
         Ok(())
     }
 
     fn limits(&self) -> DmaLimits {
-        DmaLimits { windows: WINDOWS.to_vec(), page_sizes: !0xfff, entries_left: None, counts_memlock: false }
+        DmaLimits {
+            windows: WINDOWS.to_vec(),
+            page_sizes: !0xfff,
+            entries_left: None,
+            counts_memlock: false,
+        }
     }
 }

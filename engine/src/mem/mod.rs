@@ -18,5 +18,6 @@ pub use hugepage::{HugePages, MemoryError, PageSize, Source, free_huge_pages};
 pub use iova::Iova;
 pub use local::{DmaFault, LocalDomain};
 pub use plan::{Plan, PlanError};
+pub(crate) use region::ARENA;
 pub use region::{Mapping, Memory, Numa};
 pub use slice::{Desc16, DescWords, DmaSlice};

@@ -19,7 +19,9 @@ struct Part {
 #[non_exhaustive]
 pub enum PlanError {
     /// Not enough free huge pages.
-    #[error("the plan needs {need} huge pages of {size:?}, {free} are free; reserve them: echo {want} | sudo tee {path}")]
+    #[error(
+        "the plan needs {need} huge pages of {size:?}, {free} are free; reserve them: echo {want} | sudo tee {path}"
+    )]
     HugePages {
         /// Page size.
         size: PageSize,
@@ -33,7 +35,9 @@ pub enum PlanError {
         path: String,
     },
     /// RLIMIT_MEMLOCK is too low.
-    #[error("the plan maps {need} KiB for DMA, but this process may lock {limit} KiB; raise the limit: ulimit -l {need} (or run with CAP_IPC_LOCK)")]
+    #[error(
+        "the plan maps {need} KiB for DMA, but this process may lock {limit} KiB; raise the limit: ulimit -l {need} (or run with CAP_IPC_LOCK)"
+    )]
     Memlock {
         /// KiB needed.
         need: u64,
@@ -41,7 +45,9 @@ pub enum PlanError {
         limit: u64,
     },
     /// The container has too few mapping entries.
-    #[error("the plan needs {need} DMA mappings, the IOMMU container has {left} left; use fewer pools or raise vfio_iommu_type1.dma_entry_limit")]
+    #[error(
+        "the plan needs {need} DMA mappings, the IOMMU container has {left} left; use fewer pools or raise vfio_iommu_type1.dma_entry_limit"
+    )]
     Entries {
         /// Needed.
         need: usize,
@@ -71,7 +77,10 @@ impl Plan {
 
     /// Bytes, rounded up to the pages they will take.
     pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes.next_multiple_of(part.page().bytes()) as u64).sum()
+        self.parts
+            .iter()
+            .map(|part| part.bytes.next_multiple_of(part.page().bytes()) as u64)
+            .sum()
     }
 
     /// Compares the plan with the machine and with what `domain` can map.
@@ -90,18 +99,32 @@ impl Plan {
     }
 
     fn check_pages(&self, size: PageSize) -> Result<(), PlanError> {
-        let firm = self.parts.iter().filter(|part| part.source != Source::Auto && part.page() == size);
+        let firm = self
+            .parts
+            .iter()
+            .filter(|part| part.source != Source::Auto && part.page() == size);
         let need: usize = firm.map(|part| part.bytes.div_ceil(size.bytes())).sum();
         let pages = free_huge_pages(size);
         if need <= pages.free {
             return Ok(());
         }
-        let path = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages", size.bytes() / 1024);
-        Err(PlanError::HugePages { size, need, free: pages.free, want: pages.total + need - pages.free, path })
+        let path = format!(
+            "/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages",
+            size.bytes() / 1024
+        );
+        Err(PlanError::HugePages {
+            size,
+            need,
+            free: pages.free,
+            want: pages.total + need - pages.free,
+            path,
+        })
     }
 
     fn check_memlock(&self) -> Result<(), PlanError> {
-        let Ok((soft, _)) = getrlimit(Resource::RLIMIT_MEMLOCK) else { return Ok(()) };
+        let Ok((soft, _)) = getrlimit(Resource::RLIMIT_MEMLOCK) else {
+            return Ok(());
+        };
         let (need, limit) = (self.bytes().div_ceil(1024), soft / 1024);
         if soft == nix::libc::RLIM_INFINITY || need <= limit || may_lock_anything() {
             return Ok(());
@@ -110,12 +133,22 @@ impl Plan {
     }
 
     fn check_domain(&self, limits: &DmaLimits) -> Result<(), PlanError> {
-        if let Some(left) = limits.entries_left.filter(|left| self.parts.len() > *left as usize) {
-            return Err(PlanError::Entries { need: self.parts.len(), left });
+        if let Some(left) = limits
+            .entries_left
+            .filter(|left| self.parts.len() > *left as usize)
+        {
+            return Err(PlanError::Entries {
+                need: self.parts.len(),
+                left,
+            });
         }
         let most = limits.windows.iter().map(|w| w.last - w.first).max().unwrap_or(0);
         let need = self.bytes();
-        if need > most { Err(PlanError::Windows { need }) } else { Ok(()) }
+        if need > most {
+            Err(PlanError::Windows { need })
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -124,7 +157,9 @@ impl Part {
         match self.source {
             Source::MemFd(size) => size,
             Source::Private => PageSize::Huge2M,
-            Source::Auto if free_huge_pages(PageSize::Huge2M).free >= self.bytes.div_ceil(2 << 20) => PageSize::Huge2M,
+            Source::Auto if free_huge_pages(PageSize::Huge2M).free >= self.bytes.div_ceil(2 << 20) => {
+                PageSize::Huge2M
+            }
             Source::Auto => PageSize::Base4K,
         }
     }
@@ -134,7 +169,8 @@ impl Part {
 fn may_lock_anything() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let caps = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    caps.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|caps| caps >> 14 & 1 == 1)
+    caps.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|caps| caps >> 14 & 1 == 1)
 }
 
 #[cfg(test)]
@@ -146,11 +182,17 @@ mod tests {
     fn what_no_machine_has_is_refused_with_the_command() {
         let plan = Plan::new().with(1 << 50, Source::MemFd(PageSize::Huge2M));
         let text = plan.check(&LocalDomain::new()).unwrap_err().to_string();
-        assert!(text.contains("sudo tee /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), "{text}");
+        assert!(
+            text.contains("sudo tee /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"),
+            "{text}"
+        );
     }
 
     #[test]
     fn small_plans_pass_anywhere() {
-        Plan::new().with(1 << 20, Source::Auto).check(&LocalDomain::new()).unwrap();
+        Plan::new()
+            .with(1 << 20, Source::Auto)
+            .check(&LocalDomain::new())
+            .unwrap();
     }
 }

@@ -44,7 +44,13 @@ impl Memory {
         let size = hugepage::choose(source, len)?;
         // SAFETY: no fixed address.
         let pages = unsafe { hugepage::map_pages(source, size, len, None) }?;
-        let memory = Self { ptr: pages.ptr, len: pages.len, page: pages.size, fd: pages.fd, arena: None };
+        let memory = Self {
+            ptr: pages.ptr,
+            len: pages.len,
+            page: pages.size,
+            fd: pages.fd,
+            arena: None,
+        };
         memory.prepare(numa)?;
         Ok(Arc::new(memory))
     }
@@ -60,7 +66,13 @@ impl Memory {
         let size = hugepage::choose(source, len)?;
         let base = hugepage::reserve_aligned(ARENA, ARENA)?;
         // Owns the reservation from here on, so that an error below gives it back.
-        let mut memory = Self { ptr: base, len: 0, page: size, fd: None, arena: Some(base) };
+        let mut memory = Self {
+            ptr: base,
+            len: 0,
+            page: size,
+            fd: None,
+            arena: Some(base),
+        };
         // SAFETY: one base page at the start of our own reservation.
         unsafe { hugepage::map_header(base) }?;
         // SAFETY: `size` is at most 1 GiB and `len` leaves room for it, so the range lies in our reservation.
@@ -129,16 +141,29 @@ impl Drop for Memory {
 
 fn bind(ptr: NonNull<u8>, len: usize, node: u32) -> Result<(), MemoryError> {
     let mut mask = [0u64; 16];
-    let word = mask.get_mut(node as usize / 64).ok_or(MemoryError::BadLength(node as usize, 1023))?;
+    let word = mask
+        .get_mut(node as usize / 64)
+        .ok_or(MemoryError::BadLength(node as usize, 1023))?;
     *word = 1 << (node % 64);
     // SAFETY: the mask outlives the call; mbind changes the placement of our own pages only.
     let done = unsafe {
-        libc::syscall(libc::SYS_mbind, ptr.as_ptr(), len, libc::MPOL_BIND, mask.as_ptr(), 1024usize, 0usize)
+        libc::syscall(
+            libc::SYS_mbind,
+            ptr.as_ptr(),
+            len,
+            libc::MPOL_BIND,
+            mask.as_ptr(),
+            1024usize,
+            0usize,
+        )
     };
     if done == 0 {
         return Ok(());
     }
-    Err(MemoryError::os("bind DMA memory to its NUMA node (is the node online?)", nix::Error::last()))
+    Err(MemoryError::os(
+        "bind DMA memory to its NUMA node (is the node online?)",
+        nix::Error::last(),
+    ))
 }
 
 /// The registration of one [`Memory`] with one [`DmaDomain`]: one MAP call, undone on drop.
@@ -172,7 +197,13 @@ impl Mapping {
         let (ptr, len) = (memory.as_ptr(), memory.len());
         // SAFETY: this value holds the memory until its drop has unmapped it.
         let iova = unsafe { domain.map(ptr, len, access) }?;
-        Ok(Arc::new(Self { memory: Some(memory.clone()), domain: domain.clone(), iova, ptr, len }))
+        Ok(Arc::new(Self {
+            memory: Some(memory.clone()),
+            domain: domain.clone(),
+            iova,
+            ptr,
+            len,
+        }))
     }
 
     /// The device's address of the first byte.

@@ -55,7 +55,13 @@ impl<T: DescWords> DmaSlice<T> {
         // SAFETY: `offset` is inside the mapping (checked above).
         let first = unsafe { mapping.as_ptr().add(offset) }.cast::<T>();
         let iova = mapping.iova().offset(offset as u64);
-        Some(Self { first, mask: len - 1, iova, mapping: mapping.clone(), words: PhantomData })
+        Some(Self {
+            first,
+            mask: len - 1,
+            iova,
+            mapping: mapping.clone(),
+            words: PhantomData,
+        })
     }
 
     /// The descriptor at a free-running index, taken modulo the length.
@@ -67,7 +73,10 @@ impl<T: DescWords> DmaSlice<T> {
     }
 
     /// Number of descriptors.
-    #[expect(clippy::len_without_is_empty, reason = "a slice is never empty: its length is a power of two")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a slice is never empty: its length is a power of two"
+    )]
     pub fn len(&self) -> u32 {
         self.mask + 1
     }
@@ -96,6 +105,12 @@ impl<T: DescWords> DmaSlice<T> {
 
 impl<T: DescWords> fmt::Debug for DmaSlice<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DmaSlice({} x {} bytes at {})", self.len(), size_of::<T>(), self.iova)
+        write!(
+            f,
+            "DmaSlice({} x {} bytes at {})",
+            self.len(),
+            size_of::<T>(),
+            self.iova
+        )
     }
 }

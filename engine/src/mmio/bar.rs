@@ -30,7 +30,11 @@ impl MappedBar {
     /// # Safety
     /// `ptr..ptr+len` is readable and writable and stays mapped while `owner` lives; `ptr` is page aligned.
     pub unsafe fn new(ptr: NonNull<u8>, len: usize, owner: Arc<dyn std::any::Any + Send + Sync>) -> Self {
-        Self { ptr, len, _owner: owner }
+        Self {
+            ptr,
+            len,
+            _owner: owner,
+        }
     }
 
     pub(super) fn cell(&self, offset: usize) -> NonNull<u32> {
@@ -57,16 +61,25 @@ impl Bar {
     /// A mapped BAR.
     pub fn mapped(bar: MappedBar) -> Self {
         let len = bar.len;
-        Self { inner: Inner::Mapped(Arc::new(bar)), len }
+        Self {
+            inner: Inner::Mapped(Arc::new(bar)),
+            len,
+        }
     }
 
     /// A trapped BAR of `len` bytes.
     pub fn trapped(trap: Arc<dyn Trap>, len: usize) -> Self {
-        Self { inner: Inner::Trapped(trap), len }
+        Self {
+            inner: Inner::Trapped(trap),
+            len,
+        }
     }
 
     /// Length in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "an absent BAR is an error when it is asked for")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "an absent BAR is an error when it is asked for"
+    )]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -126,7 +139,11 @@ impl Bar {
                 let register = reg.name();
                 return Err(match last {
                     u32::MAX => MmioError::Gone { register },
-                    _ => MmioError::Timeout { register, waited_us: limit.as_micros() as u64, last },
+                    _ => MmioError::Timeout {
+                        register,
+                        waited_us: limit.as_micros() as u64,
+                        last,
+                    },
                 });
             }
             std::thread::sleep(pause);
@@ -151,7 +168,11 @@ impl Bar {
         if self.inside(reg.offset()) {
             return Ok(());
         }
-        Err(MmioError::Outside { register: reg.name(), offset: reg.offset(), len: self.len })
+        Err(MmioError::Outside {
+            register: reg.name(),
+            offset: reg.offset(),
+            len: self.len,
+        })
     }
 
     #[inline]

@@ -13,7 +13,9 @@ pub use reg::{Access, RC, RO, RW, Readable, Reg, RegArray, WO, Writable};
 #[non_exhaustive]
 pub enum MmioError {
     /// The BAR is too short for the register.
-    #[error("register {register} at {offset:#x} lies outside the BAR of {len} bytes: not the device this driver is for")]
+    #[error(
+        "register {register} at {offset:#x} lies outside the BAR of {len} bytes: not the device this driver is for"
+    )]
     Outside {
         /// Name in the data sheet.
         register: &'static str,

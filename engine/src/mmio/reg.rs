@@ -42,7 +42,11 @@ impl<A: Access> Reg<A> {
     /// A register at `offset`, which must be a multiple of 4 (checked when compiled, in a constant).
     pub const fn new(name: &'static str, offset: u32) -> Self {
         assert!(offset.is_multiple_of(4));
-        Self { name, offset, access: PhantomData }
+        Self {
+            name,
+            offset,
+            access: PhantomData,
+        }
     }
 
     /// The data sheet's name.
@@ -83,13 +87,23 @@ impl<A: Access> RegArray<A> {
     /// `len` registers from `first` on, `stride` bytes apart.
     pub const fn new(name: &'static str, first: u32, stride: u32, len: u32) -> Self {
         assert!(first.is_multiple_of(4) && stride.is_multiple_of(4) && len > 0);
-        Self { name, first, stride, len, access: PhantomData }
+        Self {
+            name,
+            first,
+            stride,
+            len,
+            access: PhantomData,
+        }
     }
 
     /// Register `index`; the last one for an index beyond the end (a driver's own limits keep it from that).
     pub const fn at(self, index: usize) -> Reg<A> {
         debug_assert!(index < self.len as usize);
-        let index = if index < self.len as usize { index as u32 } else { self.len - 1 };
+        let index = if index < self.len as usize {
+            index as u32
+        } else {
+            self.len - 1
+        };
         Reg::new(self.name, self.first + index * self.stride)
     }
 
@@ -110,7 +124,11 @@ impl<A: Access> Copy for RegArray<A> {}
 
 impl<A: Access> fmt::Debug for RegArray<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]@{:#x}+{:#x}", self.name, self.len, self.first, self.stride)
+        write!(
+            f,
+            "{}[{}]@{:#x}+{:#x}",
+            self.name, self.len, self.first, self.stride
+        )
     }
 }
 

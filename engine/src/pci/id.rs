@@ -33,7 +33,11 @@ fn parse(text: &str) -> Option<PciAddress> {
     let (segment, bus) = rest.rsplit_once(':').unwrap_or(("0", rest));
     let hex = |digits: &str, most: u32| {
         let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        let value = if plain { u32::from_str_radix(digits, 16).ok()? } else { return None };
+        let value = if plain {
+            u32::from_str_radix(digits, 16).ok()?
+        } else {
+            return None;
+        };
         (value <= most).then_some(value)
     };
     Some(PciAddress {
@@ -46,7 +50,11 @@ fn parse(text: &str) -> Option<PciAddress> {
 
 impl fmt::Display for PciAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}:{:02x}:{:02x}.{}", self.segment, self.bus, self.device, self.function)
+        write!(
+            f,
+            "{:04x}:{:02x}:{:02x}.{}",
+            self.segment, self.bus, self.device, self.function
+        )
     }
 }
 
@@ -108,9 +116,23 @@ mod tests {
 
     #[test]
     fn wrong_addresses_are_refused() {
-        for text in ["", "1", "01:00", "01:00.8", "01:20.0", "+1:00.0", "0000:01:00.0 ", "0000:001:100.0", ".", ":.:"] {
+        for text in [
+            "",
+            "1",
+            "01:00",
+            "01:00.8",
+            "01:20.0",
+            "+1:00.0",
+            "0000:01:00.0 ",
+            "0000:001:100.0",
+            ".",
+            ":.:",
+        ] {
             assert!(text.parse::<PciAddress>().is_err(), "{text:?}");
         }
-        assert_eq!("01:00.0".parse::<PciAddress>().unwrap().to_string(), "0000:01:00.0");
+        assert_eq!(
+            "01:00.0".parse::<PciAddress>().unwrap().to_string(),
+            "0000:01:00.0"
+        );
     }
 }

@@ -1,1 +1,7 @@
-//! port.
+//! Ports and queues: what applications see of a device.
+
+mod config;
+mod queue;
+
+pub use config::{Change, Link, LinkRequest, MacAddress, PortCaps, PortConfig, PortError};
+pub use queue::{Port, Queues, RxQueue, TxQueue};

@@ -1,1 +1,5 @@
-//! ring.
+//! Rings: the burst loops, written once; drivers supply descriptor formats.
+
+mod in_place;
+
+pub use in_place::{RxFormat, RxRing, TxFormat, TxRing};

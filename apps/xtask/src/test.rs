@@ -1,0 +1,266 @@
+//! `cargo xtask test`: every check and test in order, with a table at the end.
+
+use crate::cmd;
+use crate::host::{self, Missing, Tools};
+use crate::paths::{Paths, on_path};
+use crate::vm;
+use crate::vm::kernel::Series;
+use crate::vm::qemu::Check;
+use crate::vm::scenario::{SCENARIOS, Scenario};
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What `cargo xtask test` takes.
+#[derive(Debug, clap::Args)]
+pub struct TestArgs {
+    /// Leave out the tests in virtual machines.
+    #[arg(long)]
+    no_vm: bool,
+    /// Only print the names.
+    #[arg(long)]
+    list: bool,
+    /// Run only steps whose name contains one of these.
+    names: Vec<String>,
+}
+
+/// How a step ended.
+enum Outcome {
+    Passed(String),
+    Failed(String),
+    Skipped(String),
+}
+
+/// Results so far.
+#[derive(Default)]
+struct Tally {
+    rows: Vec<(String, Outcome, Duration)>,
+}
+
+impl Tally {
+    fn step(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) {
+        println!("==> {name}");
+        let start = Instant::now();
+        let outcome = work().unwrap_or_else(|error| match error.downcast::<Missing>() {
+            Ok(missing) => Outcome::Skipped(missing.to_string()),
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        });
+        match &outcome {
+            Outcome::Passed(_) => println!("PASSED {name}"),
+            Outcome::Failed(why) => println!("FAILED {name}: {why}"),
+            Outcome::Skipped(why) => println!("SKIPPED {name}: {why}"),
+        }
+        self.rows.push((name.to_owned(), outcome, start.elapsed()));
+    }
+
+    /// Prints the table; whether nothing failed.
+    fn print(&self) -> bool {
+        println!("\n{:<24} {:<8} {:>8}", "step", "result", "seconds");
+        let mut counts = [0; 3];
+        for (name, outcome, time) in &self.rows {
+            let (index, word, text) = match outcome {
+                Outcome::Passed(text) => (0, "passed", text),
+                Outcome::Failed(text) => (1, "FAILED", text),
+                Outcome::Skipped(text) => (2, "skipped", text),
+            };
+            counts[index] += 1;
+            // The whole text is above; a table wants short lines.
+            let first: String = text.lines().next().unwrap_or_default().chars().take(80).collect();
+            println!("{name:<24} {word:<8} {:>8.1}  {first}", time.as_secs_f64());
+        }
+        println!(
+            "{} passed, {} failed, {} skipped",
+            counts[0], counts[1], counts[2]
+        );
+        counts[1] == 0
+    }
+}
+
+/// A step that runs a command of the workspace.
+struct Local {
+    name: &'static str,
+    run: fn(&Paths) -> Result<Outcome>,
+}
+
+const LOCAL: &[Local] = &[
+    Local {
+        name: "fmt",
+        run: |paths| cargo(paths, &["fmt", "--all", "--check"]),
+    },
+    Local {
+        name: "clippy",
+        run: clippy,
+    },
+    Local {
+        name: "unit",
+        run: unit,
+    },
+    Local {
+        name: "doctest",
+        run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
+    },
+    Local {
+        name: "deny",
+        run: deny,
+    },
+];
+
+/// Every name of a step.
+fn all_names() -> Vec<String> {
+    let guests = SCENARIOS
+        .iter()
+        .flat_map(|scenario| Series::ALL.map(|series| scenario.run_name(series)));
+    LOCAL
+        .iter()
+        .map(|step| step.name.to_owned())
+        .chain(guests)
+        .collect()
+}
+
+/// A word chooses the step of that name, or all whose name contains it when there is none.
+fn is_chosen(words: &[String], all: &[String], name: &str) -> bool {
+    let fits = |word: &String| {
+        if all.contains(word) {
+            word == name
+        } else {
+            name.contains(word.as_str())
+        }
+    };
+    words.is_empty() || words.iter().any(fits)
+}
+
+/// Runs what was asked for; `false` when something failed.
+pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
+    let all = all_names();
+    let chosen = |name: &str| is_chosen(&args.names, &all, name);
+    let local: Vec<&Local> = LOCAL.iter().filter(|step| chosen(step.name)).collect();
+    let guests: Vec<(&Scenario, Series)> = SCENARIOS
+        .iter()
+        .flat_map(|scenario| Series::ALL.map(|series| (scenario, series)))
+        .filter(|(scenario, series)| chosen(&scenario.run_name(*series)))
+        .collect();
+    if local.is_empty() && guests.is_empty() {
+        bail!("no step has such a name: `cargo xtask test --list` prints them all");
+    }
+    if args.list {
+        for step in local {
+            println!("{}", step.name);
+        }
+        for (scenario, series) in guests {
+            println!("{:<24} {}", scenario.run_name(series), scenario.about);
+        }
+        return Ok(true);
+    }
+    let mut tally = Tally::default();
+    for step in local {
+        tally.step(step.name, || (step.run)(paths));
+    }
+    run_guests(paths, args, &guests, &mut tally);
+    Ok(tally.print())
+}
+
+fn run_guests(paths: &Paths, args: &TestArgs, guests: &[(&Scenario, Series)], tally: &mut Tally) {
+    if guests.is_empty() {
+        return;
+    }
+    let automatic = host::can_install() || env::var("CI").is_ok_and(|value| value == "true");
+    if automatic && !args.no_vm {
+        println!("==> setup");
+        // Only worth a row when it fails: it is no test.
+        if let Err(error) = host::setup(paths, false) {
+            tally.step("setup", || Err(error));
+        }
+    }
+    for (scenario, series) in guests {
+        tally.step(&scenario.run_name(*series), || {
+            if args.no_vm {
+                return Ok(Outcome::Skipped("--no-vm".to_owned()));
+            }
+            let tools = Tools::find(paths)?;
+            let kernel = vm::kernel(paths, *series)?;
+            let checks = scenario.run(paths, &tools, kernel, *series);
+            let logs = paths.run_dir(&scenario.run_name(*series));
+            Ok(verdict(
+                &checks.with_context(|| format!("logs in {}", logs.display()))?,
+                &logs,
+            ))
+        });
+    }
+}
+
+/// Prints the results of a guest; it passes when all are good.
+fn verdict(checks: &[Check], logs: &Path) -> Outcome {
+    for check in checks {
+        let word = if check.ok { "ok" } else { "FAIL" };
+        println!("    {word:<4} {} {}", check.name, check.text);
+    }
+    let bad: Vec<String> = checks
+        .iter()
+        .filter(|c| !c.ok)
+        .map(|c| format!("{}: {}", c.name, c.text))
+        .collect();
+    if bad.is_empty() {
+        Outcome::Passed(format!("{} checks", checks.len()))
+    } else {
+        Outcome::Failed(format!("{} (logs in {})", bad.join("; "), logs.display()))
+    }
+}
+
+fn cargo(paths: &Paths, args: &[&str]) -> Result<Outcome> {
+    // Cargo names itself to what it runs, so that the same toolchain does the rest.
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    cmd::run(Command::new(cargo).args(args).current_dir(&paths.root))?;
+    Ok(Outcome::Passed(String::new()))
+}
+
+fn clippy(paths: &Paths) -> Result<Outcome> {
+    cargo(
+        paths,
+        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    )
+}
+
+fn unit(paths: &Paths) -> Result<Outcome> {
+    if on_path("cargo-nextest") {
+        cargo(paths, &["nextest", "run", "--workspace", "--no-tests", "pass"])
+    } else {
+        // No doc tests: they are a step of their own.
+        cargo(
+            paths,
+            &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"],
+        )
+    }
+}
+
+fn deny(paths: &Paths) -> Result<Outcome> {
+    if !on_path("cargo-deny") {
+        return Ok(Outcome::Skipped(
+            "cargo-deny is not installed: `cargo install cargo-deny`".to_owned(),
+        ));
+    }
+    cargo(paths, &["deny", "check"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_name_chooses_one_step() {
+        let all = all_names();
+        let chosen = |word: &str| {
+            all.iter()
+                .filter(|name| is_chosen(&[word.to_owned()], &all, name))
+                .count()
+        };
+        assert_eq!(chosen("boot-6.1"), 1);
+        assert_eq!(chosen("boot"), 2);
+        assert_eq!(chosen("no such"), 0);
+        assert_eq!(
+            all.iter().filter(|name| is_chosen(&[], &all, name)).count(),
+            all.len()
+        );
+    }
+}

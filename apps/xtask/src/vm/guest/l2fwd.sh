@@ -1,0 +1,60 @@
+# Runs our forwarder on all NICs until the host has its frames, ends it by $SIGNAL and looks at what is left.
+. /lib/guest.sh
+
+out=/tmp/out.json
+err=/tmp/err.txt
+code=/tmp/code
+
+settled() {
+    grep -q '"type":"started"' $out || [ -e $code ]
+}
+
+# control: the part that talks to the host. The forwarder itself runs in the foreground: a shell starts
+# what it runs in the background with SIGINT ignored.
+control() {
+    if wait_for 120 settled && [ ! -e $code ]; then
+        test_ok started
+        say READY started
+    else
+        test_fail started "l2fwd said no \"type\":\"started\" $([ -e $code ] && echo 'and ended' || echo 'in 120 s')"
+        say READY failed
+    fi
+    hear >/dev/null
+    [ -e $code ] || kill -"$SIGNAL" "$(cat /tmp/pid)"
+    if ! wait_for 120 [ -e $code ]; then
+        test_fail stop "still there 120 s after SIG$SIGNAL"
+        kill -KILL "$(cat /tmp/pid)"
+    fi
+}
+
+ports=
+for bdf in $NICS; do
+    check "$bdf-bind-vfio" bind "$bdf"
+    ports=$ports,pci:$bdf
+done
+
+: >$out
+control &
+# shellcheck disable=SC2086
+sh -c 'echo $$ >/tmp/pid; exec /payload/l2fwd "$@"' l2fwd --ports "${ports#,}" --json $ARGUMENTS >$out 2>$err
+result=$?
+echo $result >$code
+wait
+
+# The logs go to the console, where a person finds them beside the kernel's messages.
+{ echo "--- l2fwd ended with $result; its output:"; tail -n 50 $out; echo "--- its messages:"; tail -n 50 $err; } >/dev/ttyS0
+wanted=0
+[ "$SIGNAL" != KILL ] || wanted=137
+if [ $result = $wanted ]; then
+    test_ok "exit-code" $result
+else
+    test_fail "exit-code" "$result instead of $wanted: $(tail -n 3 $err | tr '\n' ' ')"
+fi
+say "SUMMARY $(grep '"type":"summary"' $out | tail -n 1)"
+
+check huge-pages-free wait_for 30 huge_pages_all_free
+check no-dma-faults no_dma_faults
+for bdf in $NICS; do
+    check "$bdf-rebind" rebind_kernel_driver "$bdf"
+done
+say DONE

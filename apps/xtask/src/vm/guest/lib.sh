@@ -1,0 +1,94 @@
+# Functions of every guest script; sourced, with the settings of this run.
+
+. /scenario.env
+
+# say LINE: one line to the host.
+say() {
+    echo "$*" >&3
+}
+
+# test_ok NAME [TEXT] and test_fail NAME TEXT: one result.
+test_ok() {
+    local name=$1
+    shift
+    say "TEST $name ok $*"
+}
+test_fail() {
+    local name=$1
+    shift
+    say "TEST $name FAIL $*"
+}
+
+# check NAME COMMAND...: the result is the command's; its output is the text.
+check() {
+    local name=$1 out
+    shift
+    if out=$("$@" 2>&1); then
+        test_ok "$name" "$(echo "$out" | tail -n 1)"
+    else
+        test_fail "$name" "$* said: $(echo "$out" | tail -n 3 | tr '\n' ' ')"
+        return 1
+    fi
+}
+
+# hear: waits for one line of the host and prints it.
+hear() {
+    local line
+    read -r line <&3
+    echo "$line"
+}
+
+# wait_for SECONDS COMMAND...: tries until the command succeeds. The guest is emulated: be generous.
+wait_for() {
+    local left=$(($1 * 10))
+    shift
+    while ! "$@" >/dev/null 2>&1; do
+        left=$((left - 1))
+        [ "$left" -gt 0 ] || return 1
+        usleep 100000
+    done
+}
+
+# guest_exit CODE: ends QEMU at once. isa-debug-exit turns a byte r at port 0x501 into 2r+1.
+# The line says that the code is the guest's: QEMU itself ends with 1 when it cannot start.
+guest_exit() {
+    say "EXIT $1"
+    printf "\\$(printf %o "$1")" | dd of=/dev/port bs=1 seek=1281 count=1 conv=notrunc 2>/dev/null
+    # Only reached when the port does not exist: a reboot ends QEMU too (-no-reboot), with code 0,
+    # which the host takes for a failure.
+    reboot -f
+}
+
+# nic_netdev BDF: the name of the network interface on a PCI device.
+nic_netdev() {
+    ls "/sys/bus/pci/devices/$1/net" 2>/dev/null | head -n 1 | grep .
+}
+
+# nic_group BDF: the number of its IOMMU group.
+nic_group() {
+    basename "$(readlink "/sys/bus/pci/devices/$1/iommu_group")"
+}
+
+# nic_driver BDF: the name of the driver it is bound to.
+nic_driver() {
+    basename "$(readlink "/sys/bus/pci/devices/$1/driver")"
+}
+
+# huge_pages_all_free: no huge page is in use.
+huge_pages_all_free() {
+    local total free
+    total=$(awk '/^HugePages_Total/ { print $2 }' /proc/meminfo)
+    free=$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)
+    echo "$free of $total huge pages free"
+    [ "$total" -gt 0 ] && [ "$free" = "$total" ]
+}
+
+# no_dma_faults: the IOMMU refused nothing.
+no_dma_faults() {
+    ! dmesg | grep -E 'DMAR:.*(fault|DMA (Read|Write))'
+}
+
+# rebind_kernel_driver BDF: gives the device back to the kernel driver and waits for its interface.
+rebind_kernel_driver() {
+    bind "$1" "$NIC_DRIVER" && wait_for 60 nic_netdev "$1" && nic_netdev "$1"
+}

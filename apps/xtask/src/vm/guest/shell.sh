@@ -1,0 +1,15 @@
+# A shell on the console for a person; the machine ends when the shell does.
+. /lib/guest.sh
+
+# The console is ttyS0 here; the channel to the host is not used.
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+for bdf in $NICS; do
+    bind "$bdf"
+done
+echo
+echo "NICs (joined to each other): $NICS    groups: $(for b in $NICS; do nic_group "$b"; done | tr '\n' ' ')"
+echo "payload: $(ls /payload 2>/dev/null | tr '\n' ' ')"
+echo "bind BDF [DRIVER] moves a NIC ($NIC_DRIVER is its kernel driver). Ctrl-A X or 'exit' ends the machine."
+cd /payload 2>/dev/null || cd /
+setsid cttyhack sh -i
+exit 0

@@ -1,0 +1,397 @@
+//! Stock kernels for the guests, fetched as Debian packages and unpacked without being installed.
+
+use crate::cmd;
+use crate::host;
+use crate::paths::Paths;
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The modules a guest may load; what they depend on comes along.
+const WANTED: &[&str] = &[
+    "vfio-pci",
+    "vfio_iommu_type1",
+    "igb",
+    "e1000e",
+    "vmxnet3",
+    "virtio_net",
+    "virtio_pci",
+    "bridge",
+];
+
+/// File whose presence says that a kernel directory is complete; holds the module list it was made for.
+const STAMP: &str = "complete";
+
+/// A kernel series that tests run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Series {
+    /// Linux 6.1, the kernel of Debian 12.
+    #[value(name = "6.1")]
+    V6_1,
+    /// Linux 6.12, the kernel of Debian 13.
+    #[value(name = "6.12")]
+    V6_12,
+}
+
+impl Series {
+    /// Every series, the default one first.
+    pub const ALL: [Self; 2] = [Self::V6_12, Self::V6_1];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::V6_1 => "6.1.",
+            Self::V6_12 => "6.12.",
+        }
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.prefix().trim_end_matches('.'))
+    }
+}
+
+/// An unpacked kernel in the cache.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Release, as `uname -r` prints it.
+    pub release: String,
+    dir: PathBuf,
+}
+
+impl Kernel {
+    /// The newest complete kernel of a series in the cache.
+    pub fn cached(paths: &Paths, series: Series) -> Option<Self> {
+        let mut found: Vec<Self> = fs::read_dir(&paths.cache)
+            .ok()?
+            .flatten()
+            .filter_map(|entry| {
+                let release = entry.file_name().to_str()?.strip_prefix("linux-")?.to_owned();
+                let stamp = fs::read_to_string(entry.path().join(STAMP)).ok()?;
+                let usable = release.starts_with(series.prefix()) && stamp == WANTED.join("\n");
+                usable.then(|| Self {
+                    release,
+                    dir: entry.path(),
+                })
+            })
+            .collect();
+        found.sort_by_key(|kernel| version_key(&kernel.release));
+        found.pop()
+    }
+
+    /// Fetches and unpacks the newest kernel of a series.
+    pub fn fetch(paths: &Paths, series: Series) -> Result<Self> {
+        let package = newest_package(series)?;
+        println!("setup: kernel {series}: {package}");
+        let work = tempfile::tempdir_in(&paths.cache).context("cannot make a directory in the cache")?;
+        host::download_package(&package, work.path())?;
+        let modules = work.path().join("lib/modules");
+        let release = only_entry(&modules)?;
+        let dir = paths.cache.join(format!("linux-{release}"));
+        let out = work.path().join("out");
+        fs::create_dir(&out)?;
+        let image = fs::read(work.path().join("boot").join(format!("vmlinuz-{release}")))
+            .with_context(|| format!("package {package} has no kernel image"))?;
+        fs::write(out.join("vmlinux"), unpack_vmlinux(&image)?)?;
+        Modules::index(&modules.join(&release))?.write(&out)?;
+        fs::write(out.join(STAMP), WANTED.join("\n"))?;
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::rename(&out, &dir).with_context(|| format!("cannot move the kernel to {}", dir.display()))?;
+        Ok(Self { release, dir })
+    }
+
+    /// The ELF image; QEMU starts it through PVH, without the decompressor.
+    pub fn vmlinux(&self) -> PathBuf {
+        self.dir.join("vmlinux")
+    }
+
+    /// Directory with the modules (`*.ko`, `modules.dep`, `modules.builtin`).
+    pub fn modules(&self) -> PathBuf {
+        self.dir.join("modules")
+    }
+}
+
+/// Numbers of a version, for comparison: 6.12.117 is newer than 6.12.95.
+fn version_key(version: &str) -> Vec<u64> {
+    version
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|part| part.parse().ok())
+        .collect()
+}
+
+/// The newest package of a series that this machine's package lists offer.
+fn newest_package(series: Series) -> Result<String> {
+    let pattern = format!("^linux-image-{}", series.prefix().replace('.', "\\."));
+    let found = cmd::text(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
+    let names: Vec<&str> = found
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    pick_package(series, &names).ok_or_else(|| {
+        let pattern = format!("linux-image-{}*-amd64", series.prefix());
+        let lack = format!("a package {pattern}: add the Debian suite that has it to apt's sources");
+        host::Missing(vec![lack]).into()
+    })
+}
+
+/// Chooses among package names: the generic flavour, the newest; signed before unsigned (same contents).
+fn pick_package(series: Series, names: &[&str]) -> Option<String> {
+    let stem = format!("linux-image-{}", series.prefix());
+    let generic = |name: &&&str| {
+        let rest = name
+            .strip_prefix(stem.as_str())
+            .map(|rest| rest.trim_end_matches("-unsigned"));
+        rest.and_then(|rest| rest.strip_suffix("-amd64"))
+            .is_some_and(|version| {
+                !["cloud", "rt", "dbg"]
+                    .iter()
+                    .any(|flavour| version.split('-').any(|part| part == *flavour))
+            })
+    };
+    let newest = names.iter().filter(generic).max_by_key(|name| {
+        (
+            version_key(name.split("-amd64").next().unwrap_or_default()),
+            !name.ends_with("-unsigned"),
+        )
+    });
+    newest.map(|name| (*name).to_owned())
+}
+
+fn only_entry(dir: &Path) -> Result<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("the package has no {}", dir.display()))? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    match names.as_slice() {
+        [one] => Ok(one.clone()),
+        _ => bail!(
+            "expected one kernel release in {}, found {names:?}",
+            dir.display()
+        ),
+    }
+}
+
+/// Takes the ELF image out of a bzImage: boot protocol 2.08 has its place in the setup header.
+fn unpack_vmlinux(image: &[u8]) -> Result<Vec<u8>> {
+    let u32_at = |at: usize| -> Result<usize> {
+        let bytes = image
+            .get(at..at + 4)
+            .context("the kernel image is too short for a boot header")?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize)
+    };
+    if image.get(0x202..0x206) != Some(b"HdrS") {
+        bail!("the kernel image is not a bzImage");
+    }
+    let setup_sectors = usize::from(image[0x1f1]);
+    let start = (setup_sectors + 1) * 512 + u32_at(0x248)?;
+    let end = start + u32_at(0x24c)?;
+    let payload = image
+        .get(start..end)
+        .context("the kernel image ends before its payload does")?;
+    let elf = decompress(payload)?;
+    if !elf.starts_with(b"\x7fELF") {
+        bail!("the kernel image does not hold an ELF file");
+    }
+    Ok(elf)
+}
+
+/// Decompresses a kernel payload; the kernel's build appends the size in 4 bytes, which must go first.
+fn decompress(payload: &[u8]) -> Result<Vec<u8>> {
+    let body = payload[..payload.len().saturating_sub(4)].to_vec();
+    if payload.starts_with(b"\xfd7zXZ\0") {
+        cmd::filter(Command::new("xz").args(["-dc", "--single-stream"]), body)
+    } else if payload.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        cmd::filter(Command::new("zstd").arg("-dc"), body)
+    } else if payload.starts_with(&[0x1f, 0x8b]) {
+        cmd::filter(Command::new("gzip").arg("-dc"), body)
+    } else if payload.starts_with(b"\x7fELF") {
+        Ok(payload.to_vec())
+    } else {
+        bail!("the kernel image is compressed in a way that is not known (xz, zstd and gzip are)")
+    }
+}
+
+/// The modules of an unpacked kernel package.
+struct Modules {
+    /// Normalised name to file.
+    files: BTreeMap<String, PathBuf>,
+    builtin: BTreeSet<String>,
+    builtin_list: String,
+}
+
+impl Modules {
+    fn index(dir: &Path) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        let mut open = vec![dir.join("kernel")];
+        while let Some(next) = open.pop() {
+            for entry in fs::read_dir(&next).with_context(|| format!("cannot read {}", next.display()))? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    open.push(entry.path());
+                } else {
+                    files.insert(module_name(&entry.path()), entry.path());
+                }
+            }
+        }
+        let builtin_list = fs::read_to_string(dir.join("modules.builtin")).context("no modules.builtin")?;
+        let builtin = builtin_list
+            .lines()
+            .map(|line| module_name(Path::new(line)))
+            .collect();
+        Ok(Self {
+            files,
+            builtin,
+            builtin_list,
+        })
+    }
+
+    /// Writes the wanted modules, decompressed, and the index that modprobe reads.
+    fn write(&self, out: &Path) -> Result<()> {
+        let dir = out.join("modules");
+        fs::create_dir(&dir)?;
+        let mut depends: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut open: Vec<String> = WANTED.iter().map(|name| normal(name)).collect();
+        while let Some(name) = open.pop() {
+            if depends.contains_key(&name) || self.builtin.contains(&name) {
+                continue;
+            }
+            let file = self
+                .files
+                .get(&name)
+                .with_context(|| format!("the kernel has no module {name}"))?;
+            let bytes = read_module(file)?;
+            let needs = dependencies(&bytes);
+            open.extend(needs.iter().cloned());
+            fs::write(dir.join(format!("{name}.ko")), bytes)?;
+            depends.insert(name, needs);
+        }
+        fs::write(dir.join("modules.dep"), modules_dep(&depends))?;
+        fs::write(dir.join("modules.builtin"), &self.builtin_list)?;
+        Ok(())
+    }
+}
+
+/// modprobe wants every dependency of a module in its line, the ones to load first last.
+fn modules_dep(depends: &BTreeMap<String, Vec<String>>) -> String {
+    let mut text = String::new();
+    for name in depends.keys() {
+        let mut order = Vec::new();
+        load_order(depends, name, &mut order);
+        order.reverse();
+        let rest: Vec<String> = order.iter().skip(1).map(|need| format!(" {need}.ko")).collect();
+        text.push_str(&format!("{name}.ko:{}\n", rest.concat()));
+    }
+    text
+}
+
+fn load_order(depends: &BTreeMap<String, Vec<String>>, name: &str, order: &mut Vec<String>) {
+    if order.iter().any(|seen| seen == name) {
+        return;
+    }
+    let Some(needs) = depends.get(name) else { return };
+    for need in needs {
+        load_order(depends, need, order);
+    }
+    order.push(name.to_owned());
+}
+
+fn read_module(file: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    match file.extension().and_then(|ext| ext.to_str()) {
+        Some("xz") => cmd::filter(Command::new("xz").arg("-dc"), bytes),
+        Some("zst") => cmd::filter(Command::new("zstd").arg("-dc"), bytes),
+        Some("gz") => cmd::filter(Command::new("gzip").arg("-dc"), bytes),
+        _ => Ok(bytes),
+    }
+}
+
+/// The names in a module's `depends=` entry: Debian's packages have no `modules.dep` before installation.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    let tag = b"\0depends=";
+    let Some(at) = module.windows(tag.len()).position(|window| window == tag) else {
+        return Vec::new();
+    };
+    let rest = &module[at + tag.len()..];
+    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+    let names = String::from_utf8_lossy(&rest[..end]).into_owned();
+    names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(normal)
+        .collect()
+}
+
+fn module_name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    normal(file.split(".ko").next().unwrap_or_default())
+}
+
+/// The kernel takes `-` and `_` in module names for the same.
+fn normal(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newest_generic_package_is_picked() {
+        let names = [
+            "linux-image-6.12.95+deb12-amd64",
+            "linux-image-6.12.117+deb12-cloud-amd64",
+            "linux-image-6.12.117+deb12-rt-amd64",
+            "linux-image-6.12.117+deb12-amd64-unsigned",
+            "linux-image-6.12.117+deb12-amd64",
+            "linux-image-6.12.118+deb12-amd64-dbg",
+        ];
+        let picked = pick_package(Series::V6_12, &names);
+        assert_eq!(picked.as_deref(), Some("linux-image-6.12.117+deb12-amd64"));
+        assert_eq!(pick_package(Series::V6_1, &names), None);
+    }
+
+    #[test]
+    fn unsigned_package_serves_when_it_is_alone() {
+        let names = [
+            "linux-image-6.1.0-9-amd64-unsigned",
+            "linux-image-6.1.0-10-amd64-unsigned",
+        ];
+        let picked = pick_package(Series::V6_1, &names);
+        assert_eq!(picked.as_deref(), Some("linux-image-6.1.0-10-amd64-unsigned"));
+    }
+
+    #[test]
+    fn dependencies_are_read_from_modinfo() {
+        assert_eq!(
+            dependencies(b"x\0license=GPL\0depends=dca,i2c-algo-bit\0name=igb\0"),
+            ["dca", "i2c_algo_bit"]
+        );
+        assert!(dependencies(b"x\0depends=\0name=a\0").is_empty());
+        assert!(dependencies(b"nothing").is_empty());
+    }
+
+    #[test]
+    fn modules_dep_lists_the_deepest_last() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let depends = BTreeMap::from([
+            ("a".to_owned(), list(&["b", "c"])),
+            ("b".to_owned(), list(&["c"])),
+            ("c".to_owned(), list(&[])),
+        ]);
+        assert_eq!(modules_dep(&depends), "a.ko: b.ko c.ko\nb.ko: c.ko\nc.ko:\n");
+    }
+
+    #[test]
+    fn damaged_images_are_refused() {
+        assert!(unpack_vmlinux(b"MZ").is_err());
+        let mut image = vec![0_u8; 4096];
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x248..0x24c].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(unpack_vmlinux(&image).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! Our forwarder in a guest: frames through it, and how it ends.
+
+use super::frames::Frame;
+use super::qemu::{Check, Nic, Vm};
+use super::scenario::Bed;
+use super::traffic::{COUNT, Lines};
+use crate::cmd;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The target that a static program is built for; named, so that build scripts are not built statically.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// One way to run the forwarder and to end it.
+pub struct Variant {
+    /// Name of the signal that ends it.
+    pub signal: &'static str,
+    /// Arguments besides the ports.
+    pub arguments: &'static str,
+}
+
+/// Forwards frames both ways, ends the forwarder, and checks that it leaves the machine as it was.
+pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
+    let lines = Lines::new()?;
+    let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/l2fwd.sh"));
+    vm.nics = lines.nics("igb");
+    vm.payload = vec![build(bed)?];
+    vm.settings = vec![
+        ("SIGNAL".to_owned(), variant.signal.to_owned()),
+        ("ARGUMENTS".to_owned(), variant.arguments.to_owned()),
+    ];
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    let mut checks = Vec::new();
+    // The guest says what is wrong when the forwarder did not start.
+    let started = guest.wait_for("READY")? == "started";
+    if started {
+        checks.extend(lines.run(bed, Nic::mac, rewritten)?);
+    }
+    guest.tell("stop")?;
+    let summary = guest.wait_for("SUMMARY")?;
+    if started && variant.signal != "KILL" {
+        checks.extend(summary_checks(&summary));
+    }
+    guest.wait_for("DONE")?;
+    checks.extend(guest.finish()?);
+    Ok(checks)
+}
+
+/// What layer-2 forwarding makes of a frame: the port that sends it is in both addresses.
+fn rewritten(frame: &Frame, port: usize) -> Frame {
+    let mut out = frame.clone();
+    out[..6].copy_from_slice(&[2, 0, 0, 0, 0, port as u8]);
+    out[6..12].copy_from_slice(&Nic::mac(port));
+    out
+}
+
+/// Builds the forwarder without need of shared libraries; `BARLINE_L2FWD` names one that is built already.
+fn build(bed: &Bed<'_>) -> Result<PathBuf> {
+    if let Some(path) = env::var_os("BARLINE_L2FWD") {
+        return Ok(path.into());
+    }
+    let target = bed.paths.target.join("vm-build");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--release", "-p", "l2fwd", "--target", TARGET]);
+    command
+        .current_dir(&bed.paths.root)
+        .env("CARGO_TARGET_DIR", &target);
+    command
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cmd::run(&mut command).context("cannot build l2fwd for the guest")?;
+    Ok(target.join(TARGET).join("release/l2fwd"))
+}
+
+/// The forwarder's own account: every frame is in exactly one number.
+fn summary_checks(line: &str) -> Vec<Check> {
+    let Ok(summary) = serde_json::from_str::<Value>(line) else {
+        return vec![Check::new("summary", false, format!("no JSON: {line}"))];
+    };
+    let number = |name: &str| summary.get(name).and_then(Value::as_u64);
+    let dropped: Option<u64> = summary
+        .get("dropped")
+        .and_then(Value::as_object)
+        .and_then(|reasons| reasons.values().map(Value::as_u64).sum::<Option<u64>>());
+    let (Some(received), Some(sent), Some(held), Some(dropped)) =
+        (number("received"), number("sent"), number("held"), dropped)
+    else {
+        return vec![Check::new(
+            "summary",
+            false,
+            format!("received, sent, dropped or held is missing: {line}"),
+        )];
+    };
+    let frames = 2 * u64::from(COUNT);
+    let text = format!("received {received}, sent {sent}, dropped {dropped}, held {held}");
+    vec![
+        Check::new("summary-balance", received == sent + dropped + held, text.clone()),
+        Check::new("summary-frames", received == frames && sent == frames, text),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_must_balance() {
+        let line = |sent: u64| {
+            format!(
+                r#"{{"type":"summary","seconds":1,"received":20000,"sent":{sent},"dropped":{{"full":0}},"held":0}}"#
+            )
+        };
+        assert!(summary_checks(&line(20_000)).iter().all(|check| check.ok));
+        assert!(summary_checks(&line(19_999)).iter().all(|check| !check.ok));
+        assert!(!summary_checks("none")[0].ok);
+        assert!(!summary_checks("{}")[0].ok);
+    }
+
+    #[test]
+    fn addresses_name_the_port_that_sends() {
+        let out = rewritten(&vec![9; 60], 1);
+        assert_eq!(out[..12], [2, 0, 0, 0, 0, 1, 0x52, 0x54, 0, 0, 0, 2]);
+        assert_eq!(out[12..], [9; 48]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Virtual machines with a real IOMMU: kernels, guests, wires and the scenarios that run on them.
+//!
+//! A scenario is a function in `scenario.rs` (or a file of its own) that fills in a [`Vm`], starts it and
+//! talks to it, and a line in the table. Its guest half is a shell script in `guest/`, which sources
+//! `guest/lib.sh`. The two talk over the second serial port, a line at a time:
+//!
+//! * `TEST name ok|FAIL text` from the guest is a result, kept on the way to whatever the host waits for;
+//! * any other line is a message, `TAG rest`, that the host waits for with [`qemu::Running::wait_for`];
+//! * [`qemu::Running::tell`] sends a line, which the script takes with `hear`;
+//! * `EXIT code` and the matching exit code of QEMU end it.
+//!
+//! The kernel's console is the first serial port. It is kept in `target/vm/NAME/console.log`, and a fault
+//! in it fails the scenario.
+
+pub mod console;
+pub mod frames;
+pub mod initramfs;
+pub mod kernel;
+pub mod l2fwd;
+pub mod qemu;
+pub mod scenario;
+pub mod traffic;
+pub mod wire;
+
+use crate::host::{Missing, Tools};
+use crate::paths::Paths;
+use anyhow::{Context, Result, bail};
+use kernel::{Kernel, Series};
+use qemu::{Cable, Nic, Vm};
+use std::fs;
+use std::path::PathBuf;
+
+/// What `cargo xtask vm` takes.
+#[derive(Debug, clap::Args)]
+pub struct VmArgs {
+    /// Kernel series of the guest.
+    #[arg(long, value_enum, default_value = "6.12")]
+    kernel: Series,
+    /// QEMU model of the two NICs.
+    #[arg(long, default_value = "igb")]
+    nic: String,
+    /// Virtual processors.
+    #[arg(long, default_value_t = 2)]
+    smp: u32,
+    /// Memory in MiB.
+    #[arg(long, default_value_t = 1536)]
+    memory: u32,
+    /// Huge pages of 2 MiB to reserve.
+    #[arg(long, default_value_t = 128)]
+    huge_pages: u32,
+    /// Files to put into /payload (programs must be static).
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    run: Vec<PathBuf>,
+}
+
+/// The cached kernel of a series, or how to get it.
+pub fn kernel(paths: &Paths, series: Series) -> Result<Kernel> {
+    Kernel::cached(paths, series).ok_or_else(|| {
+        Missing(vec![format!(
+            "a kernel {series} in the cache: run `cargo xtask setup`"
+        )])
+        .into()
+    })
+}
+
+/// Boots a guest with two joined NICs and gives its shell to the terminal.
+pub fn interactive(paths: &Paths, args: &VmArgs) -> Result<()> {
+    let tools = Tools::find(paths)?;
+    let mut vm = Vm::new(kernel(paths, args.kernel)?, include_str!("guest/shell.sh"));
+    vm.smp = args.smp;
+    vm.memory = args.memory;
+    vm.huge_pages = args.huge_pages;
+    vm.payload.clone_from(&args.run);
+    vm.nics = vec![
+        Nic {
+            model: args.nic.clone(),
+            cable: Cable::Hub(1)
+        };
+        2
+    ];
+    if args.nic != "igb" && !args.nic.starts_with("virtio") {
+        vm.modules.push(args.nic.clone());
+    }
+    let dir = paths.run_dir("interactive");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let status = vm.interact(&tools, &dir)?;
+    match status.code() {
+        Some(0 | 1) => Ok(()),
+        _ => bail!("QEMU ended with {status}"),
+    }
+}

@@ -1,0 +1,151 @@
+//! The table of VM scenarios and how one is run.
+
+use super::kernel::{Kernel, Series};
+use super::l2fwd::{self, Variant};
+use super::qemu::{Cable, Check, Nic, Vm};
+use super::traffic::Lines;
+use crate::host::Tools;
+use crate::paths::Paths;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::PathBuf;
+
+/// What a scenario works with.
+pub struct Bed<'a> {
+    /// Directories of the workspace.
+    pub paths: &'a Paths,
+    /// Programs of the host.
+    pub tools: &'a Tools,
+    /// Kernel to run on.
+    pub kernel: Kernel,
+    /// Output directory of this run: logs, frames.
+    pub dir: PathBuf,
+}
+
+/// A test that runs in a guest, on every kernel series.
+pub struct Scenario {
+    /// Name; the kernel series is appended for a run.
+    pub name: &'static str,
+    /// What it shows, in a line.
+    pub about: &'static str,
+    run: fn(&Bed<'_>) -> Result<Vec<Check>>,
+}
+
+/// All scenarios, cheap ones first. A new one is a function and a line here.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "boot",
+        about: "IOMMU, interrupt remapping, vfio-pci takes igb and gives it back",
+        run: boot,
+    },
+    Scenario {
+        name: "bridge",
+        about: "kernel drivers forward 10,000 frames each way over the wire",
+        run: bridge,
+    },
+    Scenario {
+        name: "l2fwd-sigint",
+        about: "l2fwd forwards 10,000 frames each way, ends cleanly",
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "INT",
+                    arguments: "",
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-sigterm",
+        about: "the same, ended by SIGTERM",
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "TERM",
+                    arguments: "",
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-sigkill",
+        about: "the same, killed: the machine must be left as it was",
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "KILL",
+                    arguments: "",
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-queues",
+        about: "the same on two queues and two cores",
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "INT",
+                    arguments: "--queues 2 --cores 0,1",
+                },
+            )
+        },
+    },
+];
+
+impl Scenario {
+    /// Name of the run on a kernel series.
+    pub fn run_name(&self, series: Series) -> String {
+        format!("{}-{series}", self.name)
+    }
+
+    /// Runs it with a fresh output directory.
+    pub fn run(&self, paths: &Paths, tools: &Tools, kernel: Kernel, series: Series) -> Result<Vec<Check>> {
+        let dir = paths.run_dir(&self.run_name(series));
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+        }
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let checks = (self.run)(&Bed {
+            paths,
+            tools,
+            kernel,
+            dir: dir.clone(),
+        })?;
+        // The archive is large and made again each time.
+        fs::remove_file(dir.join("initrd.cpio")).ok();
+        Ok(checks)
+    }
+}
+
+fn boot(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/boot.sh"));
+    vm.nics = vec![
+        Nic {
+            model: "igb".into(),
+            cable: Cable::Hub(1)
+        };
+        2
+    ];
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("DONE")?;
+    guest.finish()
+}
+
+fn bridge(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    let lines = Lines::new()?;
+    let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/bridge.sh"));
+    vm.nics = lines.nics("igb");
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("READY")?;
+    // An address nobody has: the bridge sends the frames out of the other port, unchanged.
+    let mut checks = lines.run(bed, |_| [2, 0xee, 0, 0, 0, 1], |frame, _| frame.clone())?;
+    guest.tell("stop")?;
+    guest.wait_for("DONE")?;
+    checks.extend(guest.finish()?);
+    Ok(checks)
+}

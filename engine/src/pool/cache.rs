@@ -1,0 +1,167 @@
+use super::{Batch, Packet, Pool};
+use std::fmt;
+
+/// One core's stack of free slots of one pool. `Send`, not `Sync`: it moves to its core and stays there.
+///
+/// Receive and transmit take it as an argument, which is how the two queues of a core share it without a lock, a
+/// global or a reference count (ADR 0002). Slots move between it and the pool's shared list [`BULK`] and more at a
+/// time.
+pub struct PoolCache {
+    pool: Pool,
+    len: usize,
+    slots: Box<[u32; SIZE]>,
+}
+
+/// Slots the cache can hold.
+const SIZE: usize = 512;
+/// Slots moved to or from the shared list at a time, at the least.
+const BULK: usize = 64;
+
+impl PoolCache {
+    pub(super) fn new(pool: Pool) -> Self {
+        Self {
+            pool,
+            len: 0,
+            slots: Box::new([0; SIZE]),
+        }
+    }
+
+    /// The pool it belongs to.
+    #[inline(always)]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Slots in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes sure that `n` (at most `SIZE - BULK`) slots are here, if the pool has them; returns how many are.
+    #[inline(always)]
+    fn fill(&mut self, n: usize) -> usize {
+        if self.len < n {
+            self.refill(n);
+        }
+        self.len.min(n)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self, n: usize) {
+        let want = (n - self.len)
+            .next_multiple_of(BULK)
+            .max(BULK * 2)
+            .min(SIZE - self.len);
+        self.len += self.pool.inner().take(&mut self.slots[self.len..self.len + want]);
+        if self.len < n {
+            self.pool.count_starved();
+        }
+    }
+
+    /// Takes up to `n` slots off the top; the caller owns what it is shown.
+    #[inline(always)]
+    pub(super) fn take(&mut self, n: usize) -> &[u32] {
+        let n = self.fill(n.min(SIZE - BULK));
+        self.len -= n;
+        // SAFETY: `len + n` was within the stack before the line above.
+        unsafe { self.slots.get_unchecked(self.len..self.len + n) }
+    }
+
+    /// Room for `n` (at most [`BULK`]) slots, to be written by the caller, who gives up ownership of them.
+    #[inline(always)]
+    pub(super) fn put(&mut self, n: usize) -> &mut [u32] {
+        debug_assert!(n <= BULK);
+        if self.len + n > SIZE {
+            self.spill();
+        }
+        let at = self.len;
+        self.len += n;
+        // SAFETY: `spill` left room for BULK slots, and callers put no more at a time.
+        unsafe { self.slots.get_unchecked_mut(at..at + n) }
+    }
+
+    /// Gives half of the stack, the coldest half, back to the pool.
+    #[cold]
+    #[inline(never)]
+    fn spill(&mut self) {
+        let n = SIZE / 2;
+        self.pool.inner().give(&self.slots[..n]);
+        self.slots.copy_within(n..self.len, 0);
+        self.len -= n;
+    }
+
+    /// One packet of length 0; `None` when the pool is empty.
+    #[inline]
+    pub fn alloc(&mut self) -> Option<Packet> {
+        let (base, headroom) = (self.pool.base(), self.pool.headroom() as u16);
+        let slot = *self.take(1).first()?;
+        // SAFETY: the slot was just taken from this pool; the headroom is within the buffer.
+        Some(unsafe { Packet::from_slot(base, slot, 0, headroom) })
+    }
+
+    /// Fills the batch with up to `n` packets of `len` bytes (at most the data room), content as the buffers have
+    /// it; returns how many there were.
+    #[inline]
+    pub fn alloc_batch(&mut self, out: &mut Batch, n: usize, len: usize) -> usize {
+        let (base, headroom) = (self.pool.base(), self.pool.headroom() as u16);
+        let len = len.min(self.pool.data_room()) as u16;
+        let spare = out.spare();
+        let slots = self.take(n.min(spare.len()));
+        for (to, slot) in spare.iter_mut().zip(slots) {
+            // SAFETY: the slots were just taken from this pool; headroom and length are within the buffer.
+            to.write(unsafe { Packet::from_slot(base, *slot, len, headroom) });
+        }
+        let got = slots.len();
+        // SAFETY: the first `got` were written above.
+        unsafe { out.grow(got) };
+        got
+    }
+
+    /// Gives a whole batch back.
+    #[inline]
+    pub fn free(&mut self, batch: &mut Batch) {
+        let arena = self.pool.base().as_ptr() as usize;
+        let n = batch.len();
+        if batch.as_slice().iter().any(|packet| packet.arena() != arena) {
+            batch.clear(); // packets of another pool: each knows its own way home
+            return;
+        }
+        for (to, packet) in self.put(n).iter_mut().zip(batch.as_slice()) {
+            *to = packet.slot();
+        }
+        // SAFETY: all `n` slots were taken over above.
+        unsafe { batch.forget_front(n) };
+    }
+
+    /// Gives one packet back.
+    #[inline]
+    pub fn free_one(&mut self, packet: Packet) {
+        if packet.arena() == self.pool.base().as_ptr() as usize {
+            self.put(1)[0] = packet.into_slot();
+        }
+    }
+
+    /// Gives everything back to the pool's shared list, for other cores.
+    pub fn flush(&mut self) {
+        self.pool.inner().give(&self.slots[..self.len]);
+        self.len = 0;
+    }
+}
+
+impl Drop for PoolCache {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl fmt::Debug for PoolCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PoolCache({} of {:?})", self.len, self.pool)
+    }
+}

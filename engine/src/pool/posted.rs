@@ -1,0 +1,449 @@
+use super::pool::Inner;
+use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
+use crate::mem::Iova;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The buffers that a device has, in the order in which it gives them back: the owner's side of an in-order ring.
+///
+/// A packet that is in here cannot be named. Dropping a `Posted` does not free anything while the device may still
+/// write: the slots go to the [`Custody`] of the device handle, which frees them once the device is quiet.
+pub struct Posted {
+    slots: Box<[u32]>,
+    mask: u32,
+    /// Free-running: oldest slot, and one past the newest.
+    head: u32,
+    tail: u32,
+    map: PoolMap,
+    /// Packets of other pools, by position; their slot in `slots` is `FOREIGN`.
+    foreign: VecDeque<(u32, Packet)>,
+    others: Vec<PoolMap>,
+    custody: Arc<Custody>,
+}
+
+/// Marks a position whose packet is of another pool. No slot has this number: an arena has fewer lines.
+const FOREIGN: u32 = u32::MAX;
+
+/// What a descriptor says, in the words of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The device still has it.
+    Pending,
+    /// A whole frame of this many bytes.
+    Frame(u32),
+    /// Nothing to deliver: take the buffer back and count it.
+    Discard(Discard),
+}
+
+/// Why a completed receive descriptor delivers no packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    /// The device reports a damaged frame.
+    Error,
+    /// The frame is longer than a buffer, or the device says it is of zero length or longer than the buffer it was
+    /// given.
+    Length,
+}
+
+/// What one look at a ring brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Frames delivered.
+    pub packets: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Damaged frames.
+    pub errors: u32,
+    /// Impossible lengths.
+    pub lengths: u32,
+}
+
+/// What one transmit took from a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packets handed to the device.
+    pub packets: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets dropped for their length.
+    pub lengths: u32,
+    /// Packets dropped because the device cannot reach their pool.
+    pub unmapped: u32,
+}
+
+impl Posted {
+    /// An empty ring of `len` positions (a power of two) over a mapped pool. Packets of `others` can be sent too.
+    ///
+    /// `None` when `len` is not a power of two.
+    pub fn new(map: &PoolMap, others: &[PoolMap], len: u32, custody: &Arc<Custody>) -> Option<Self> {
+        let slots = vec![0; len as usize].into_boxed_slice();
+        len.is_power_of_two().then(|| Self {
+            slots,
+            mask: len - 1,
+            head: 0,
+            tail: 0,
+            map: map.clone(),
+            foreign: VecDeque::new(),
+            others: others.to_vec(),
+            custody: custody.clone(),
+        })
+    }
+
+    /// Buffers that the device has.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        self.tail.wrapping_sub(self.head)
+    }
+
+    /// Whether the device has none.
+    pub fn is_empty(&self) -> bool {
+        self.head == self.tail
+    }
+
+    /// Free-running index of the next position to fill.
+    #[inline(always)]
+    pub fn tail(&self) -> u32 {
+        self.tail
+    }
+
+    /// Free-running index of the oldest position.
+    #[inline(always)]
+    pub fn head(&self) -> u32 {
+        self.head
+    }
+
+    /// The pool whose packets come out.
+    pub fn pool(&self) -> &Pool {
+        self.map.pool()
+    }
+
+    #[inline(always)]
+    fn set(&mut self, index: u32, slot: u32) {
+        // SAFETY: masked by the length minus one.
+        unsafe { *self.slots.get_unchecked_mut((index & self.mask) as usize) = slot };
+    }
+
+    #[inline(always)]
+    fn get(&self, index: u32) -> u32 {
+        // SAFETY: masked by the length minus one.
+        unsafe { *self.slots.get_unchecked((index & self.mask) as usize) }
+    }
+
+    /// Hands up to `n` empty buffers to the device: `each` gets the position and the address to write there.
+    /// Returns how many there were; fewer than asked means that the pool is empty.
+    #[inline]
+    pub fn fill(&mut self, cache: &mut PoolCache, n: u32, mut each: impl FnMut(u32, Iova)) -> u32 {
+        let n = n.min(self.mask + 1 - self.len());
+        if cache.pool() != self.map.pool() {
+            return self.fill_from(&mut self.pool().cache(), n, &mut each);
+        }
+        self.fill_from(cache, n, &mut each)
+    }
+
+    #[inline(always)]
+    fn fill_from(&mut self, cache: &mut PoolCache, n: u32, each: &mut impl FnMut(u32, Iova)) -> u32 {
+        let mut done = 0;
+        while done < n {
+            let slots = cache.take((n - done).min(64) as usize);
+            for slot in slots {
+                each(self.tail, self.map.slot_iova(*slot));
+                self.set(self.tail, *slot);
+                self.tail = self.tail.wrapping_add(1);
+            }
+            done += slots.len() as u32;
+            if slots.is_empty() {
+                break;
+            }
+        }
+        done
+    }
+
+    /// Takes completed receive buffers in order, as packets at the back of `out`, until there is no room or `next`
+    /// says [`Verdict::Pending`]. A length beyond the buffer is never believed.
+    #[inline]
+    pub fn receive(
+        &mut self,
+        cache: &mut PoolCache,
+        out: &mut Batch,
+        mut next: impl FnMut(u32) -> Verdict,
+    ) -> Received {
+        let (base, headroom) = (self.pool().base(), self.pool().headroom() as u16);
+        let most = self.pool().data_room() as u32;
+        let mut spare = out.spare().iter_mut();
+        let mut result = Received::default();
+        let (mut head, tail) = (self.head, self.tail);
+        while head != tail {
+            if spare.len() == 0 {
+                break;
+            }
+            match next(head) {
+                Verdict::Frame(len) if len.wrapping_sub(1) < most => {
+                    // SAFETY: the slot was posted by us and leaves the ring here (head moves on); the length was
+                    // checked against the room after the headroom.
+                    let packet = unsafe { Packet::from_slot(base, self.get(head), len as u16, headroom) };
+                    let Some(to) = spare.next() else { break };
+                    to.write(packet);
+                    result.packets += 1;
+                    result.bytes += len as u64;
+                }
+                Verdict::Pending => break,
+                Verdict::Frame(_) | Verdict::Discard(Discard::Length) => {
+                    result.lengths += 1;
+                    self.recycle(cache, head);
+                }
+                Verdict::Discard(Discard::Error) => {
+                    result.errors += 1;
+                    self.recycle(cache, head);
+                }
+            }
+            head = head.wrapping_add(1);
+        }
+        self.head = head;
+        // SAFETY: exactly that many were written, from the front of `spare` on.
+        unsafe { out.grow(result.packets as usize) };
+        result
+    }
+
+    #[cold]
+    fn recycle(&self, cache: &mut PoolCache, index: u32) {
+        let slot = self.get(index);
+        if cache.pool() == self.pool() {
+            cache.put(1)[0] = slot;
+        } else {
+            self.pool().inner().give(&[slot]);
+        }
+    }
+
+    /// Hands up to `n` packets from the front of `batch` to the device: `each` gets position, address, length.
+    /// Packets longer than `most` bytes or empty, and packets the device cannot reach, are taken and dropped.
+    #[inline]
+    pub fn send(
+        &mut self,
+        batch: &mut Batch,
+        n: u32,
+        most: u32,
+        mut each: impl FnMut(u32, Iova, u32),
+    ) -> Sent {
+        let mut sent = Sent::default();
+        let mut left = n.min(self.mask + 1 - self.len()).min(batch.len() as u32);
+        while left > 0 {
+            let run = self.send_run(batch, left, most, &mut sent, &mut each);
+            left -= run;
+            if left > 0 {
+                self.send_odd(batch, most, &mut sent, &mut each);
+                left -= 1;
+            }
+        }
+        sent
+    }
+
+    /// Sends packets of our own pool with good lengths; stops at the first other one.
+    #[inline(always)]
+    fn send_run(
+        &mut self,
+        batch: &mut Batch,
+        n: u32,
+        most: u32,
+        sent: &mut Sent,
+        each: &mut impl FnMut(u32, Iova, u32),
+    ) -> u32 {
+        let mut run = 0;
+        let mut tail = self.tail;
+        for packet in batch.as_slice().iter().take(n as usize) {
+            let len = packet.len() as u32;
+            let Some(iova) = self.map.iova(packet).filter(|_| len.wrapping_sub(1) < most) else {
+                break;
+            };
+            self.set(tail, packet.slot());
+            each(tail, iova, len);
+            sent.bytes += len as u64;
+            tail = tail.wrapping_add(1);
+            run += 1;
+        }
+        self.tail = tail;
+        sent.packets += run;
+        // SAFETY: the slots of the first `run` packets were taken over above.
+        unsafe { batch.forget_front(run as usize) };
+        run
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_odd(
+        &mut self,
+        batch: &mut Batch,
+        most: u32,
+        sent: &mut Sent,
+        each: &mut impl FnMut(u32, Iova, u32),
+    ) {
+        let Some(packet) = batch.pop() else { return };
+        let len = packet.len() as u32;
+        if len.wrapping_sub(1) >= most {
+            sent.lengths += 1;
+            return;
+        }
+        let Some(iova) = self.others.iter().find_map(|map| map.iova(&packet)) else {
+            sent.unmapped += 1;
+            return;
+        };
+        self.set(self.tail, FOREIGN);
+        each(self.tail, iova, len);
+        self.foreign.push_back((self.tail, packet));
+        self.tail = self.tail.wrapping_add(1);
+        sent.packets += 1;
+        sent.bytes += len as u64;
+    }
+
+    /// Takes the `n` oldest buffers back from the device, as free ones.
+    #[inline]
+    pub fn reclaim(&mut self, cache: &mut PoolCache, n: u32) {
+        let n = n.min(self.len());
+        if self.foreign.is_empty() && cache.pool() == self.pool() {
+            self.reclaim_run(cache, n);
+        } else {
+            self.reclaim_odd(n);
+        }
+    }
+
+    #[inline(always)]
+    fn reclaim_run(&mut self, cache: &mut PoolCache, mut n: u32) {
+        while n > 0 {
+            let at = (self.head & self.mask) as usize;
+            let run = (n as usize).min(64).min(self.slots.len() - at);
+            cache.put(run).copy_from_slice(&self.slots[at..at + run]);
+            self.head = self.head.wrapping_add(run as u32);
+            n -= run as u32;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reclaim_odd(&mut self, n: u32) {
+        for _ in 0..n {
+            let slot = self.get(self.head);
+            if slot == FOREIGN {
+                self.foreign.pop_front(); // drops the packet: home by its own way
+            } else {
+                self.pool().inner().give(&[slot]);
+            }
+            self.head = self.head.wrapping_add(1);
+        }
+    }
+}
+
+impl Drop for Posted {
+    fn drop(&mut self) {
+        let slots = (0..self.len())
+            .map(|i| self.get(self.head.wrapping_add(i)))
+            .filter(|slot| *slot != FOREIGN)
+            .collect();
+        let foreign = std::mem::take(&mut self.foreign)
+            .into_iter()
+            .map(|(_, packet)| packet)
+            .collect();
+        self.custody.park(Parked {
+            slots,
+            foreign,
+            map: self.map.clone(),
+            _others: std::mem::take(&mut self.others),
+        });
+    }
+}
+
+impl fmt::Debug for Posted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Posted({} of {})", self.len(), self.mask + 1)
+    }
+}
+
+/// Buffers of dropped queues that the device may still write to. The device handle owns one, and opens it when the
+/// device is quiet (stopped and bus master off).
+#[derive(Debug, Default)]
+pub struct Custody {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    quiet: bool,
+    parked: Vec<Parked>,
+}
+
+struct Parked {
+    slots: Vec<u32>,
+    foreign: Vec<Packet>,
+    map: PoolMap,
+    _others: Vec<PoolMap>,
+}
+
+impl Custody {
+    /// For a device that may run from now on.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn park(&self, parked: Parked) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.quiet {
+            drop(state);
+            parked.free();
+        } else {
+            state.parked.push(parked);
+        }
+    }
+
+    /// Frees everything parked, now and later. Call when the device cannot reach memory any more: stopped, and bus
+    /// master off.
+    pub fn open(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.quiet = true;
+        let parked = std::mem::take(&mut state.parked);
+        drop(state);
+        parked.into_iter().for_each(Parked::free);
+    }
+
+    /// Buffers parked.
+    pub fn held(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state
+            .parked
+            .iter()
+            .map(|parked| parked.slots.len() + parked.foreign.len())
+            .sum()
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // The last holder went without saying that the device is quiet: keep the buffers from everybody.
+        self.parked.drain(..).for_each(Parked::leak);
+    }
+}
+
+impl Parked {
+    fn free(mut self) {
+        let inner: &Inner = self.map.pool().inner();
+        inner.give(&std::mem::take(&mut self.slots));
+        self.foreign.clear();
+    }
+
+    fn leak(mut self) {
+        if !self.slots.is_empty() || !self.foreign.is_empty() {
+            tracing::error!(
+                buffers = self.slots.len(),
+                "a device was never stopped: its buffers are leaked"
+            );
+        }
+        self.foreign.drain(..).for_each(std::mem::forget);
+        std::mem::forget(self);
+    }
+}
+
+impl fmt::Debug for Parked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parked({} slots of {:?})", self.slots.len(), self.map.pool())
+    }
+}
+
+const _: () = assert!(crate::mem::ARENA >> LINE_SHIFT < FOREIGN as usize);

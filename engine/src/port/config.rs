@@ -1,0 +1,218 @@
+use crate::bus::BusError;
+use crate::mem::{DmaError, MemoryError, PlanError};
+use crate::mmio::MmioError;
+use crate::pool::Pool;
+use std::fmt;
+use std::str::FromStr;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    /// Whether a station may have it: unicast and not all zeros.
+    pub fn is_station(self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for MacAddress {
+    type Err = PortError;
+
+    fn from_str(text: &str) -> Result<Self, PortError> {
+        let wrong = || {
+            PortError::Config(format!(
+                "{text:?} is not a MAC address; write it as 52:54:00:00:00:01"
+            ))
+        };
+        let mut mac = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut mac {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+        }
+        if parts.next().is_some() {
+            Err(wrong())
+        } else {
+            Ok(Self(mac))
+        }
+    }
+}
+
+/// What a port can do: data, not code.
+#[derive(Clone, Debug)]
+pub struct PortCaps {
+    /// Most receive queues.
+    pub rx_queues: u16,
+    /// Most transmit queues.
+    pub tx_queues: u16,
+    /// Shortest and longest ring, in descriptors; lengths are powers of two.
+    pub ring: (u32, u32),
+    /// Longest MTU in bytes (frame without Ethernet header and FCS).
+    pub mtu: u32,
+}
+
+/// How a port is to be started.
+#[derive(Clone, Debug)]
+pub struct PortConfig {
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// Descriptors a receive ring, a power of two.
+    pub rx_ring: u32,
+    /// Descriptors a transmit ring, a power of two.
+    pub tx_ring: u32,
+    /// Where received packets come from; packets of it are sent the fast way.
+    pub pool: Pool,
+    /// Further pools whose packets may be sent.
+    pub send_pools: Vec<Pool>,
+    /// MTU in bytes. A receive buffer must hold MTU + 18 bytes (header and one VLAN tag).
+    pub mtu: u32,
+    /// Receive frames for any address.
+    pub promiscuous: bool,
+    /// How to wait for the link.
+    pub link: LinkRequest,
+}
+
+/// Whether starting waits for the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkRequest {
+    /// Start returns at once.
+    DoNotWait,
+    /// Start waits up to so many milliseconds and goes on without a link after that.
+    WaitMillis(u32),
+}
+
+impl PortConfig {
+    /// One queue each way, rings of 512, MTU 1500, promiscuous off, five seconds for the link.
+    pub fn new(pool: &Pool) -> Self {
+        Self {
+            rx_queues: 1,
+            tx_queues: 1,
+            rx_ring: 512,
+            tx_ring: 512,
+            pool: pool.clone(),
+            send_pools: Vec::new(),
+            mtu: 1500,
+            promiscuous: false,
+            link: LinkRequest::WaitMillis(5000),
+        }
+    }
+
+    /// Longest frame in bytes without FCS: MTU, header and one VLAN tag.
+    pub fn max_frame(&self) -> u32 {
+        self.mtu + 18
+    }
+
+    /// Compares the configuration with what a port can do.
+    ///
+    /// # Errors
+    /// [`PortError::Config`] with the first thing that does not fit, and the range that does.
+    pub fn check(&self, caps: &PortCaps) -> Result<(), PortError> {
+        let wrong = |text: String| Err(PortError::Config(text));
+        for (what, n, most) in [
+            ("receive", self.rx_queues, caps.rx_queues),
+            ("transmit", self.tx_queues, caps.tx_queues),
+        ] {
+            if n == 0 || n > most {
+                return wrong(format!("{n} {what} queues asked for, this port has 1 to {most}"));
+            }
+        }
+        for ring in [self.rx_ring, self.tx_ring] {
+            let (least, most) = caps.ring;
+            if !ring.is_power_of_two() || ring < least || ring > most {
+                return wrong(format!(
+                    "a ring of {ring} descriptors asked for, a power of two from {least} to {most} is possible"
+                ));
+            }
+        }
+        if self.mtu < 68 || self.mtu > caps.mtu {
+            return wrong(format!(
+                "MTU {} asked for, 68 to {} is possible",
+                self.mtu, caps.mtu
+            ));
+        }
+        let room = self.pool.data_room();
+        if room < self.max_frame() as usize {
+            let need = self.max_frame();
+            return wrong(format!(
+                "MTU {} needs buffers of {need} bytes, the pool's have {room}; make the pool with data_room({need})",
+                self.mtu
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The state of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Whether frames can pass.
+    pub up: bool,
+    /// Speed in Mbit/s, 0 when down.
+    pub speed: u32,
+    /// Both directions at once.
+    pub full_duplex: bool,
+}
+
+/// A setting that can be changed while the port runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Receive frames for any address.
+    Promiscuous(bool),
+    /// Receive all multicast frames.
+    AllMulticast(bool),
+    /// The station's address.
+    Mac(MacAddress),
+    /// The MTU in bytes.
+    Mtu(u32),
+}
+
+/// Why a port could not be opened, started or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PortError {
+    /// A value that the port cannot take.
+    #[error("{0}")]
+    Config(String),
+    /// Not this port.
+    #[error("this port cannot {0}")]
+    Unsupported(&'static str),
+    /// Not a device of this driver.
+    #[error("{found} is not a device of the {driver} driver; it knows {known}")]
+    WrongDevice {
+        /// Driver.
+        driver: &'static str,
+        /// What is there.
+        found: crate::pci::PciId,
+        /// What it knows.
+        known: String,
+    },
+    /// Called in the wrong state.
+    #[error("the port is {0}")]
+    State(&'static str),
+    /// A register.
+    #[error(transparent)]
+    Mmio(#[from] MmioError),
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Mapping.
+    #[error(transparent)]
+    Dma(#[from] DmaError),
+    /// The plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}

@@ -1,0 +1,74 @@
+use super::{Change, Link, MacAddress, PortCaps, PortConfig, PortError};
+use crate::pool::{Batch, PoolCache};
+use crate::telemetry::{CounterSink, RxCounters, TxCounters};
+use crossbeam::utils::CachePadded;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// One receive queue: owned by one core, `Send`, never shared.
+pub trait RxQueue: Send + Debug {
+    /// Puts received packets at the back of `out`, as many as there are and fit; returns how many. Gives the
+    /// device new buffers from `cache`. Never waits.
+    ///
+    /// `cache` should be of the pool the port was started with; one of another pool works, slowly.
+    fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize;
+    /// What happened so far.
+    fn counters(&self) -> &RxCounters;
+    /// The same, to keep when the queue moves to its core.
+    fn shared_counters(&self) -> Arc<CachePadded<RxCounters>>;
+}
+
+/// One transmit queue: owned by one core, `Send`, never shared.
+pub trait TxQueue: Send + Debug {
+    /// Takes packets from the front of `packets` as long as the ring has room; what is left is the caller's to
+    /// keep, retry or drop. Returns how many were handed to the device. Never waits.
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize;
+    /// Takes back buffers that the device has sent; returns how many. An idle loop calls it, so that nothing
+    /// stays held.
+    fn reclaim(&mut self, cache: &mut PoolCache) -> usize;
+    /// Packets the device has and has not been seen to be done with.
+    fn in_flight(&self) -> usize;
+    /// What happened so far.
+    fn counters(&self) -> &TxCounters;
+    /// The same, to keep when the queue moves to its core.
+    fn shared_counters(&self) -> Arc<CachePadded<TxCounters>>;
+}
+
+/// The queues of a started port. They come back by value when it is stopped.
+#[derive(Debug, Default)]
+pub struct Queues {
+    /// Receive queues, by index.
+    pub rx: Vec<Box<dyn RxQueue>>,
+    /// Transmit queues, by index.
+    pub tx: Vec<Box<dyn TxQueue>>,
+}
+
+/// A device, as it is configured. One thread's at a time; its queues go to their cores.
+///
+/// Dropping a port stops its device: queues off, bus master off, interrupts off, reset.
+pub trait Port: Send + Debug {
+    /// What it can do.
+    fn caps(&self) -> &PortCaps;
+    /// Its MAC address.
+    fn mac(&self) -> MacAddress;
+    /// Starts the device with the given queues.
+    ///
+    /// # Errors
+    /// A configuration beyond [`Port::caps`], a device that does not come up, no memory. The device is then
+    /// stopped and nothing is held.
+    fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError>;
+    /// Stops the device and takes its queues; every buffer they held goes back to its pool.
+    ///
+    /// # Errors
+    /// The device did not answer in time; it has been cut off from memory all the same.
+    fn stop(&mut self, queues: Queues) -> Result<(), PortError>;
+    /// The link, as it is now. Reads registers: not for the packet path.
+    fn link(&self) -> Link;
+    /// The device's own statistics since the start. Reads registers: not for the packet path.
+    fn counters(&mut self, out: &mut dyn CounterSink);
+    /// Changes a setting: checked, then applied.
+    ///
+    /// # Errors
+    /// [`PortError::Unsupported`] or [`PortError::Config`]; nothing has changed then.
+    fn set(&mut self, change: Change) -> Result<(), PortError>;
+}
