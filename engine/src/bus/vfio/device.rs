@@ -1,0 +1,280 @@
+use super::VfioError;
+use super::container::Container;
+use super::group::Group;
+use super::info::DeviceInfo;
+use super::irq::{self, Msix};
+use super::region::Region;
+use super::uapi::{self, Query};
+use crate::bus::{BusError, DeviceEvents, PciFunction};
+use crate::mem::DmaDomain;
+use crate::mmio::Bar;
+use crate::pci::{BarKind, Command, ConfigImage, PciAddress, PciId};
+use crate::wait::EventFd;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use vfio_bindings::bindings::vfio::*;
+
+/// A PCI function that VFIO has given to this process.
+///
+/// Dropping it stops the device: bus master off, interrupts off, reset. BARs that are still held keep the kernel's
+/// device open, so that the host cannot have it back; let go of them too.
+#[derive(Debug)]
+pub struct VfioFunction {
+    address: PciAddress,
+    id: PciId,
+    numa: Option<u32>,
+    resettable: bool,
+    io_bars: u8, // bit n: BAR n is one of ports
+    config: Region,
+    msix: Msix,
+    error: Option<EventFd>,
+    request: Option<EventFd>,
+    device: Arc<File>,
+    // Dropped after the device; the group stays attached while the container lives.
+    _group: Arc<Group>,
+    container: Arc<Container>,
+    dma: Arc<dyn DmaDomain>,
+}
+
+/// `PCI_COMMAND` (linux/pci_regs.h).
+const COMMAND: u16 = 0x04;
+
+impl VfioFunction {
+    pub(super) fn new(
+        container: Arc<Container>,
+        group: Arc<Group>,
+        device: OwnedFd,
+        address: PciAddress,
+        numa: Option<u32>,
+    ) -> Result<Self, VfioError> {
+        let device = Arc::new(File::from(device));
+        let info = device_info(device.as_fd())?;
+        let config = Region::new(&device, VFIO_PCI_CONFIG_REGION_INDEX)?;
+        let header = header(&config)?;
+        let image =
+            ConfigImage::new(&header).map_err(|_| VfioError::BadAnswer("the device reads as all ones"))?;
+        let io_bars = image.bars().into_iter().filter(|bar| bar.kind == BarKind::Io);
+        let event = |index| {
+            (index < info.irqs)
+                .then(|| irq::event(device.as_fd(), index))
+                .flatten()
+        };
+        let function = Self {
+            address,
+            id: image.id(),
+            numa,
+            resettable: info.flags & VFIO_DEVICE_FLAGS_RESET != 0,
+            io_bars: io_bars.fold(0, |bits, bar| bits | 1 << bar.index),
+            config,
+            msix: Msix::new(device.as_fd(), address)?,
+            error: event(VFIO_PCI_ERR_IRQ_INDEX),
+            request: event(VFIO_PCI_REQ_IRQ_INDEX),
+            device,
+            _group: group,
+            dma: container.clone(),
+            container,
+        };
+        // The kernel opens it with memory on; a launcher could have left it otherwise.
+        function
+            .change_command(|command| command | Command::MEMORY)
+            .map_err(open_failed)?;
+        Ok(function)
+    }
+
+    /// The address space it lives in; opens further devices there.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
+    }
+
+    /// Lets the kernel raise an MSI-X vector's eventfd as if the device had: a test of the way from there on.
+    ///
+    /// # Errors
+    /// The kernel's word: the vector is not on.
+    pub fn fire_msix(&self, vector: u16) -> Result<(), BusError> {
+        self.has_vector(vector)?;
+        Ok(self.msix.fire(self.device.as_fd(), vector)?)
+    }
+
+    fn has_vector(&self, vector: u16) -> Result<(), BusError> {
+        let vectors = self.msix.vectors();
+        if vector < vectors {
+            return Ok(());
+        }
+        Err(BusError::NoVector {
+            address: self.address,
+            vector,
+            vectors,
+        })
+    }
+
+    fn change_command(&self, change: impl FnOnce(Command) -> Command) -> Result<(), BusError> {
+        let mut bytes = [0; 2];
+        self.config_read(COMMAND, &mut bytes)?;
+        let old = u16::from_le_bytes(bytes);
+        if old == u16::MAX {
+            return Err(BusError::Removed {
+                address: self.address,
+            });
+        }
+        let new = change(Command::from_bits_retain(old)).bits();
+        if new == old {
+            Ok(())
+        } else {
+            self.config_write(COMMAND, &new.to_le_bytes())
+        }
+    }
+
+    /// Sorts out an access to configuration space.
+    fn config_done(&self, done: Option<io::Result<()>>, offset: u16, len: usize) -> Result<(), BusError> {
+        let address = self.address;
+        match done {
+            None => Err(BusError::Config { address, offset, len }),
+            Some(Err(error)) if error.raw_os_error() == Some(nix::libc::ENODEV) => {
+                Err(BusError::Removed { address })
+            }
+            Some(done) => Ok(done.map_err(VfioError::os("access configuration space"))?),
+        }
+    }
+
+    fn reset_device(&self) -> Result<(), VfioError> {
+        if !self.resettable {
+            return Err(VfioError::NotResettable {
+                address: self.address,
+            });
+        }
+        uapi::device_reset(self.device.as_fd()).map_err(VfioError::os("reset the device"))
+    }
+
+    /// Stops the device, in the order in which it can do the least harm; a step that fails is told, the rest done.
+    fn quiesce(&self) {
+        let fd = self.device.as_fd();
+        self.tell("bus master off", self.set_bus_master(false));
+        self.tell("MSI-X off", self.msix.off(fd));
+        if self.request.is_some() {
+            self.tell("unplug request off", irq::forget(fd, VFIO_PCI_REQ_IRQ_INDEX));
+        }
+        if self.error.is_some() {
+            self.tell("error event off", irq::forget(fd, VFIO_PCI_ERR_IRQ_INDEX));
+        }
+        if self.resettable {
+            self.tell("reset", self.reset_device());
+        }
+    }
+
+    fn tell<E: std::fmt::Display>(&self, step: &str, done: Result<(), E>) {
+        if let Err(error) = done {
+            tracing::warn!(address = %self.address, step, %error, "closing a device");
+        }
+    }
+}
+
+fn device_info(device: BorrowedFd<'_>) -> Result<DeviceInfo, VfioError> {
+    let answer = uapi::query(device, Query::Device).map_err(VfioError::os("ask what the device is"))?;
+    let info = DeviceInfo::parse(&answer)?;
+    let is_pci = info.flags & VFIO_DEVICE_FLAGS_PCI != 0 && info.regions > VFIO_PCI_CONFIG_REGION_INDEX;
+    if is_pci {
+        Ok(info)
+    } else {
+        Err(VfioError::BadAnswer("not a PCI device"))
+    }
+}
+
+fn header(config: &Region) -> Result<[u8; 0x40], VfioError> {
+    let mut header = [0; 0x40];
+    let read = config
+        .read(0, &mut header)
+        .ok_or(VfioError::BadAnswer("configuration space is too short"))?;
+    read.map_err(VfioError::os("read configuration space"))?;
+    Ok(header)
+}
+
+fn open_failed(error: BusError) -> VfioError {
+    match error {
+        BusError::Vfio(error) => error,
+        other => VfioError::Os {
+            step: "switch the device's memory on",
+            source: io::Error::other(other),
+        },
+    }
+}
+
+impl PciFunction for VfioFunction {
+    fn address(&self) -> PciAddress {
+        self.address
+    }
+
+    fn id(&self) -> PciId {
+        self.id
+    }
+
+    fn numa_node(&self) -> Option<u32> {
+        self.numa // read once: sysfs must not be touched while an unplug request is pending
+    }
+
+    fn config_read(&self, offset: u16, buf: &mut [u8]) -> Result<(), BusError> {
+        let len = buf.len();
+        self.config_done(self.config.read(offset.into(), buf), offset, len)
+    }
+
+    fn config_write(&self, offset: u16, buf: &[u8]) -> Result<(), BusError> {
+        self.config_done(self.config.write(offset.into(), buf), offset, buf.len())
+    }
+
+    fn bar(&self, index: u8) -> Result<Bar, BusError> {
+        let none = BusError::NoBar {
+            address: self.address,
+            index,
+        };
+        if u32::from(index) > VFIO_PCI_BAR5_REGION_INDEX || self.io_bars >> index & 1 == 1 {
+            return Err(none);
+        }
+        let region = Region::new(&self.device, index.into())?;
+        if region.size() == 0 {
+            Err(none)
+        } else {
+            Ok(region.bar()?)
+        }
+    }
+
+    fn reset(&self) -> Result<(), BusError> {
+        Ok(self.reset_device()?)
+    }
+
+    fn set_bus_master(&self, on: bool) -> Result<(), BusError> {
+        self.change_command(|mut command| {
+            command.set(Command::MASTER, on);
+            command
+        })
+    }
+
+    fn msix_vectors(&self) -> u16 {
+        self.msix.vectors()
+    }
+
+    fn set_msix(&self, vector: u16, fd: Option<BorrowedFd<'_>>) -> Result<(), BusError> {
+        self.has_vector(vector)?;
+        Ok(self.msix.set(self.device.as_fd(), vector, fd)?)
+    }
+
+    fn events(&self) -> DeviceEvents {
+        // Out of file descriptors: the event is lost to the caller, as where the bus cannot tell.
+        let copy = |event: &Option<EventFd>| event.as_ref().and_then(|event| event.duplicate().ok());
+        DeviceEvents {
+            unplug_request: copy(&self.request),
+            error: copy(&self.error),
+            power: None,
+        }
+    }
+
+    fn dma(&self) -> &Arc<dyn DmaDomain> {
+        &self.dma
+    }
+}
+
+impl Drop for VfioFunction {
+    fn drop(&mut self) {
+        self.quiesce();
+    }
+}
