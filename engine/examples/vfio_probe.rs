@@ -1,7 +1,7 @@
 //! Opens a PCI device through VFIO, tries every path to it once, and gives it back.
 //!
-//! Usage: `vfio_probe BDF [BDF]...`; all devices go into one container. Exit code 0: everything worked; 1: the
-//! message says what did not; 2: wrong usage.
+//! Usage: `vfio_probe [hold | token=UUID] BDF [BDF]...`; all devices go into one container. `hold` keeps them until
+//! the host wants one back. Exit code 0: everything worked; 1: the message says what did not; 2: wrong usage.
 #![allow(clippy::print_stdout, reason = "a command-line tool talks to a person")]
 
 use barline::bus::PciFunction;
@@ -15,17 +15,28 @@ use std::error::Error;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 type Done = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let devices: Result<Vec<PciAddress>, _> = std::env::args().skip(1).map(|text| text.parse()).collect();
+    let mut words = std::env::args().skip(1).peekable();
+    let hold = words.next_if(|word| word == "hold").is_some();
+    let token = words.next_if(|word| word.starts_with("token="));
+    let options = OpenOptions {
+        vf_token: token.map(|word| word["token=".len()..].to_owned()),
+    };
+    let devices: Result<Vec<PciAddress>, _> = words.map(|text| text.parse()).collect();
     let devices = match devices {
         Ok(devices) if !devices.is_empty() => devices,
         Ok(_) => return usage("no device was named"),
         Err(error) => return usage(&error.to_string()),
     };
-    match probe(&devices) {
+    match if hold {
+        hold_until_unplugged(&devices, &options)
+    } else {
+        probe(&devices, &options)
+    } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -35,11 +46,11 @@ fn main() -> ExitCode {
 }
 
 fn usage(why: &str) -> ExitCode {
-    eprintln!("{why}; usage: vfio_probe BDF [BDF]...");
+    eprintln!("{why}; usage: vfio_probe [hold | token=UUID] BDF [BDF]...");
     ExitCode::from(2)
 }
 
-fn probe(devices: &[PciAddress]) -> Done {
+fn probe(devices: &[PciAddress], options: &OpenOptions) -> Done {
     for found in scan::scan(&Roots::default())? {
         println!(
             "{} {} driver {:?} group {:?}",
@@ -56,7 +67,7 @@ fn probe(devices: &[PciAddress]) -> Done {
     let mut functions = Vec::new();
     for address in devices {
         println!("-- {address}");
-        let function = container.open(*address, &OpenOptions::default())?;
+        let function = container.open(*address, options)?;
         config(&function)?;
         bars(&function)?;
         msix(&function)?;
@@ -77,6 +88,46 @@ fn probe(devices: &[PciAddress]) -> Done {
         ),
     )?;
     std::mem::forget(kept);
+    drop(none);
+    drop(container);
+    let again = Container::new()?; // the first has let go of its groups
+    pass_on(again.open(devices[0], options)?)
+}
+
+fn hold_until_unplugged(devices: &[PciAddress], options: &OpenOptions) -> Done {
+    let container = Container::new()?;
+    let open = devices.iter().map(|address| container.open(*address, options));
+    let functions = open.collect::<Result<Vec<_>, _>>()?;
+    let events: Vec<_> = functions
+        .iter()
+        .filter_map(|function| function.events().unplug_request)
+        .collect();
+    println!(
+        "holding {} devices, {} can be asked for",
+        functions.len(),
+        events.len()
+    );
+    for _ in 0..600 {
+        // An eventfd that does not block: reading fails until it was raised.
+        if events
+            .iter()
+            .any(|event| nix::unistd::read(event, &mut [0; 8]).is_ok())
+        {
+            println!("the host wants a device back");
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err("nobody asked for a device within a minute".into())
+}
+
+/// What a privileged launcher and its child do, in one process.
+fn pass_on(function: VfioFunction) -> Done {
+    let address = function.address();
+    let function = Container::from_device_fd(address, function.into_fds()?)?;
+    dma(&function)?;
+    msix(&function)?;
+    println!("passed on as descriptors: {:?}", function.bar(0));
     Ok(())
 }
 

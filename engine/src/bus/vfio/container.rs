@@ -132,6 +132,10 @@ impl Container {
         VfioFunction::new(self.clone(), group, device, address, numa)
     }
 
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// The group, attached; opened at the first of its devices.
     fn group(&self, number: u32, address: PciAddress) -> Result<Arc<Group>, VfioError> {
         let mut state = self.state();

@@ -1,5 +1,5 @@
 use super::VfioError;
-use super::container::Container;
+use super::container::{Container, PassedFds};
 use super::group::Group;
 use super::info::DeviceInfo;
 use super::irq::{self, Msix};
@@ -32,8 +32,10 @@ pub struct VfioFunction {
     error: Option<EventFd>,
     request: Option<EventFd>,
     device: Arc<File>,
+    /// Another process has it now: dropping leaves it as it is.
+    passed_on: bool,
     // Dropped after the device; the group stays attached while the container lives.
-    _group: Arc<Group>,
+    group: Arc<Group>,
     container: Arc<Container>,
     dma: Arc<dyn DmaDomain>,
 }
@@ -72,7 +74,8 @@ impl VfioFunction {
             error: event(VFIO_PCI_ERR_IRQ_INDEX),
             request: event(VFIO_PCI_REQ_IRQ_INDEX),
             device,
-            _group: group,
+            passed_on: false,
+            group,
             dma: container.clone(),
             container,
         };
@@ -95,6 +98,26 @@ impl VfioFunction {
     pub fn fire_msix(&self, vector: u16) -> Result<(), BusError> {
         self.has_vector(vector)?;
         Ok(self.msix.fire(self.device.as_fd(), vector)?)
+    }
+
+    /// Hands the device over, for a process without the right to open it ([`Container::from_device_fd`]). MSI-X is
+    /// switched off; nothing else about the device changes.
+    ///
+    /// # Errors
+    /// Out of file descriptors, or the kernel's word; the device is then closed as on a drop.
+    pub fn into_fds(mut self) -> Result<PassedFds, VfioError> {
+        self.msix.off(self.device.as_fd())?;
+        let copy = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned()
+                .map_err(VfioError::os("duplicate a descriptor"))
+        };
+        let fds = PassedFds {
+            container: copy(self.container.fd())?,
+            group: copy(self.group.fd())?,
+            device: copy(self.device.as_fd())?,
+        };
+        self.passed_on = true;
+        Ok(fds)
     }
 
     fn has_vector(&self, vector: u16) -> Result<(), BusError> {
@@ -275,6 +298,8 @@ impl PciFunction for VfioFunction {
 
 impl Drop for VfioFunction {
     fn drop(&mut self) {
-        self.quiesce();
+        if !self.passed_on {
+            self.quiesce();
+        }
     }
 }

@@ -53,6 +53,10 @@ impl Group {
         self.number
     }
 
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// Puts the group behind the container's page tables. The container's IOMMU can only be set once it has its
     /// first group; later groups are attached by joining.
     pub fn attach(&self, container: BorrowedFd<'_>, first: bool) -> Result<(), VfioError> {
