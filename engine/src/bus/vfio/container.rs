@@ -1,7 +1,7 @@
 use super::device::VfioFunction;
 use super::group::Group;
 use super::info::IommuInfo;
-use super::options::OpenOptions;
+use super::options::{OpenOptions, PassedFds};
 use super::space::Space;
 use super::uapi::{self, Query};
 use super::{VfioError, sysfs};
@@ -30,19 +30,6 @@ struct State {
     groups: Vec<Arc<Group>>,
     /// Known once the first group is attached: only then is there an IOMMU to ask.
     space: Option<Space>,
-}
-
-/// A device that a privileged launcher has opened, with what it belongs to.
-///
-/// The launcher has done what [`Container::open`] does; this process needs no right to `/dev/vfio` or sysfs.
-#[derive(Debug)]
-pub struct PassedFds {
-    /// `/dev/vfio/vfio`, with its IOMMU set.
-    pub container: OwnedFd,
-    /// `/dev/vfio/N`, attached to it.
-    pub group: OwnedFd,
-    /// The device (`VFIO_GROUP_GET_DEVICE_FD`).
-    pub device: OwnedFd,
 }
 
 impl Container {

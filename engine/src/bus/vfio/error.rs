@@ -132,7 +132,9 @@ pub enum VfioError {
         available: u32,
     },
     /// There is no way to reset the device.
-    #[error("{address} cannot be reset; see what it offers: cat /sys/bus/pci/devices/{address}/reset_method")]
+    #[error(
+        "{address} cannot be reset by itself; the kernel's ways to reset it, if any: cat /sys/bus/pci/devices/{address}/reset_method"
+    )]
     NotResettable {
         /// Device.
         address: PciAddress,
@@ -175,6 +177,9 @@ fn bind(device: &str, has_driver: bool) -> String {
 
 fn in_use(path: &std::path::Path, holder: Option<&Holder>) -> String {
     match holder {
+        Some(Holder { pid, .. }) if *pid == std::process::id() => {
+            " by this process; open all devices of a group through one container: Container::open".to_owned()
+        }
         Some(Holder { pid, command }) => format!(" by process {pid} ({command}); end it: kill {pid}"),
         None => format!("; find out by whom: sudo fuser -v {}", path.display()),
     }

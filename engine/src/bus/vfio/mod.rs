@@ -18,7 +18,7 @@ mod sysfs;
 #[allow(unsafe_code)] // ioctls, the mapping of device memory, and the DMA contract with the caller
 mod uapi;
 
-pub use container::{Container, PassedFds};
+pub use container::Container;
 pub use device::VfioFunction;
 pub use error::{Blocker, Holder, VfioError};
-pub use options::OpenOptions;
+pub use options::{OpenOptions, PassedFds};

@@ -1,6 +1,7 @@
 use super::VfioError;
 use crate::pci::PciAddress;
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 /// How a device is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,19 @@ impl OpenOptions {
         };
         CString::new(name).map_err(|_| VfioError::BadToken(self.vf_token.clone().unwrap_or_default()))
     }
+}
+
+/// A device that a privileged launcher has opened, with what it belongs to.
+///
+/// The launcher has done what [`Container::open`](super::Container::open) does; this process needs no right to `/dev/vfio` or sysfs.
+#[derive(Debug)]
+pub struct PassedFds {
+    /// `/dev/vfio/vfio`, with its IOMMU set.
+    pub container: OwnedFd,
+    /// `/dev/vfio/N`, attached to it.
+    pub group: OwnedFd,
+    /// The device (`VFIO_GROUP_GET_DEVICE_FD`).
+    pub device: OwnedFd,
 }
 
 /// 8-4-4-4-12 hexadecimal digits: the one form that the kernel parses.

@@ -124,4 +124,14 @@ fn the_process_that_holds_a_group_is_named() {
         text.contains("in use by process 42 (dpdk-testpmd); end it: kill 42"),
         "{text}"
     );
+    let holder = Some(Holder {
+        pid: std::process::id(),
+        command: "me".into(),
+    });
+    let text = VfioError::GroupBusy {
+        path: "/dev/vfio/3".into(),
+        holder,
+    }
+    .to_string();
+    assert!(text.contains("by this process"), "{text}");
 }
