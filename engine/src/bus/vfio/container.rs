@@ -91,7 +91,8 @@ impl Container {
     /// Takes over a device that a launcher has opened, with the container and group it has attached.
     ///
     /// `address` is what the device reports about itself; nothing depends on its being right but messages.
-    /// Mappings that the launcher has made stay unknown: leave them all to this process.
+    /// Mappings that the launcher has made stay unknown: leave them all to this process. The descriptors must be
+    /// VFIO's: what another driver takes VFIO's requests for cannot be told from here.
     ///
     /// # Errors
     /// [`VfioError`]: not such descriptors, or not attached.
@@ -126,14 +127,27 @@ impl Container {
     /// The group, attached; opened at the first of its devices.
     fn group(&self, number: u32, address: PciAddress) -> Result<Arc<Group>, VfioError> {
         let mut state = self.state();
-        if let Some(group) = state.groups.iter().find(|group| group.number() == Some(number)) {
-            return Ok(group.clone());
+        let known = state
+            .groups
+            .iter()
+            .find(|group| group.number() == Some(number))
+            .cloned();
+        let group = match &known {
+            Some(group) => group.clone(),
+            None => self.join(&mut state, number, address)?,
+        };
+        // Again for a known group if that failed the first time.
+        if known.is_none() || state.space.is_none() {
+            self.refresh(&mut state)?;
         }
+        Ok(group)
+    }
+
+    /// Opens and attaches a group. From then on it belongs to the container: others may already rely on it.
+    fn join(&self, state: &mut State, number: u32, address: PciAddress) -> Result<Arc<Group>, VfioError> {
         let group = Arc::new(Group::open(&self.roots, number, address)?);
-        group.attach(self.fd.as_fd(), state.space.is_none())?;
-        // From here on the group belongs to the container, whatever fails: it may already be in use.
+        group.attach(self.fd.as_fd(), state.groups.is_empty())?;
         state.groups.push(group.clone());
-        self.refresh(&mut state)?;
         Ok(group)
     }
 
@@ -216,23 +230,4 @@ fn not_opened(path: &Path, source: io::Error) -> VfioError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bus::scan::fake::Machine;
-
-    #[test]
-    fn without_the_module_the_command_that_loads_it_is_told() {
-        let error = Container::with_roots(Machine::new().roots).unwrap_err();
-        assert!(matches!(error, VfioError::NoVfio { .. }));
-        assert!(error.to_string().ends_with("sudo modprobe vfio-pci"), "{error}");
-    }
-
-    #[test]
-    fn a_file_that_is_not_vfio_is_refused() {
-        let machine = Machine::new();
-        std::fs::create_dir_all(machine.roots.dev.join("vfio")).unwrap();
-        std::fs::write(machine.roots.dev.join("vfio/vfio"), "").unwrap();
-        let error = Container::with_roots(machine.roots.clone()).unwrap_err();
-        assert!(matches!(error, VfioError::Os { .. }), "{error}");
-    }
-}
+mod tests;

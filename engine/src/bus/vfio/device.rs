@@ -171,8 +171,11 @@ impl VfioFunction {
         if self.error.is_some() {
             self.tell("error event off", irq::forget(fd, VFIO_PCI_ERR_IRQ_INDEX));
         }
-        if self.resettable {
-            self.tell("reset", self.reset_device());
+        match self.reset_device() {
+            // The host is unbinding the device and holds its lock: the kernel resets it once it is closed.
+            Err(VfioError::Os { source, .. }) if source.raw_os_error() == Some(nix::libc::EAGAIN) => {}
+            Err(VfioError::NotResettable { .. }) => {}
+            done => self.tell("reset", done),
         }
     }
 
