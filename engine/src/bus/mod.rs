@@ -4,6 +4,7 @@
 //! bus master off, interrupts off, reset, unmap, free.
 
 pub mod local;
+pub mod scan;
 pub mod vfio;
 
 use crate::mem::{DmaDomain, DmaError};

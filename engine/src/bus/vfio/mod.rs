@@ -1,15 +1,24 @@
 //! Linux VFIO: groups and the type1 (version 2) IOMMU.
+//!
+//! A [`Container`] is one I/O address space; [`Container::open`] puts a device into it. Order: open the devices,
+//! map pools, bus master on. A device's group stays attached as long as the container lives: when the last group
+//! leaves, the kernel drops every mapping, and memory that the engine still takes for mapped would not be.
 
-/// Why VFIO could not be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VfioError {
-    /// What the kernel said.
-    #[error("{step}: {source}")]
-    Os {
-        /// What was tried.
-        step: &'static str,
-        /// The kernel's word.
-        source: std::io::Error,
-    },
-}
+mod chain;
+mod container;
+mod device;
+mod error;
+mod group;
+mod info;
+mod irq;
+mod options;
+mod region;
+mod space;
+mod sysfs;
+#[allow(unsafe_code)] // ioctls, the mapping of device memory, and the DMA contract with the caller
+mod uapi;
+
+pub use container::Container;
+pub use device::VfioFunction;
+pub use error::{Blocker, Holder, VfioError};
+pub use options::{OpenOptions, PassedFds};

@@ -1,0 +1,204 @@
+use crate::pci::PciAddress;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// A device that keeps its whole group from being used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocker {
+    /// Its name in sysfs: a PCI address.
+    pub device: String,
+    /// The driver that holds it.
+    pub driver: String,
+}
+
+/// A process that has a group open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// Its name.
+    pub command: String,
+}
+
+/// Why VFIO could not be used: one cause, and one command that mends it or tells more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VfioError {
+    /// The address names nothing.
+    #[error("there is no PCI device {address}; list the devices: lspci -D")]
+    NoDevice {
+        /// Device.
+        address: PciAddress,
+    },
+    /// A kernel driver holds the device, or none does.
+    #[error("{address} is {}, not bound to vfio-pci; bind it: {}", held(.driver.as_deref()), bind(&.address.to_string(), .driver.is_some()))]
+    NotBound {
+        /// Device.
+        address: PciAddress,
+        /// The driver that holds it.
+        driver: Option<String>,
+    },
+    /// The device is in no IOMMU group.
+    #[error(
+        "{address} has no IOMMU group: the IOMMU is off; enable VT-d or AMD-Vi in the firmware and, on Intel, boot with intel_iommu=on: sudo dmesg | grep -e DMAR -e AMD-Vi"
+    )]
+    NoIommu {
+        /// Device.
+        address: PciAddress,
+    },
+    /// VFIO is not in the kernel.
+    #[error("{} does not exist: VFIO is not loaded; load it: sudo modprobe vfio-pci", .path.display())]
+    NoVfio {
+        /// The node.
+        path: PathBuf,
+    },
+    /// The group has no node.
+    #[error("{} does not exist though {address} is bound to vfio-pci; if this is a container, start it with: --device {}", .path.display(), .path.display())]
+    NoGroupNode {
+        /// The node.
+        path: PathBuf,
+        /// Device.
+        address: PciAddress,
+    },
+    /// A node belongs to somebody else.
+    #[error("no permission to open {}; take it: sudo chown $USER {}", .path.display(), .path.display())]
+    NoPermission {
+        /// The node.
+        path: PathBuf,
+    },
+    /// A group can be opened once.
+    #[error("{} is in use{}", .path.display(), in_use(.path, .holder.as_ref()))]
+    GroupBusy {
+        /// The node.
+        path: PathBuf,
+        /// Who has it, if that can be seen.
+        holder: Option<Holder>,
+    },
+    /// Kernel drivers hold other devices of the group.
+    #[error("IOMMU group {group} cannot be used{}", blocked(.blockers))]
+    NotViable {
+        /// Group.
+        group: u32,
+        /// Devices that must change to vfio-pci, or lose their driver.
+        blockers: Vec<Blocker>,
+    },
+    /// The group could not be put behind the container's page tables.
+    #[error(
+        "the kernel refused to attach {group} to the IOMMU ({source}): firmware that claims the device's memory (RMRR, 1:1 mapping) or missing interrupt remapping; the reason is in: sudo dmesg | grep -iE 'rmrr|1:1|interrupt remapping'"
+    )]
+    AttachRefused {
+        /// Group.
+        group: String,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// The kernel speaks another version.
+    #[error("this kernel's VFIO has API version {0}, the engine knows version 0; see: uname -r")]
+    ApiVersion(i32),
+    /// No IOMMU driver of the kind that the engine uses.
+    #[error("this kernel offers no type1 (version 2) IOMMU; load it: sudo modprobe vfio_iommu_type1")]
+    NoType1,
+    /// The kernel does not tell which IOVAs are usable.
+    #[error("the kernel does not tell which IOVAs are usable; kernel 5.4 or later does: uname -r")]
+    NoIovaRanges,
+    /// Not a UUID.
+    #[error("{0:?} is not a VF token; write it as a UUID, as this prints one: uuidgen")]
+    BadToken(String),
+    /// The token is missing or wrong.
+    #[error("{address} is a VF whose PF is bound to vfio-pci, and the VF token {}; use the token that the PF's owner has set: OpenOptions::vf_token", if *.given { "does not match" } else { "was not given" })]
+    TokenRefused {
+        /// Device.
+        address: PciAddress,
+        /// Whether there was one.
+        given: bool,
+    },
+    /// A token where none is used.
+    #[error("a VF token was given for {address}, which uses none; leave it out: OpenOptions::default()")]
+    TokenUnused {
+        /// Device.
+        address: PciAddress,
+    },
+    /// Fewer interrupt vectors than the device has.
+    #[error(
+        "{address}: the machine has {available} interrupt vectors for this device, vector {vector} was asked for; use fewer queues"
+    )]
+    FewerVectors {
+        /// Device.
+        address: PciAddress,
+        /// Vector asked for.
+        vector: u16,
+        /// Vectors to be had.
+        available: u32,
+    },
+    /// There is no way to reset the device.
+    #[error(
+        "{address} cannot be reset by itself; the kernel's ways to reset it, if any: cat /sys/bus/pci/devices/{address}/reset_method"
+    )]
+    NotResettable {
+        /// Device.
+        address: PciAddress,
+    },
+    /// An answer that contradicts the kernel's own interface.
+    #[error("the kernel's answer makes no sense: {0}; see: uname -r")]
+    BadAnswer(&'static str),
+    /// What the kernel said.
+    #[error("{step}: {source}")]
+    Os {
+        /// What was tried.
+        step: &'static str,
+        /// The kernel's word.
+        source: io::Error,
+    },
+}
+
+impl VfioError {
+    /// For `map_err`: the kernel's word to `step`.
+    pub(super) fn os(step: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Os { step, source }
+    }
+}
+
+fn held(driver: Option<&str>) -> String {
+    driver.map_or("without a driver".to_owned(), |driver| {
+        format!("held by the driver {driver}")
+    })
+}
+
+/// The commands that move a device to vfio-pci.
+fn bind(device: &str, has_driver: bool) -> String {
+    let dir = format!("/sys/bus/pci/devices/{device}");
+    let unbind = format!("echo {device} | sudo tee {dir}/driver/unbind; ");
+    format!(
+        "echo vfio-pci | sudo tee {dir}/driver_override; {}echo {device} | sudo tee /sys/bus/pci/drivers_probe",
+        if has_driver { unbind } else { String::new() }
+    )
+}
+
+fn in_use(path: &std::path::Path, holder: Option<&Holder>) -> String {
+    match holder {
+        Some(Holder { pid, .. }) if *pid == std::process::id() => {
+            " by this process; open all devices of a group through one container: Container::open".to_owned()
+        }
+        Some(Holder { pid, command }) => format!(" by process {pid} ({command}); end it: kill {pid}"),
+        None => format!("; find out by whom: sudo fuser -v {}", path.display()),
+    }
+}
+
+fn blocked(blockers: &[Blocker]) -> impl fmt::Display {
+    let list: Vec<String> = blockers
+        .iter()
+        .map(|b| format!("{} ({})", b.device, b.driver))
+        .collect();
+    match blockers {
+        [] => {
+            ": a kernel driver uses one of its devices; list them: ls -l /sys/kernel/iommu_groups/*/devices"
+                .into()
+        }
+        [first, ..] => format!(
+            " while kernel drivers hold {} of it; move each to vfio-pci: {}",
+            list.join(", "),
+            bind(&first.device, true)
+        ),
+    }
+}
