@@ -1,0 +1,264 @@
+//! Receive (7.1).
+
+use super::filter::{self, Cast};
+use super::headers::Headers;
+use super::queue::{Misuse, srrctl};
+use super::regs::{CTRL, RCTL, RLPML, RXCSUM, RXPBS, VET, ctrl, icr, rctl, stat};
+use super::{E82576, crc, stats};
+use barline_sim::Host;
+use std::collections::VecDeque;
+
+/// Write-back status (7.1.5.2).
+const DD: u64 = 1 << 0;
+const EOP: u64 = 1 << 1;
+const VP: u64 = 1 << 3;
+/// RXCSUM.PCSD: the write-back carries the RSS hash.
+const PCSD: u32 = 1 << 13;
+/// Longest packet on the wire without RCTL.LPE (8.10.1), and with it.
+const SHORT_LIMIT: usize = 1522;
+const LONG_LIMIT: usize = 9728;
+/// Shortest packet on the wire.
+const SHORTEST: usize = 64;
+/// Shortest packet without its FCS.
+const PADDED: usize = 60;
+const FCS: usize = 4;
+
+/// What the write-back says of a frame and where it goes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tag {
+    queue: usize,
+    /// Word 0: hash, packet type, RSS type.
+    word0: u64,
+    /// Status and VLAN tag of word 1.
+    word1: u64,
+}
+
+/// Frames between the wire and host memory.
+#[derive(Debug, Default)]
+pub struct Receiver {
+    /// The frame being received, and its tag once it passed the filters.
+    frame: Vec<u8>,
+    tag: Option<Tag>,
+    /// The packet buffer: frames that wait for descriptors. Its memory is reused.
+    buffer: VecDeque<(Tag, Vec<u8>)>,
+    spare: Vec<Vec<u8>>,
+    buffered: usize,
+}
+
+impl Receiver {
+    /// A reset empties the packet buffer.
+    pub fn clear(&mut self) {
+        self.tag = None;
+        self.buffered = 0;
+        self.spare.extend(self.buffer.drain(..).map(|(_, frame)| frame));
+    }
+}
+
+/// How a frame fared at its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// In memory, or lost with its queue.
+    Gone,
+    /// The queue has too few descriptors and its frames may wait.
+    Waits,
+    /// The queue has too few descriptors and its frames are dropped.
+    Dropped,
+}
+
+impl E82576 {
+    /// Receives up to `budget` frames.
+    pub(super) fn receive(&mut self, host: &mut Host, budget: u32) -> u32 {
+        if self.regs.get(RCTL) & rctl::RXEN == 0 || !self.link_up() {
+            return self.lose(host, budget);
+        }
+        let mut done = self.drain(host);
+        while done < budget {
+            if self.rx.tag.is_none() {
+                if !host.receive(&mut self.rx.frame) {
+                    break;
+                }
+                done += 1;
+                self.rx.tag = self.accept();
+            }
+            let Some(tag) = self.rx.tag else { continue };
+            // The frame is lent out, so that the rest of the device can be used with it.
+            let mut frame = std::mem::take(&mut self.rx.frame);
+            let fate = match self.rx.buffer.is_empty() {
+                true => self.deliver(host, tag, &frame),
+                false => Fate::Waits,
+            };
+            let waits = host.patient() && fate != Fate::Gone;
+            if fate == Fate::Dropped && !waits {
+                self.dropped(tag.queue);
+            } else if fate == Fate::Waits && !waits {
+                frame = self.store(host, tag, frame);
+            }
+            self.rx.frame = frame;
+            if waits {
+                break;
+            }
+            self.rx.tag = None;
+        }
+        done
+    }
+
+    /// Frames that arrive while the receiver is off or the link is down are not seen; a patient end keeps them.
+    fn lose(&mut self, host: &mut Host, budget: u32) -> u32 {
+        if host.patient() {
+            return 0;
+        }
+        (0..budget)
+            .take_while(|_| host.receive(&mut self.rx.frame))
+            .count() as u32
+    }
+
+    /// Filters a frame: its tag, or `None` where it is not for us.
+    fn accept(&mut self) -> Option<Tag> {
+        let frame = &mut self.rx.frame;
+        let (regs, wire) = (&mut self.regs, frame.len() + FCS);
+        stats::seen(regs, wire);
+        let cast = Cast::of(frame);
+        if !filter::takes(regs, frame, cast) {
+            return None;
+        }
+        let control = regs.get(RCTL);
+        let limit = match control & rctl::LPE {
+            0 => SHORT_LIMIT,
+            _ => (regs.get(RLPML) as usize).min(LONG_LIMIT),
+        };
+        if wire < SHORTEST {
+            regs.add(stat::RUC, 1);
+            return None;
+        }
+        if wire > limit {
+            regs.add(stat::ROC, 1);
+            return None;
+        }
+        let headers = Headers::parse(frame, regs.get(VET) as u16);
+        if !filter::vlan_takes(regs, headers.vlan) {
+            return None;
+        }
+        stats::received(regs, cast, wire);
+        let (queue, hash, kind) = self.rss.choose(regs, frame, &headers);
+        let hash = if regs.get(RXCSUM) & PCSD != 0 { hash } else { 0 };
+        let word0 = u64::from(hash) << 32 | u64::from(headers.ptype) << 4 | u64::from(kind);
+        let word1 = headers.vlan.map_or(0, |tag| {
+            if regs.get(CTRL) & ctrl::VME != 0 {
+                VP | u64::from(tag) << 48
+            } else {
+                0
+            }
+        });
+        if word1 != 0 {
+            frame.drain(12..16);
+        }
+        if control & rctl::PSP != 0 && frame.len() < PADDED {
+            frame.resize(PADDED, 0);
+        }
+        if control & rctl::SECRC == 0 {
+            let fcs = crc::fcs(frame);
+            frame.extend_from_slice(&fcs.to_le_bytes());
+        }
+        Some(Tag { queue, word0, word1 })
+    }
+
+    /// Writes a frame to host memory and its descriptors back (7.1.5).
+    fn deliver(&mut self, host: &mut Host, tag: Tag, frame: &[u8]) -> Fate {
+        let queue = tag.queue;
+        let ring = &self.rx_rings[queue];
+        let size = match (ring.srrctl & srrctl::BSIZEPACKET) as usize {
+            0 => 2048 >> (self.regs.get(RCTL) >> rctl::BSIZE_SHIFT & 3),
+            kib => kib * 1024,
+        };
+        if !ring.runs() {
+            return Fate::Dropped;
+        }
+        if (ring.available() as usize) < frame.len().div_ceil(size) {
+            return if ring.srrctl & srrctl::DROP_EN != 0 {
+                Fate::Dropped
+            } else {
+                Fate::Waits
+            };
+        }
+        let kind = ring.srrctl >> srrctl::DESCTYPE_SHIFT & 7;
+        if kind != srrctl::ADVANCED_ONE_BUFFER {
+            self.stop_rx(queue, Some(Misuse::DescriptorType(kind)));
+            return Fate::Gone;
+        }
+        let mut pieces = frame.chunks(size).peekable();
+        while let Some(piece) = pieces.next() {
+            let end = if pieces.peek().is_none() { EOP } else { 0 };
+            let words = [tag.word0, tag.word1 | (piece.len() as u64) << 32 | end | DD];
+            if self.fill(host, queue, piece, words).is_none() {
+                self.stop_rx(queue, None);
+                return Fate::Gone;
+            }
+        }
+        self.regs.add(stat::RPTHC, 1);
+        self.irq.received(queue);
+        Fate::Gone
+    }
+
+    /// One descriptor: its buffer, then its write-back, whose second word goes last.
+    fn fill(&mut self, host: &mut Host, queue: usize, piece: &[u8], mut words: [u64; 2]) -> Option<()> {
+        let at = self.rx_rings[queue].head_iova();
+        let buffer = host.load(at).ok()?;
+        if host.load(at + 8).ok()? & DD != 0 {
+            let head = self.rx_rings[queue].head;
+            self.misuse(queue, Misuse::DoneNotCleared(head));
+        }
+        host.write(buffer, piece).ok()?;
+        host.spoil(&mut words);
+        host.store(at, words[0]).ok()?;
+        host.store(at + 8, words[1]).ok()?;
+        self.rx_rings[queue].advance();
+        Some(())
+    }
+
+    fn stop_rx(&mut self, queue: usize, why: Option<Misuse>) {
+        self.rx_rings[queue].stopped = true;
+        if let Some(why) = why {
+            self.misuse(queue, why);
+        }
+    }
+
+    /// No descriptor and SRRCTL.DROP_EN, or the queue is off (8.18: RQDPC is 12 bits wide).
+    fn dropped(&mut self, queue: usize) {
+        self.regs.add(stat::RNBC, 1);
+        let ring = &mut self.rx_rings[queue];
+        ring.dropped = (ring.dropped + 1).min(0xfff);
+    }
+
+    /// Puts a frame into the packet buffer, where there is room; gives back memory for the next one.
+    fn store(&mut self, host: &mut Host, tag: Tag, frame: Vec<u8>) -> Vec<u8> {
+        let room = (self.regs.get(RXPBS) as usize) << 10;
+        if self.rx.buffered + frame.len() > room {
+            self.regs.add(stat::MPC, 1);
+            self.irq.other(&mut self.regs, host, icr::RXO);
+            return frame;
+        }
+        self.regs.add(stat::RNBC, 1);
+        self.rx.buffered += frame.len();
+        self.rx.buffer.push_back((tag, frame));
+        self.rx.spare.pop().unwrap_or_default()
+    }
+
+    /// Moves what waits in the packet buffer to host memory, in order: a queue without descriptors blocks it.
+    fn drain(&mut self, host: &mut Host) -> u32 {
+        let mut done = 0;
+        while let Some((tag, frame)) = self.rx.buffer.pop_front() {
+            match self.deliver(host, tag, &frame) {
+                Fate::Waits => {
+                    self.rx.buffer.push_front((tag, frame));
+                    break;
+                }
+                Fate::Dropped => self.dropped(tag.queue),
+                Fate::Gone => {}
+            }
+            self.rx.buffered -= frame.len();
+            self.rx.spare.push(frame);
+            done += 1;
+        }
+        done
+    }
+}
