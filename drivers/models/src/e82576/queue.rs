@@ -145,7 +145,9 @@ impl Ring {
     /// Whether the device may work on it.
     #[inline]
     pub fn runs(&self) -> bool {
-        self.control & ENABLE != 0 && !self.stopped && self.len != 0
+        // A ring made shorter under its pointers would never end.
+        let inside = self.head.max(self.tail) < self.size();
+        self.control & ENABLE != 0 && !self.stopped && inside
     }
 
     /// Descriptors between head and tail: the device's.
