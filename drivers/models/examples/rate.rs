@@ -78,6 +78,7 @@ impl Port {
             self.write(block + 4, (ring.iova().raw() >> 32) as u32);
             self.write(block + 8, RING * 16);
             self.write(block + 0x28, 1 << 25);
+            while self.device.bar_read(0, block + 0x28) & 1 << 25 == 0 {}
         }
         self.write(0xC00C, 2 | 1 << 25);
         self.write(0x0100, 1 << 1 | 1 << 15 | 1 << 26);

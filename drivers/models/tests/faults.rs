@@ -138,6 +138,7 @@ fn malformed_transmit_descriptors_stop_the_queue() {
         // Disabled and enabled again, it runs.
         rig.write(0xE028, 0);
         rig.write(0xE028, 1 << 25);
+        assert_eq!(rig.read(0xE028), 1 << 25);
         rig.write(0xE018, 0);
         assert_eq!(rig.read(0xE010), 0);
     }
@@ -168,6 +169,9 @@ fn driver_mistakes_are_recorded() {
         assert!(found.contains(&(0, expected)), "{expected:?} in {found:?}");
     }
     rig.write(0xC018 + 0x40, 5);
+    rig.write(0xC008 + 0x80, 256);
+    rig.write(0xC028 + 0x80, 1 << 25);
+    rig.write(0xC018 + 0x80, 5);
     rig.write(0xC000 + 0x40, 0x1010);
     rig.write(0xC008, 128);
     rig.write(0xC018, 64);
@@ -176,6 +180,7 @@ fn driver_mistakes_are_recorded() {
     let found = misuses(&rig);
     for expected in [
         (1, Misuse::TailWhileDisabled),
+        (2, Misuse::TailBeforeEnabled),
         (1, Misuse::Unaligned(0x1010)),
         (0, Misuse::RingWhileEnabled),
         (0, Misuse::TailOutside(64)),

@@ -100,9 +100,13 @@ fn the_crc_stays_where_it_is_not_stripped() {
 fn lengths_are_checked_and_counted() {
     let (mut rig, far) = rig();
     far.send(&frame(MAC, 59, 1));
-    far.send(&frame(MAC, 1518, 1));
-    far.send(&frame(MAC, 1519, 1));
-    assert_eq!(rig.receive(0).unwrap().frame.len(), 1518);
+    far.send(&frame(MAC, 1514, 1));
+    far.send(&frame(MAC, 1515, 1));
+    let mut tagged = frame(MAC, 1518, 1);
+    tagged[12..16].copy_from_slice(&[0x81, 0, 0, 1]);
+    far.send(&tagged);
+    assert_eq!(rig.receive(0).unwrap().frame.len(), 1514);
+    assert_eq!(rig.receive(0).unwrap().frame, tagged);
     assert!(rig.receive(0).is_none());
     assert_eq!((rig.read(0x40A4), rig.read(0x40AC)), (1, 1), "RUC, ROC");
     rig.write(0x5004, 3000);
@@ -170,6 +174,11 @@ fn without_descriptors_frames_wait_then_are_missed() {
     }
     assert!(rig.receive(0).is_none());
     assert_eq!(rig.read(0x4104), 10, "to host");
+    assert_eq!(
+        (rig.read(0x4074), rig.read(0x40D0)),
+        (10, 12),
+        "missed packets are not good ones, but packets"
+    );
     rig.assert_clean();
 }
 
@@ -203,12 +212,20 @@ fn a_patient_source_loses_nothing() {
     };
     let mut rig = Rig::new(Traffic::new(Generator::new(&spec), &Sink::new()));
     rig.start(1);
+    // The ring is full; the next frame is still at its source, and not counted.
+    assert_eq!(
+        (rig.read(0x4104), rig.device.model(|model| model.peek(0x4074))),
+        (63, 63)
+    );
     let mut number = 0u64;
     while let Some(received) = rig.receive(0) {
         assert_eq!(received.frame[42..50], number.to_be_bytes());
         number += 1;
     }
-    assert_eq!((number, rig.read(0x40A0), rig.read(0x4010)), (500, 0, 0));
+    assert_eq!(
+        (number, rig.read(0x40A0), rig.read(0x4010), rig.read(0x4074)),
+        (500, 0, 0, 500)
+    );
     rig.assert_clean();
 }
 
