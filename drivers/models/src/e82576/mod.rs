@@ -1,4 +1,8 @@
-//! The Intel 82576 (data sheet revision 2.63), physical function 0, without virtualisation.
+//! The Intel 82576, physical function 0, without virtualisation.
+//!
+//! Section numbers are those of the Intel 82576EB data sheet, given from memory: the text was not at hand when this
+//! was written. Offsets and reset values were compared with public register lists of the family, the rules for tails,
+//! EICR, RNBC, MPC and frame lengths with the manuals of the 82575EB, 82598EB and I210. Check before relying on a number.
 //!
 //! Done: reset, EEPROM and PHY, filters, 16 queues each way with advanced descriptors, RSS, MSI-X, statistics. Not
 //! done: legacy and header-split descriptors, segmentation, VMDq and SR-IOV, flow director and other queue filters,

@@ -1,4 +1,4 @@
-//! Registers of BAR 0 (data sheet 8.1.3). Section numbers are those of the Intel 82576EB data sheet.
+//! Registers of BAR 0 (data sheet 8.1.3). For the section numbers see the module's documentation.
 
 use barline_sim::Rule;
 

@@ -145,6 +145,79 @@ mod tests {
         0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
     ];
 
+    /// Destination, source, hash of the addresses, hash of addresses and ports.
+    type Published = (&'static str, u16, &'static str, u16, u32, u32);
+
+    const V4: [Published; 5] = [
+        (
+            "161.142.100.80",
+            1766,
+            "66.9.149.187",
+            2794,
+            0x323e_8fc2,
+            0x51cc_c178,
+        ),
+        (
+            "65.69.140.83",
+            4739,
+            "199.92.111.2",
+            14230,
+            0xd718_262a,
+            0xc626_b0ea,
+        ),
+        (
+            "12.22.207.184",
+            38024,
+            "24.19.198.95",
+            12898,
+            0xd2d0_a5de,
+            0x5c2b_394a,
+        ),
+        (
+            "209.142.163.6",
+            2217,
+            "38.27.205.30",
+            48228,
+            0x8298_9176,
+            0xafc7_327f,
+        ),
+        (
+            "202.188.127.2",
+            1303,
+            "153.39.163.191",
+            44251,
+            0x5d18_09c5,
+            0x10e8_28a2,
+        ),
+    ];
+
+    const V6: [Published; 3] = [
+        (
+            "3ffe:2501:200:3::1",
+            1766,
+            "3ffe:2501:200:1fff::7",
+            2794,
+            0x2cc1_8cd5,
+            0x4020_7d3d,
+        ),
+        (
+            "ff02::1",
+            4739,
+            "3ffe:501:8::260:97ff:fe40:efab",
+            14230,
+            0x0f0c_461c,
+            0xdde5_1bbf,
+        ),
+        (
+            "fe80::200:f8ff:fe21:67cf",
+            38024,
+            "3ffe:1900:4545:3:200:f8ff:fe21:67cf",
+            44251,
+            0x4b61_e985,
+            0x02d1_feef,
+        ),
+    ];
+
     fn with_key() -> (Rss, RegFile) {
         let mut regs = RegFile::new(BAR0_LEN as usize, RULES);
         for (word, bytes) in (0..).zip(MICROSOFT.chunks_exact(4)) {
@@ -161,49 +234,8 @@ mod tests {
     #[test]
     fn hashes_are_those_microsoft_published() {
         let (rss, _) = with_key();
-        let v4: [(&str, u16, &str, u16, u32, u32); 5] = [
-            (
-                "161.142.100.80",
-                1766,
-                "66.9.149.187",
-                2794,
-                0x323e_8fc2,
-                0x51cc_c178,
-            ),
-            (
-                "65.69.140.83",
-                4739,
-                "199.92.111.2",
-                14230,
-                0xd718_262a,
-                0xc626_b0ea,
-            ),
-            (
-                "12.22.207.184",
-                38024,
-                "24.19.198.95",
-                12898,
-                0xd2d0_a5de,
-                0x5c2b_394a,
-            ),
-            (
-                "209.142.163.6",
-                2217,
-                "38.27.205.30",
-                48228,
-                0x8298_9176,
-                0xafc7_327f,
-            ),
-            (
-                "202.188.127.2",
-                1303,
-                "153.39.163.191",
-                44251,
-                0x5d18_09c5,
-                0x10e8_28a2,
-            ),
-        ];
-        for (to, to_port, from, from_port, plain, tcp) in v4 {
+
+        for (to, to_port, from, from_port, plain, tcp) in V4 {
             let (to, from): (Ipv4Addr, Ipv4Addr) = (to.parse().unwrap(), from.parse().unwrap());
             let addresses = [from.octets(), to.octets()].concat();
             let ports = [from_port.to_be_bytes(), to_port.to_be_bytes()].concat();
@@ -212,33 +244,8 @@ mod tests {
                 (plain, tcp)
             );
         }
-        let v6: [(&str, u16, &str, u16, u32, u32); 3] = [
-            (
-                "3ffe:2501:200:3::1",
-                1766,
-                "3ffe:2501:200:1fff::7",
-                2794,
-                0x2cc1_8cd5,
-                0x4020_7d3d,
-            ),
-            (
-                "ff02::1",
-                4739,
-                "3ffe:501:8::260:97ff:fe40:efab",
-                14230,
-                0x0f0c_461c,
-                0xdde5_1bbf,
-            ),
-            (
-                "fe80::200:f8ff:fe21:67cf",
-                38024,
-                "3ffe:1900:4545:3:200:f8ff:fe21:67cf",
-                44251,
-                0x4b61_e985,
-                0x02d1_feef,
-            ),
-        ];
-        for (to, to_port, from, from_port, plain, tcp) in v6 {
+
+        for (to, to_port, from, from_port, plain, tcp) in V6 {
             let (to, from): (Ipv6Addr, Ipv6Addr) = (to.parse().unwrap(), from.parse().unwrap());
             let addresses = [from.octets(), to.octets()].concat();
             let ports = [from_port.to_be_bytes(), to_port.to_be_bytes()].concat();
