@@ -218,9 +218,12 @@ impl Posted {
         result
     }
 
+    /// Takes back the slot at `index`. The head moves first: should a format's code panic later in this burst, no slot
+    /// is in two places (those already taken out are leaked).
     #[cold]
-    fn recycle(&self, cache: &mut PoolCache, index: u32) {
+    fn recycle(&mut self, cache: &mut PoolCache, index: u32) {
         let slot = self.get(index);
+        self.head = index.wrapping_add(1);
         if cache.pool() == self.pool() {
             cache.put(1)[0] = slot;
         } else {
