@@ -1,18 +1,18 @@
 //! A model behind the engine's in-process bus.
 
+use crate::combine::{Core, State, fire};
 use crate::config::ConfigSpace;
-use crate::counts::{Counts, MAX_QUEUES};
+use crate::counts::Counts;
 use crate::host::{Corrupt, Host};
 use crate::peer::{Kick, Peer};
 use barline::bus::local::LocalDevice;
-use barline::mem::{DmaFault, LocalDomain, order};
+use barline::mem::{DmaFault, LocalDomain};
 use std::fmt::{self, Debug};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::thread::{JoinHandle, Thread};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
 /// What a register write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +59,6 @@ pub enum Mode {
     Thread,
 }
 
-/// Frames a run moves before it lets others at the lock.
-const SYNC_BUDGET: u32 = 4096;
-const THREAD_BUDGET: u32 = 256;
-/// Runs in a row on a caller's stack, so that a source without end cannot keep it.
-const MOST_RUNS: u32 = 16;
-/// An idle thread first yields, then sleeps.
-const YIELDS: u32 = 64;
-const NAP: Duration = Duration::from_micros(100);
-
 /// A [`Model`] behind the engine's in-process bus, with the counts and knobs that tests need.
 ///
 /// One lock, held while the model acts and never while another device is told of frames: a device that is kicked
@@ -77,43 +68,11 @@ pub struct SimDevice<M: Model> {
     worker: Option<JoinHandle<()>>,
 }
 
-struct Core<M> {
-    state: Mutex<State<M>>,
-    /// There may be work that no run has seen yet.
-    pending: AtomicBool,
-    stop: AtomicBool,
-    /// Callers that want the lock: the thread lets them in.
-    waiting: AtomicUsize,
-    thread: OnceLock<Thread>,
-    asleep: AtomicBool,
-    mode: Mode,
-}
-
-struct State<M> {
-    model: M,
-    host: Host,
-    held: bool,
-    gone: bool,
-}
-
 impl<M: Model> SimDevice<M> {
     /// Plugs `model` into the machine (`domain`) and its port into `peer`.
     pub fn new(model: M, domain: Arc<LocalDomain>, peer: Box<dyn Peer>, mode: Mode) -> Arc<Self> {
         let host = Host::new(domain, peer, model.msix_vectors());
-        let core = Arc::new(Core {
-            state: Mutex::new(State {
-                model,
-                host,
-                held: false,
-                gone: false,
-            }),
-            pending: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
-            thread: OnceLock::new(),
-            asleep: AtomicBool::new(false),
-            mode,
-        });
+        let core = Arc::new(Core::new(model, host, mode));
         let as_kick: Arc<dyn Kick> = core.clone();
         core.lock().host.peer().attach(Arc::downgrade(&as_kick));
         let worker = (mode == Mode::Thread).then(|| {
@@ -202,168 +161,6 @@ impl<M: Model> Drop for SimDevice<M> {
 impl<M: Model> Debug for SimDevice<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.core.fmt(f)
-    }
-}
-
-impl<M: Model> Debug for Core<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimDevice({:?})", self.mode)
-    }
-}
-
-fn fire(owed: Option<Arc<dyn Kick>>) {
-    if let Some(device) = owed {
-        device.kick();
-    }
-}
-
-impl<M: Model> State<M> {
-    fn run(&mut self, budget: u32) -> u32 {
-        if self.gone {
-            return 0;
-        }
-        self.model.run(&mut self.host, budget)
-    }
-}
-
-impl<M: Model> Core<M> {
-    fn lock(&self) -> MutexGuard<'_, State<M>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Acts under the lock, then looks whether a kick came meanwhile.
-    fn with<R>(&self, act: impl FnOnce(&mut State<M>) -> R) -> R {
-        if self.mode == Mode::Thread {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-        }
-        let mut state = self.lock();
-        if self.mode == Mode::Thread {
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-        }
-        let result = act(&mut state);
-        drop(state);
-        self.look_again();
-        result
-    }
-
-    /// After an unlock: a kick that failed to get the lock left its note before it tried.
-    fn look_again(&self) {
-        // The unlock before the load here; the note before the attempt to lock in `kick`.
-        order::dma_mb();
-        if self.mode == Mode::Sync && self.pending.load(Ordering::Relaxed) {
-            self.kick();
-        }
-    }
-
-    /// Runs while there is work and nobody else does.
-    fn combine(&self) {
-        while self.pending.load(Ordering::Relaxed) {
-            let mut state = match self.state.try_lock() {
-                Ok(state) => state,
-                Err(TryLockError::Poisoned(state)) => state.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
-            self.pending.store(false, Ordering::SeqCst);
-            if !state.held {
-                self.run_here(&mut state);
-            }
-            let owed = state.host.peer().owed_kick();
-            drop(state);
-            fire(owed);
-            order::dma_mb();
-        }
-    }
-
-    fn run_here(&self, state: &mut State<M>) {
-        for _ in 0..MOST_RUNS {
-            if state.run(SYNC_BUDGET) < SYNC_BUDGET {
-                return;
-            }
-        }
-    }
-
-    /// The thread of [`Mode::Thread`].
-    fn work(&self) {
-        let _ = self.thread.set(std::thread::current());
-        let mut idle = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            while self.waiting.load(Ordering::SeqCst) > 0 && !self.stop.load(Ordering::Relaxed) {
-                std::thread::yield_now();
-            }
-            self.pending.store(false, Ordering::SeqCst);
-            let (moved, owed) = {
-                let mut state = self.lock();
-                let moved = if state.held { 0 } else { state.run(THREAD_BUDGET) };
-                (moved, state.host.peer().owed_kick())
-            };
-            fire(owed);
-            idle = if moved > 0 { 0 } else { idle + 1 };
-            if idle > YIELDS {
-                self.nap();
-            } else if idle > 0 {
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    fn nap(&self) {
-        self.asleep.store(true, Ordering::SeqCst);
-        if !self.pending.load(Ordering::SeqCst) {
-            std::thread::park_timeout(NAP);
-        }
-        self.asleep.store(false, Ordering::SeqCst);
-    }
-
-    fn wake(&self) {
-        self.pending.store(true, Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst)
-            && let Some(thread) = self.thread.get()
-        {
-            thread.unpark();
-        }
-    }
-
-    fn bar_write(&self, bar: u8, offset: usize, value: u32) {
-        let (effect, owed) = self.with(|state| {
-            let State {
-                model,
-                host,
-                held,
-                gone,
-            } = state;
-            if *gone {
-                return (Effect::None, None);
-            }
-            host.counts.writes += 1;
-            let effect = model.write(host, bar, offset, value);
-            match effect {
-                Effect::RxDoorbell(queue) => host.counts.rx_doorbells[usize::from(queue) % MAX_QUEUES] += 1,
-                Effect::TxDoorbell(queue) => host.counts.tx_doorbells[usize::from(queue) % MAX_QUEUES] += 1,
-                Effect::None | Effect::Run => {}
-            }
-            if effect == Effect::None || *held || self.mode == Mode::Thread {
-                return (effect, None);
-            }
-            self.run_here(state);
-            (effect, state.host.peer().owed_kick())
-        });
-        fire(owed);
-        if effect != Effect::None && self.mode == Mode::Thread {
-            self.wake();
-        }
-    }
-}
-
-impl<M: Model> Kick for Core<M> {
-    fn kick(&self) {
-        if self.mode == Mode::Thread {
-            self.wake();
-            return;
-        }
-        self.pending.store(true, Ordering::SeqCst);
-        // The note before the attempt to lock; the unlock before the look at the note in `look_again`.
-        order::dma_mb();
-        self.combine();
     }
 }
 

@@ -24,6 +24,12 @@ unsafe impl Send for MappedBar {}
 // SAFETY: as above.
 unsafe impl Sync for MappedBar {}
 
+impl fmt::Debug for MappedBar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MappedBar({} bytes)", self.len)
+    }
+}
+
 impl MappedBar {
     /// Wraps a mapping of `len` bytes of device memory at `ptr`.
     ///

@@ -20,6 +20,8 @@ pub struct Posted {
     foreign: VecDeque<(u32, Packet)>,
     others: Vec<PoolMap>,
     custody: Arc<Custody>,
+    /// In the middle of a frame that is being discarded.
+    skipping: bool,
 }
 
 /// Marks a position whose packet is of another pool. No slot has this number: an arena has fewer lines.
@@ -30,8 +32,10 @@ const FOREIGN: u32 = u32::MAX;
 pub enum Verdict {
     /// The device still has it.
     Pending,
-    /// A whole frame of this many bytes.
+    /// A whole frame of this many bytes, or the last part of one that was split.
     Frame(u32),
+    /// A part of a frame that was split over several buffers, and not its last: the frame is discarded whole.
+    Part,
     /// Nothing to deliver: take the buffer back and count it.
     Discard(Discard),
 }
@@ -87,6 +91,7 @@ impl Posted {
             foreign: VecDeque::new(),
             others: others.to_vec(),
             custody: custody.clone(),
+            skipping: false,
         })
     }
 
@@ -169,7 +174,9 @@ impl Posted {
         mut next: impl FnMut(u32) -> Verdict,
     ) -> Received {
         let (base, headroom) = (self.pool().base(), self.pool().headroom() as u16);
-        let most = self.pool().data_room() as u32;
+        let room = self.pool().data_room() as u32;
+        // No length is below 0: while a split frame is skipped, the same comparison discards its last part.
+        let mut most = if self.skipping { 0 } else { room };
         let mut spare = out.spare().iter_mut();
         let mut result = Received::default();
         let (mut head, tail) = (self.head, self.tail);
@@ -188,7 +195,12 @@ impl Posted {
                     result.bytes += len as u64;
                 }
                 Verdict::Pending => break,
+                Verdict::Part => {
+                    most = 0;
+                    self.recycle(cache, head);
+                }
                 Verdict::Frame(_) | Verdict::Discard(Discard::Length) => {
+                    most = room;
                     result.lengths += 1;
                     self.recycle(cache, head);
                 }
@@ -200,6 +212,7 @@ impl Posted {
             head = head.wrapping_add(1);
         }
         self.head = head;
+        self.skipping = most == 0;
         // SAFETY: exactly that many were written, from the front of `spare` on.
         unsafe { out.grow(result.packets as usize) };
         result

@@ -1,5 +1,5 @@
 use crate::bus::BusError;
-use crate::mem::{DmaError, MemoryError, PlanError};
+use crate::mem::{DmaError, MemoryError, PlanError, Source};
 use crate::mmio::MmioError;
 use crate::pool::Pool;
 use std::fmt;
@@ -80,6 +80,8 @@ pub struct PortConfig {
     pub promiscuous: bool,
     /// How to wait for the link.
     pub link: LinkRequest,
+    /// Where the descriptor rings' memory comes from: at most 16 bytes a descriptor, rounded up to a page.
+    pub ring_memory: Source,
 }
 
 /// Whether starting waits for the link.
@@ -104,6 +106,7 @@ impl PortConfig {
             mtu: 1500,
             promiscuous: false,
             link: LinkRequest::WaitMillis(5000),
+            ring_memory: Source::Auto,
         }
     }
 

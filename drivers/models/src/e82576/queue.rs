@@ -71,6 +71,8 @@ pub struct Ring {
     pub dropped: u32,
     /// TDWBAH:TDWBAL, or DVMOLR.
     pub extra: u64,
+    /// The driver has read the enable bit as 1.
+    confirmed: bool,
     /// A fault or a malformed descriptor stopped it until it is enabled again.
     pub stopped: bool,
 }
@@ -81,6 +83,9 @@ pub struct Ring {
 pub enum Misuse {
     /// The tail was moved while the queue was disabled (8.10.8, 8.12.13): ignored.
     TailWhileDisabled,
+    /// The tail was moved before ENABLE was read as 1 (4.5.9, 4.5.10: poll it first): ignored, as a device that is
+    /// slow to enable the queue would.
+    TailBeforeEnabled,
     /// The tail points past the ring: ignored.
     TailOutside(u32),
     /// The head was written while the queue was enabled: ignored.
@@ -145,7 +150,9 @@ impl Ring {
     /// Whether the device may work on it.
     #[inline]
     pub fn runs(&self) -> bool {
-        self.control & ENABLE != 0 && !self.stopped && self.len != 0
+        // A ring made shorter under its pointers would never end.
+        let inside = self.head.max(self.tail) < self.size();
+        self.control & ENABLE != 0 && !self.stopped && inside
     }
 
     /// Descriptors between head and tail: the device's.
@@ -181,7 +188,10 @@ impl Ring {
             at::HEAD => self.head,
             at::DCA => self.dca,
             at::TAIL => self.tail,
-            at::CONTROL => self.control,
+            at::CONTROL => {
+                self.confirmed = self.control & ENABLE != 0;
+                self.control
+            }
             // 12 bits, cleared by reading (8.18).
             at::DROPPED => std::mem::take(&mut self.dropped),
             at::EXTRA_LOW => self.extra as u32,
@@ -249,6 +259,9 @@ impl Ring {
         if value >= self.size().max(1) {
             return Err(Misuse::TailOutside(value));
         }
+        if !self.confirmed && value != self.tail {
+            return Err(Misuse::TailBeforeEnabled);
+        }
         self.tail = value;
         Ok(true)
     }
@@ -256,6 +269,7 @@ impl Ring {
     fn control(&mut self, value: u32, on: bool) {
         self.control = value & CONTROL_BITS & !FLUSH;
         if value & ENABLE != 0 && !on {
+            self.confirmed = false;
             // Enabling sets up the queue's internal state anew (8.10.9).
             (self.head, self.tail, self.stopped) = (0, 0, false);
         }

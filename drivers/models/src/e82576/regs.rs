@@ -281,6 +281,28 @@ pub const RULES: &[Rule] = &[
     Rule::rw(SWSM).mask(0x3),
     Rule::rw(0x5B54),
     Rule::rw(SW_FW_SYNC),
+    // I2C, watchdog, timers (8.2, 8.14), PCI Express tuning and counters (8.6): storage only.
+    Rule::rw(0x1028),
+    Rule::rw(0x102C),
+    Rule::rw(0x1040).array(2),
+    Rule::rw(0x104C),
+    Rule::rw(0x5B08),
+    Rule::rw(0x5B10).array(8),
+    Rule::rw(0x5B34).array(7),
+    Rule::rw(0x5B64),
+    Rule::rw(0x5B6C),
+    Rule::rw(0x5B78),
+    // Virtualisation (8.14), storage only: mailboxes are left out. MBVFICR to VFTE, QDE, VMVIR, VMOLR, RPLOLR,
+    // IOVTCL, TXSWC, VLVF, UTA.
+    Rule::rw(0x0C80).array(5),
+    Rule::rw(0x2408),
+    Rule::rw(0x3700).array(8),
+    Rule::rw(0x5ACC),
+    Rule::rw(0x5AD0).array(8).reset(0x8000_2600),
+    Rule::rw(0x5AF0).reset(0x8000_0000),
+    Rule::rw(0x5BBC),
+    Rule::rw(0x5D00).array(32),
+    Rule::rw(0xA000).array(128),
     // Time sync (8.16), storage only.
     Rule::rw(0xB600).array(16),
     // PCS (8.17), storage only.

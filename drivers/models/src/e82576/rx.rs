@@ -14,8 +14,9 @@ const EOP: u64 = 1 << 1;
 const VP: u64 = 1 << 3;
 /// RXCSUM.PCSD: the write-back carries the RSS hash.
 const PCSD: u32 = 1 << 13;
-/// Longest packet on the wire without RCTL.LPE (8.10.1), and with it.
-const SHORT_LIMIT: usize = 1522;
+/// Longest packet on the wire without RCTL.LPE (8.10.1), without and with a VLAN tag; and with RCTL.LPE.
+const SHORT_LIMIT: usize = 1518;
+const TAGGED_LIMIT: usize = 1522;
 const LONG_LIMIT: usize = 9728;
 /// Shortest packet on the wire.
 const SHORTEST: usize = 64;
@@ -24,9 +25,12 @@ const PADDED: usize = 60;
 const FCS: usize = 4;
 
 /// What the write-back says of a frame and where it goes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Tag {
     queue: usize,
+    cast: Cast,
+    /// Length on the wire.
+    wire: usize,
     /// Word 0: hash, packet type, RSS type.
     word0: u64,
     /// Status and VLAN tag of word 1.
@@ -80,24 +84,36 @@ impl E82576 {
                 done += 1;
                 self.rx.tag = self.accept();
             }
-            let Some(tag) = self.rx.tag else { continue };
+            let Some(tag) = self.rx.tag else {
+                let wire = self.rx.frame.len() + FCS;
+                stats::seen(&mut self.regs, wire);
+                continue;
+            };
             // The frame is lent out, so that the rest of the device can be used with it.
             let mut frame = std::mem::take(&mut self.rx.frame);
             let fate = match self.rx.buffer.is_empty() {
                 true => self.deliver(host, tag, &frame),
                 false => Fate::Waits,
             };
-            let waits = host.patient() && fate != Fate::Gone;
-            if fate == Fate::Dropped && !waits {
-                self.dropped(tag.queue);
-            } else if fate == Fate::Waits && !waits {
-                frame = self.store(host, tag, frame);
-            }
-            self.rx.frame = frame;
-            if waits {
+            // What a patient end still holds has not arrived, so it is not counted either.
+            if host.patient() && fate != Fate::Gone && self.rx_rings[tag.queue].runs() {
+                self.rx.frame = frame;
                 break;
             }
             self.rx.tag = None;
+            stats::seen(&mut self.regs, tag.wire);
+            if fate == Fate::Waits && !self.has_room(&frame) {
+                self.regs.add(stat::MPC, 1);
+                self.irq.other(&mut self.regs, host, icr::RXO);
+            } else {
+                stats::received(&mut self.regs, tag.cast, tag.wire);
+                match fate {
+                    Fate::Gone => {}
+                    Fate::Dropped => self.dropped(tag.queue),
+                    Fate::Waits => frame = self.store(tag, frame),
+                }
+            }
+            self.rx.frame = frame;
         }
         done
     }
@@ -116,14 +132,15 @@ impl E82576 {
     fn accept(&mut self) -> Option<Tag> {
         let frame = &mut self.rx.frame;
         let (regs, wire) = (&mut self.regs, frame.len() + FCS);
-        stats::seen(regs, wire);
         let cast = Cast::of(frame);
         if !filter::takes(regs, frame, cast) {
             return None;
         }
         let control = regs.get(RCTL);
-        let limit = match control & rctl::LPE {
-            0 => SHORT_LIMIT,
+        let headers = Headers::parse(frame, regs.get(VET) as u16);
+        let limit = match (control & rctl::LPE, headers.vlan) {
+            (0, None) => SHORT_LIMIT,
+            (0, Some(_)) => TAGGED_LIMIT,
             _ => (regs.get(RLPML) as usize).min(LONG_LIMIT),
         };
         if wire < SHORTEST {
@@ -134,11 +151,9 @@ impl E82576 {
             regs.add(stat::ROC, 1);
             return None;
         }
-        let headers = Headers::parse(frame, regs.get(VET) as u16);
         if !filter::vlan_takes(regs, headers.vlan) {
             return None;
         }
-        stats::received(regs, cast, wire);
         let (queue, hash, kind) = self.rss.choose(regs, frame, &headers);
         let hash = if regs.get(RXCSUM) & PCSD != 0 { hash } else { 0 };
         let word0 = u64::from(hash) << 32 | u64::from(headers.ptype) << 4 | u64::from(kind);
@@ -159,7 +174,13 @@ impl E82576 {
             let fcs = crc::fcs(frame);
             frame.extend_from_slice(&fcs.to_le_bytes());
         }
-        Some(Tag { queue, word0, word1 })
+        Some(Tag {
+            queue,
+            cast,
+            wire,
+            word0,
+            word1,
+        })
     }
 
     /// Writes a frame to host memory and its descriptors back (7.1.5).
@@ -229,14 +250,13 @@ impl E82576 {
         ring.dropped = (ring.dropped + 1).min(0xfff);
     }
 
-    /// Puts a frame into the packet buffer, where there is room; gives back memory for the next one.
-    fn store(&mut self, host: &mut Host, tag: Tag, frame: Vec<u8>) -> Vec<u8> {
-        let room = (self.regs.get(RXPBS) as usize) << 10;
-        if self.rx.buffered + frame.len() > room {
-            self.regs.add(stat::MPC, 1);
-            self.irq.other(&mut self.regs, host, icr::RXO);
-            return frame;
-        }
+    /// Whether the packet buffer (RXPBS, in KiB) takes another frame.
+    fn has_room(&self, frame: &[u8]) -> bool {
+        self.rx.buffered + frame.len() <= (self.regs.get(RXPBS) as usize) << 10
+    }
+
+    /// Puts a frame into the packet buffer; gives back memory for the next one.
+    fn store(&mut self, tag: Tag, frame: Vec<u8>) -> Vec<u8> {
         self.regs.add(stat::RNBC, 1);
         self.rx.buffered += frame.len();
         self.rx.buffer.push_back((tag, frame));

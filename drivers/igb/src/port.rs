@@ -1,0 +1,270 @@
+//! The port: queues out of rings, start, stop, settings.
+
+use crate::desc::{Rx, Tx};
+use crate::regs::{RDT, TDT, rctl};
+use crate::{Igb, init, regs};
+use barline::mem::{Access, DmaSlice, Mapping, Memory, Numa};
+use barline::pool::{Custody, PoolMap};
+use barline::port::{
+    Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, Queues, RxQueue, TxQueue,
+};
+use barline::ring::{RxRing, TxRing};
+use barline::telemetry::CounterSink;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a started device can reach. Kept until it is quiet.
+#[derive(Debug)]
+pub(crate) struct Running {
+    custody: Arc<Custody>,
+    queues: usize,
+    room: usize,
+    _rings: Arc<Mapping>,
+    _pools: Vec<PoolMap>,
+}
+
+/// The queues of a started 82576 by their own types, for who wants calls without dispatch.
+#[derive(Debug, Default)]
+pub struct IgbQueues {
+    /// Receive.
+    pub rx: Vec<RxRing<Rx>>,
+    /// Transmit.
+    pub tx: Vec<TxRing<Tx>>,
+}
+
+impl From<IgbQueues> for Queues {
+    fn from(queues: IgbQueues) -> Self {
+        Self {
+            rx: queues
+                .rx
+                .into_iter()
+                .map(|queue| Box::new(queue) as Box<dyn RxQueue>)
+                .collect(),
+            tx: queues
+                .tx
+                .into_iter()
+                .map(|queue| Box::new(queue) as Box<dyn TxQueue>)
+                .collect(),
+        }
+    }
+}
+
+impl Igb {
+    /// [`Port::start`], with the concrete types.
+    ///
+    /// # Errors
+    /// As [`Port::start`].
+    pub fn start_concrete(&mut self, config: &PortConfig) -> Result<IgbQueues, PortError> {
+        if self.running.is_some() {
+            return Err(PortError::State("started already; stop it first"));
+        }
+        config.check(&self.caps)?;
+        if config.pool.data_room() < 1024 {
+            return Err(PortError::Config(
+                "the 82576 needs buffers of 1,024 bytes or more; make the pool with data_room(2048)".into(),
+            ));
+        }
+        let started = self.bring_up(config);
+        if started.is_err() {
+            // The first error is the one to tell.
+            let _ = self.shut_down();
+        }
+        started
+    }
+
+    fn bring_up(&mut self, config: &PortConfig) -> Result<IgbQueues, PortError> {
+        init::reset(&self.bar)?;
+        let rings = self.map_rings(config)?;
+        let domain = self.function.dma();
+        let pool = config.pool.map(domain)?;
+        let others = config
+            .send_pools
+            .iter()
+            .map(|pool| pool.map(domain))
+            .collect::<Result<Vec<_>, _>>()?;
+        let custody = Custody::new();
+        let mut pools = others.clone();
+        pools.push(pool.clone());
+        self.running = Some(Running {
+            custody: custody.clone(),
+            queues: config.rx_queues.max(config.tx_queues) as usize,
+            room: config.pool.data_room(),
+            _rings: rings.clone(),
+            _pools: pools,
+        });
+        self.function.set_bus_master(true)?;
+        init::general(&self.bar, self.mac);
+        init::negotiate(&self.bar, self.function.address().function)?;
+        self.counters.clear(&self.bar);
+        init::spread(&self.bar, config.rx_queues);
+        let mut queues = IgbQueues::default();
+        for q in 0..config.tx_queues as usize {
+            queues
+                .tx
+                .push(self.tx_queue(config, q, &rings, &pool, &others, &custody)?);
+        }
+        for q in 0..config.rx_queues as usize {
+            queues.rx.push(self.rx_queue(config, q, &rings, &pool, &custody)?);
+        }
+        init::enable(&self.bar, config);
+        let mut cache = config.pool.cache();
+        queues.rx.iter_mut().for_each(|queue| queue.fill(&mut cache));
+        self.await_link(config.link);
+        Ok(queues)
+    }
+
+    /// One piece of memory for all rings, mapped once: transmit rings first, then receive rings.
+    fn map_rings(&self, config: &PortConfig) -> Result<Arc<Mapping>, PortError> {
+        let numa = self.function.numa_node().map_or(Numa::Any, Numa::Node);
+        let memory = Memory::new(ring_bytes(config), config.ring_memory, numa)?;
+        Ok(Mapping::new(&memory, self.function.dma(), Access::ReadWrite)?)
+    }
+
+    fn tx_queue(
+        &self,
+        config: &PortConfig,
+        q: usize,
+        rings: &Arc<Mapping>,
+        pool: &PoolMap,
+        others: &[PoolMap],
+        custody: &Arc<Custody>,
+    ) -> Result<TxRing<Tx>, PortError> {
+        let offset = q * config.tx_ring as usize * DESC;
+        let ring = DmaSlice::new(rings, offset, config.tx_ring).ok_or(LAYOUT)?;
+        init::TX.enable(&self.bar, q, ring.iova().raw(), ring.size_bytes())?;
+        let doorbell = self.bar.doorbell(TDT.at(q))?;
+        TxRing::new(ring, doorbell, pool, others, custody, config.max_frame()).ok_or(LAYOUT)
+    }
+
+    fn rx_queue(
+        &self,
+        config: &PortConfig,
+        q: usize,
+        rings: &Arc<Mapping>,
+        pool: &PoolMap,
+        custody: &Arc<Custody>,
+    ) -> Result<RxRing<Rx>, PortError> {
+        let before = config.tx_queues as usize * config.tx_ring as usize + q * config.rx_ring as usize;
+        let ring = DmaSlice::new(rings, before * DESC, config.rx_ring).ok_or(LAYOUT)?;
+        init::buffers(&self.bar, q, config.pool.data_room(), config.rx_queues);
+        init::RX.enable(&self.bar, q, ring.iova().raw(), ring.size_bytes())?;
+        let doorbell = self.bar.doorbell(RDT.at(q))?;
+        RxRing::new(ring, doorbell, pool, custody).ok_or(LAYOUT)
+    }
+
+    fn await_link(&self, request: LinkRequest) {
+        let LinkRequest::WaitMillis(limit) = request else {
+            return;
+        };
+        let end = Instant::now() + Duration::from_millis(limit.into());
+        while !init::link(&self.bar).up && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Everything off; buffers are freed only when the device is cut off from memory.
+    pub(crate) fn shut_down(&mut self) -> Result<(), PortError> {
+        let Some(running) = self.running.take() else {
+            return Ok(());
+        };
+        let silent = init::shutdown(&self.bar, running.queues);
+        if let Err(error) = self.function.set_bus_master(false) {
+            // Not known to be quiet: what it can reach stays mapped and in nobody's hands.
+            std::mem::forget(running);
+            return Err(error.into());
+        }
+        running.custody.open();
+        Ok(silent?)
+    }
+
+    fn count(&mut self) {
+        if let Some(running) = &self.running {
+            self.counters.update(&self.bar, running.queues);
+        }
+    }
+
+    fn running(&self) -> Result<&Running, PortError> {
+        self.running
+            .as_ref()
+            .ok_or(PortError::State("stopped; start it first"))
+    }
+
+    fn set_receive_bit(&self, bit: u32, on: bool) {
+        self.bar
+            .modify(regs::RCTL, |v| if on { v | bit } else { v & !bit });
+    }
+}
+
+const DESC: usize = 16;
+const LAYOUT: PortError = PortError::State("given rings that do not fit its memory");
+
+/// Bytes of descriptor memory that a configuration takes, before rounding up to a page.
+pub fn ring_bytes(config: &PortConfig) -> usize {
+    let tx = config.tx_queues as usize * config.tx_ring as usize;
+    let rx = config.rx_queues as usize * config.rx_ring as usize;
+    (tx + rx) * DESC
+}
+
+impl Port for Igb {
+    fn caps(&self) -> &PortCaps {
+        &self.caps
+    }
+
+    fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
+        Ok(self.start_concrete(config)?.into())
+    }
+
+    fn stop(&mut self, queues: Queues) -> Result<(), PortError> {
+        drop(queues); // their buffers go to the custody, which opens when the device is quiet
+        self.count();
+        self.shut_down()
+    }
+
+    fn link(&self) -> Link {
+        init::link(&self.bar)
+    }
+
+    fn counters(&mut self, out: &mut dyn CounterSink) {
+        self.count();
+        self.counters.show(out);
+    }
+
+    fn set(&mut self, change: Change) -> Result<(), PortError> {
+        let room = self.running()?.room;
+        match change {
+            Change::Promiscuous(on) => self.set_receive_bit(rctl::UPE | rctl::MPE, on),
+            Change::AllMulticast(on) => self.set_receive_bit(rctl::MPE, on),
+            Change::Mac(mac) if mac.is_station() => {
+                init::set_mac(&self.bar, mac);
+                self.mac = mac;
+            }
+            Change::Mac(mac) => {
+                return Err(PortError::Config(format!(
+                    "{mac} is no station address: it must be unicast and not zero"
+                )));
+            }
+            Change::Mtu(mtu) if (68..=self.caps.mtu.min(room as u32 - 18)).contains(&mtu) => {
+                init::set_max_frame(&self.bar, mtu + 18);
+            }
+            Change::Mtu(mtu) => {
+                return Err(PortError::Config(format!(
+                    "MTU {mtu} asked for, 68 to {} fit the port's buffers",
+                    room - 18
+                )));
+            }
+            _ => return Err(PortError::Unsupported("change this setting")),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Igb {
+    fn drop(&mut self) {
+        // A device that does not answer has been cut off by the bus; there is nobody left to tell.
+        let _ = self.shut_down();
+    }
+}
