@@ -25,7 +25,10 @@ pub enum OpenError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// A device that no driver of this build is for.
-    #[error("{address} is a {id}, which no driver of this build is for; they know {}", crate::list::known())]
+    #[error(
+        "{address} is a {id}, which no driver of this build is for; they know {}",
+        crate::list::known()
+    )]
     NoDriver {
         /// Where.
         address: PciAddress,

@@ -12,7 +12,7 @@ mod sim;
 mod spec;
 
 pub use error::{Fault, OpenError, fault_of_memory, fault_of_port};
-pub use list::{ALL, Driver, driver_for};
+pub use list::{ALL, Driver, OpenFn, driver_for};
 pub use open::{Opened, Opener};
 pub use sim::{Feed, SimEnd};
 pub use spec::{PortSpec, SimSpec, SpecError};

@@ -3,6 +3,9 @@ use barline::pci::PciId;
 use barline::port::{Port, PortError};
 use std::sync::Arc;
 
+/// Takes a function over.
+pub type OpenFn = fn(Arc<dyn PciFunction>) -> Result<Box<dyn Port>, PortError>;
+
 /// One driver family.
 #[derive(Clone, Copy, Debug)]
 pub struct Driver {
@@ -13,7 +16,7 @@ pub struct Driver {
     /// What it drives: vendor and device.
     pub ids: &'static [(u16, u16)],
     /// Takes a function over.
-    pub open: fn(Arc<dyn PciFunction>) -> Result<Box<dyn Port>, PortError>,
+    pub open: OpenFn,
 }
 
 /// The drivers that this build has.

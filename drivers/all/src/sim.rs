@@ -65,7 +65,12 @@ impl<S: Source> Source for Watched<S> {
 }
 
 /// Builds simulated port number `index` and plugs it in.
-pub(crate) fn build(spec: &SimSpec, index: u8, feed: &Feed, domain: &Arc<LocalDomain>) -> (Arc<dyn PciFunction>, SimEnd) {
+pub(crate) fn build(
+    spec: &SimSpec,
+    index: u8,
+    feed: &Feed,
+    domain: &Arc<LocalDomain>,
+) -> (Arc<dyn PciFunction>, SimEnd) {
     // Locally administered, with the device's name in it.
     let mac = [0x52, 0x54, 0x82, 0x57, 0x60, index];
     let (sink, dry) = (Sink::new(), Arc::new(AtomicBool::new(false)));

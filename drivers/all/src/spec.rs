@@ -110,7 +110,12 @@ impl SimSpec {
 
     fn parse(model: &str, options: &str) -> Result<Self, String> {
         let known = MODELS.iter().find(|known| **known == model);
-        let model = known.ok_or_else(|| format!("there is no model {model:?}; did you mean sim:{}?", nearest(model, MODELS)))?;
+        let model = known.ok_or_else(|| {
+            format!(
+                "there is no model {model:?}; did you mean sim:{}?",
+                nearest(model, MODELS)
+            )
+        })?;
         let mut sim = Self { model, ..Self::new() };
         for option in options.split(',').filter(|option| !option.is_empty()) {
             sim.set(option)?;
@@ -172,7 +177,11 @@ fn guess(name: &str) -> Option<String> {
     }
     let near = format!("{}:{rest}", nearest(kind, &["pci", "sim"]));
     let right = near.parse::<PortSpec>().is_ok();
-    Some(if right { format!("did you mean {near}?") } else { FORMS.to_owned() })
+    Some(if right {
+        format!("did you mean {near}?")
+    } else {
+        FORMS.to_owned()
+    })
 }
 
 /// The candidate with the fewest slips between it and `text`.
@@ -208,7 +217,10 @@ mod tests {
         let address: PciAddress = "0000:01:00.0".parse().unwrap();
         for text in ["pci:0000:01:00.0", "0000:01:00.0", "pci:01:00.0", "01:00.0"] {
             let spec: PortSpec = text.parse().unwrap();
-            assert_eq!((spec.clone(), spec.to_string()), (PortSpec::Pci(address), "pci:0000:01:00.0".into()));
+            assert_eq!(
+                (spec.clone(), spec.to_string()),
+                (PortSpec::Pci(address), "pci:0000:01:00.0".into())
+            );
         }
         assert_eq!("sim:82576".parse(), Ok(PortSpec::Sim(SimSpec::new())));
     }
@@ -222,7 +234,10 @@ mod tests {
             ..SimSpec::new()
         };
         assert_eq!(ports.len(), 3);
-        assert_eq!((&ports[0], &ports[2]), (&PortSpec::Sim(sim), &PortSpec::Sim(SimSpec::new())));
+        assert_eq!(
+            (&ports[0], &ports[2]),
+            (&PortSpec::Sim(sim), &PortSpec::Sim(SimSpec::new()))
+        );
     }
 
     #[test]
@@ -252,6 +267,9 @@ mod tests {
 
     #[test]
     fn slips_are_counted() {
-        assert_eq!((slips("", "abc"), slips("abc", "abc"), slips("moed", "mode")), (3, 0, 2));
+        assert_eq!(
+            (slips("", "abc"), slips("abc", "abc"), slips("moed", "mode")),
+            (3, 0, 2)
+        );
     }
 }
