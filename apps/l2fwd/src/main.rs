@@ -1,2 +1,90 @@
-//! Entry point.
-fn main() {}
+//! Layer-2 forwarder between port pairs: `l2fwd --help`.
+#![forbid(unsafe_code)]
+
+mod output;
+
+use clap::Parser;
+use l2fwd::{Failure, Forwarder, LINK_WAIT, Options, Settings};
+use output::Output;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("l2fwd: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Failure> {
+    let settings = Settings::new(&options.with_file()?)?;
+    // Before the devices: from here on a signal finds them stopped.
+    let stop = signals()?;
+    let mut forwarder = Forwarder::start(&settings)?;
+    if let Some(advice) = forwarder.advice(&settings) {
+        eprintln!("l2fwd: {advice}");
+    }
+    let mut output = Output::new(settings.json);
+    watch(&settings, &mut forwarder, &mut output, &stop);
+    let (account, result) = forwarder.stop();
+    output.summary(&account);
+    result
+}
+
+/// The first signal ends the run in good order, the second at once.
+fn signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: the second handler sets what the first one looks at.
+        flag::register_conditional_default(signal, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .map_err(|error| Failure::run(format!("cannot listen to signal {signal}: {error}")))?;
+    }
+    Ok(stop)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(20);
+/// A feed that has come to its end is forwarded when nothing was received for so long.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Waits for the end: the time is up, a signal came, the feed is forwarded, nobody reads what is printed.
+fn watch(settings: &Settings, forwarder: &mut Forwarder, output: &mut Output, stop: &AtomicBool) {
+    let stopped = || stop.load(Ordering::SeqCst);
+    let links = Instant::now() + LINK_WAIT;
+    while !forwarder.links_up() && !stopped() && Instant::now() < links {
+        sleep(TICK);
+    }
+    let begin = Instant::now();
+    let end = settings.duration.map(|duration| begin + duration);
+    let (mut report, mut received, mut last) = (begin + SECOND, 0, begin);
+    let mut more = output.started(&forwarder.account(), settings);
+    while more && !stopped() && !forwarder.has_failed() {
+        let now = Instant::now();
+        if end.is_some_and(|end| now >= end) {
+            return;
+        }
+        if now >= report {
+            more = output.stats(&forwarder.account());
+            report += SECOND;
+        }
+        if forwarder.is_dry() {
+            let so_far = forwarder.received();
+            if so_far != received {
+                (received, last) = (so_far, now);
+            } else if now > last + QUIET {
+                return;
+            }
+        }
+        let left = end.map_or(TICK, |end| end.saturating_duration_since(now));
+        sleep(left.min(TICK));
+    }
+}

@@ -1,1 +1,18 @@
-//! Placeholder.
+//! All drivers behind one door: which there are, how a port is named, and how it is opened.
+//!
+//! An application that embeds one driver depends on that driver's crate alone; one that takes any port a user names
+//! uses this. Nothing here is global: an [`Opener`] is a value, and two of them know nothing of each other.
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+mod error;
+mod list;
+mod open;
+mod sim;
+mod spec;
+
+pub use error::{Fault, OpenError, fault_of_memory, fault_of_port};
+pub use list::{ALL, Driver, OpenFn, driver_for};
+pub use open::{Opened, Opener};
+pub use sim::{Feed, SimEnd};
+pub use spec::{PortSpec, SimSpec, SpecError};

@@ -1,0 +1,141 @@
+//! The packet path: everything that runs a packet, and nothing else.
+
+use barline::pool::{Batch, Packet, Pool, PoolCache};
+use barline::port::{MacAddress, RxQueue, TxQueue};
+use barline::telemetry::Cell;
+use barline::worker::StopToken;
+use crossbeam::utils::CachePadded;
+use std::hint::spin_loop;
+use std::sync::Arc;
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
+
+/// Destination and source of a forwarded frame.
+pub type Header = [u8; 12];
+
+/// What DPDK's l2fwd writes: 02:00:00:00:00 and the index of the port that sends, then that port's own address.
+pub fn header(index: u8, mac: MacAddress) -> Header {
+    let mut header = [0x02, 0, 0, 0, 0, index, 0, 0, 0, 0, 0, 0];
+    header[6..].copy_from_slice(&mac.0);
+    header
+}
+
+/// One queue's way from a port to the port that sends its packets.
+#[derive(Debug)]
+pub struct Lane {
+    /// Where packets come from.
+    pub rx: Box<dyn RxQueue>,
+    /// Where they go. No other lane has it.
+    pub tx: Box<dyn TxQueue>,
+    /// What to write over their addresses.
+    pub header: Option<Header>,
+    /// Packets dropped because the transmit ring was full.
+    pub full: Arc<CachePadded<Cell>>,
+    /// Index of the port that receives.
+    pub from: usize,
+    /// Index of the port that sends.
+    pub to: usize,
+    /// The queue's index in both ports.
+    pub queue: usize,
+}
+
+impl Lane {
+    /// Moves one burst; false when there was none.
+    #[inline]
+    fn poll(&mut self, cache: &mut PoolCache, batch: &mut Batch) -> bool {
+        if self.rx.receive(cache, batch) == 0 {
+            // Nothing comes, so nothing will make transmit look: give back what has been sent.
+            self.tx.reclaim(cache);
+            return false;
+        }
+        if let Some(header) = &self.header {
+            rewrite(batch.as_mut_slice(), header);
+        }
+        self.tx.transmit(cache, batch);
+        if !batch.is_empty() {
+            // Waiting for room would only move the loss to the receive ring, where it is harder to see.
+            self.full.add(batch.len() as u64);
+            cache.free(batch);
+        }
+        true
+    }
+}
+
+/// Packets between the one being written and the one being fetched into the cache.
+const AHEAD: usize = 4;
+
+#[inline]
+fn rewrite(packets: &mut [Packet], header: &Header) {
+    for packet in packets.iter().take(AHEAD) {
+        packet.prefetch();
+    }
+    for at in 0..packets.len() {
+        if let Some(next) = packets.get(at + AHEAD) {
+            next.prefetch();
+        }
+        if let Some(front) = packets[at].first_chunk_mut() {
+            *front = *header;
+        }
+    }
+}
+
+/// Longest wait at the end for the devices to send what they were given.
+const DRAIN: Duration = Duration::from_millis(100);
+
+/// Forwards on all lanes until it is stopped, then waits for what is on its way out. No allocation, lock, clock or
+/// system call while it runs.
+pub fn forward(stop: &StopToken, mut lanes: Vec<Lane>, pool: &Pool, burst: usize) -> Vec<Lane> {
+    let mut cache = pool.cache();
+    let mut batch = Batch::with_burst(burst);
+    while !stop.is_stopped() {
+        let mut busy = false;
+        for lane in &mut lanes {
+            busy |= lane.poll(&mut cache, &mut batch);
+        }
+        if !busy {
+            spin_loop();
+        }
+    }
+    drain(&mut lanes, &mut cache);
+    lanes
+}
+
+fn drain(lanes: &mut [Lane], cache: &mut PoolCache) {
+    let end = Instant::now() + DRAIN;
+    let waits = |lanes: &[Lane]| lanes.iter().any(|lane| lane.tx.in_flight() > 0);
+    while waits(lanes) && Instant::now() < end {
+        for lane in &mut *lanes {
+            lane.tx.reclaim(cache);
+        }
+        yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use barline::mem::{PageSize, Source};
+
+    #[test]
+    fn addresses_are_those_of_dpdk() {
+        let mac = MacAddress([0x52, 0x54, 0, 0, 0, 9]);
+        assert_eq!(header(3, mac), [2, 0, 0, 0, 0, 3, 0x52, 0x54, 0, 0, 0, 9]);
+    }
+
+    #[test]
+    fn only_addresses_are_written_and_stubs_are_left_alone() {
+        let source = Source::MemFd(PageSize::Base4K);
+        let pool = Pool::builder().packets(16).source(source).build().unwrap();
+        let mut packets: Vec<Packet> = std::iter::from_fn(|| pool.alloc()).collect();
+        for (at, packet) in packets.iter_mut().enumerate() {
+            assert!(packet.set(&vec![7; at]));
+        }
+        rewrite(&mut packets, &[1; 12]);
+        for (at, packet) in packets.iter().enumerate() {
+            let wanted: Vec<u8> = (0..at)
+                .map(|byte| if at >= 12 && byte < 12 { 1 } else { 7 })
+                .collect();
+            assert_eq!(**packet, wanted);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Layer-2 forwarding between port pairs, as a library: what the `l2fwd` program runs, and what a larger program can
+//! embed. It has no global state, installs no signal handler and never ends the process; the program adds those.
+//!
+//! [`forward`] is the packet path, [`Forwarder`] the set-up and the account, [`Options`] the command line and the
+//! configuration file.
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+mod failure;
+pub mod forward;
+mod options;
+mod report;
+mod run;
+mod settings;
+
+pub use failure::Failure;
+pub use options::Options;
+pub use report::{Account, PortReport, table};
+pub use run::{Forwarder, LINK_WAIT};
+pub use settings::{Huge, Settings};

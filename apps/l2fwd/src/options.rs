@@ -1,0 +1,177 @@
+use crate::Failure;
+use clap::Parser;
+use serde::Deserialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Forwards packets between pairs of ports, without the kernel.
+///
+/// Port 0 forwards to port 1 and back, 2 to 3 and back; a last one without a partner sends back what it receives.
+/// Without arguments two simulated 82576 ports forward generated traffic: no NIC, no root, no huge pages needed.
+#[derive(Clone, Debug, Default, Parser, Deserialize, PartialEq)]
+#[command(version, after_help = EXAMPLES, max_term_width = 100)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// Ports: PCI addresses of devices bound to vfio-pci, or sim:82576; options follow a simulated one, as in
+    /// sim:82576,size=1514,mode=thread [default: sim:82576,sim:82576]
+    #[arg(long, value_name = "PORT,...")]
+    pub ports: Vec<String>,
+    /// Receive and transmit queues a port [default: 1]
+    #[arg(long, value_name = "N")]
+    pub queues: Option<u16>,
+    /// Cores for the workers, one each, as in 0,2-3; queue Q is served by the core at Q modulo their number
+    /// [default: a worker a queue, at most one a core, not pinned]
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<String>,
+    /// Most packets moved at a time, 1 to 64 [default: 32]
+    #[arg(long, value_name = "N")]
+    pub burst: Option<usize>,
+    /// How long to run [default: until Ctrl-C]
+    #[arg(long, value_name = "S")]
+    pub seconds: Option<f64>,
+    /// Read settings from a TOML file; what is given here wins over it
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Simulated ports receive the frames of this pcap or pcapng file, once, and then the run ends
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Play the file over and over
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub repeat: Option<bool>,
+    /// Print one JSON object a second and a closing summary
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub json: Option<bool>,
+    /// Leave the MAC addresses as they are
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub no_mac_update: Option<bool>,
+    /// Receive only frames for the port's own address
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub no_promiscuous: Option<bool>,
+    /// Memory: 2m or 1g (huge pages), private (2 MiB ones without a file descriptor), none (4 KiB pages), or auto
+    /// (2m if enough are free, else none) [default: auto]
+    #[arg(long, value_name = "KIND")]
+    pub huge: Option<String>,
+    /// Descriptors of a receive ring, a power of two [default: 512]
+    #[arg(long, value_name = "N")]
+    pub rx_ring: Option<u32>,
+    /// Descriptors of a transmit ring, a power of two [default: 512]
+    #[arg(long, value_name = "N")]
+    pub tx_ring: Option<u32>,
+    /// MTU in bytes [default: 1500]
+    #[arg(long, value_name = "N")]
+    pub mtu: Option<u32>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  l2fwd                                                    two simulated ports, until Ctrl-C
+  l2fwd --ports 0000:01:00.0,0000:01:00.1 --cores 2        two NICs on core 2
+  l2fwd --replay traffic.pcap --json                       a file through two simulated ports
+  l2fwd --config configs/l2fwd.toml --seconds 10           settings from a file
+
+Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 3 the machine lacks something.";
+
+impl Options {
+    /// Reads a configuration file: every option but `config` under its own name.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and where.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        toml::from_str(&text).map_err(|error| wrong(&error.to_string().trim_end()))
+    }
+
+    /// These options, and where they say nothing those of the configuration file they name.
+    ///
+    /// # Errors
+    /// As [`Options::read`].
+    pub fn with_file(self) -> Result<Self, Failure> {
+        match &self.config {
+            Some(path) => Self::read(path).map(|file| self.over(file)),
+            None => Ok(self),
+        }
+    }
+
+    fn over(self, file: Self) -> Self {
+        Self {
+            ports: if self.ports.is_empty() {
+                file.ports
+            } else {
+                self.ports
+            },
+            queues: self.queues.or(file.queues),
+            cores: self.cores.or(file.cores),
+            burst: self.burst.or(file.burst),
+            seconds: self.seconds.or(file.seconds),
+            config: self.config,
+            replay: self.replay.or(file.replay),
+            repeat: self.repeat.or(file.repeat),
+            json: self.json.or(file.json),
+            no_mac_update: self.no_mac_update.or(file.no_mac_update),
+            no_promiscuous: self.no_promiscuous.or(file.no_promiscuous),
+            huge: self.huge.or(file.huge),
+            rx_ring: self.rx_ring.or(file.rx_ring),
+            tx_ring: self.tx_ring.or(file.tx_ring),
+            mtu: self.mtu.or(file.mtu),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Options {
+        Options::try_parse_from([&["l2fwd"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_a_key_and_the_command_line_wins() {
+        let file: Options = toml::from_str(include_str!("../../../configs/l2fwd.toml")).unwrap();
+        let commented = include_str!("../../../configs/l2fwd.toml");
+        use clap::CommandFactory;
+        for argument in Options::command().get_arguments() {
+            let name = argument.get_long().unwrap();
+            let explained = commented
+                .lines()
+                .any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} =")));
+            assert!(
+                explained || name == "config",
+                "{name} is not in configs/l2fwd.toml"
+            );
+        }
+        let both = parse(&["--burst", "7", "--json=false", "--ports", "01:00.0"]).over(file.clone());
+        assert_eq!(
+            (both.burst, both.json, both.queues),
+            (Some(7), Some(false), file.queues)
+        );
+        assert_eq!(both.ports, ["01:00.0"]);
+    }
+
+    #[test]
+    fn the_commented_keys_are_right_too() {
+        let text = include_str!("../../../configs/l2fwd.toml");
+        let keys = text.lines().map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => rest,
+            _ => line,
+        });
+        let all = keys.collect::<Vec<_>>().join("\n");
+        let options: Options = toml::from_str(&all).unwrap();
+        assert!(options.seconds.is_some() && options.cores.is_some() && options.replay.is_some());
+    }
+
+    #[test]
+    fn switches_take_a_value_or_none() {
+        assert_eq!(parse(&["--json"]).json, Some(true));
+        assert_eq!(parse(&["--no-mac-update=false"]).no_mac_update, Some(false));
+        assert_eq!(parse(&[]).json, None);
+    }
+}

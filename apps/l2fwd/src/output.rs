@@ -1,0 +1,132 @@
+//! What the program prints: JSON for programs, a table on a terminal, a closing summary for both.
+
+use l2fwd::{Account, Settings, table};
+use serde::Serialize;
+use std::io::{IsTerminal, Result, Write, stdout};
+
+/// Standard output, in one of its three forms.
+#[derive(Debug)]
+pub struct Output {
+    json: bool,
+    terminal: bool,
+    first: Account,
+    before: Account,
+    /// Lines of the table on the screen.
+    lines: usize,
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    r#type: &'a str,
+    ports: Vec<StartedPort<'a>>,
+    queues: u16,
+    burst: usize,
+    cores: Vec<Option<usize>>,
+}
+
+#[derive(Serialize)]
+struct StartedPort<'a> {
+    port: &'a str,
+    mac: &'a str,
+    link: u32,
+    to: usize,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    r#type: &'a str,
+    #[serde(flatten)]
+    account: &'a Account,
+    /// Packets sent a second: since the line before, in the summary since the start.
+    rate: f64,
+}
+
+impl Output {
+    /// JSON if that is wanted, else tables, which are redrawn on a terminal.
+    pub fn new(json: bool) -> Self {
+        Self {
+            json,
+            terminal: stdout().is_terminal(),
+            first: Account::default(),
+            before: Account::default(),
+            lines: 0,
+        }
+    }
+
+    /// Forwarding has begun. Like [`Output::stats`], false when nobody reads any more.
+    pub fn started(&mut self, account: &Account, settings: &Settings) -> bool {
+        (self.first, self.before) = (account.clone(), account.clone());
+        if !self.json {
+            return true;
+        }
+        let ports = account.ports.iter().enumerate().map(|(at, port)| StartedPort {
+            port: &port.port,
+            mac: &port.mac,
+            link: port.link,
+            to: settings.partner(at),
+        });
+        let cores = settings.workers.iter().map(|core| core.map(|core| core.number()));
+        print(&json(&Started {
+            r#type: "started",
+            ports: ports.collect(),
+            queues: settings.queues,
+            burst: settings.burst,
+            cores: cores.collect(),
+        }))
+    }
+
+    /// A second has passed.
+    pub fn stats(&mut self, account: &Account) -> bool {
+        let before = std::mem::replace(&mut self.before, account.clone());
+        if self.json {
+            return print(&line("stats", account, &before));
+        }
+        if !self.terminal {
+            return true;
+        }
+        let text = self.redrawn(&table(account, &before));
+        self.lines = text.lines().count();
+        print(&text)
+    }
+
+    /// The end.
+    pub fn summary(&mut self, account: &Account) {
+        // Whether anybody reads it makes no difference any more.
+        let _ = if self.json {
+            print(&line("summary", account, &self.first))
+        } else {
+            print(&self.redrawn(&table(account, &self.first)))
+        };
+    }
+
+    /// Puts the table over the one before: up as many lines, then clear to the end of the screen (ECMA-48 CUU, ED).
+    fn redrawn(&self, text: &str) -> String {
+        match self.lines {
+            0 => text.to_owned(),
+            lines => format!("\x1b[{lines}A\x1b[J{text}"),
+        }
+    }
+}
+
+fn line(kind: &str, account: &Account, before: &Account) -> String {
+    json(&Line {
+        r#type: kind,
+        account,
+        rate: account.rate(before).round(),
+    })
+}
+
+/// Names and numbers: there is nothing in them that JSON cannot hold.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).map_or_else(|error| error.to_string(), |text| text + "\n")
+}
+
+/// Prints and flushes; false when that failed, as it does when the reader of a pipe is gone.
+fn print(text: &str) -> bool {
+    let put = || -> Result<()> {
+        let mut out = stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    };
+    put().is_ok()
+}

@@ -1,0 +1,165 @@
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Counters by name.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// Where every packet is: `received == sent + dropped + held`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Account {
+    /// Seconds of forwarding.
+    pub seconds: f64,
+    /// Packets that came out of receive queues.
+    pub received: u64,
+    /// Packets that the devices took; in a closing account, that they are done with.
+    pub sent: u64,
+    /// Packets dropped, by reason.
+    pub dropped: Counts,
+    /// Packets neither sent nor dropped: in a live account in a worker's hands, in a closing one those that a device
+    /// had not sent when it was stopped.
+    pub held: u64,
+    /// The ports, by index.
+    pub ports: Vec<PortReport>,
+}
+
+/// One port's part.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PortReport {
+    /// The port as it was named.
+    pub port: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// Mbit/s, 0 without a link.
+    pub link: u32,
+    /// Its queues' counters, summed.
+    pub queues: Counts,
+    /// Packets for this port to send that were dropped, by reason.
+    pub dropped: Counts,
+    /// The device's own statistics. What it missed never was received.
+    pub device: Counts,
+}
+
+impl Account {
+    /// All drops.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    /// Whether every packet is in exactly one number.
+    pub fn balances(&self) -> bool {
+        self.received == self.sent + self.dropped() + self.held
+    }
+
+    /// Packets sent a second since `before`.
+    pub fn rate(&self, before: &Self) -> f64 {
+        let (packets, seconds) = (
+            self.sent.saturating_sub(before.sent),
+            self.seconds - before.seconds,
+        );
+        if seconds > 0.0 {
+            packets as f64 / seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+impl PortReport {
+    fn count(&self, name: &str) -> u64 {
+        self.queues.get(name).copied().unwrap_or(0)
+    }
+
+    /// Frames that the device lost for want of room: no queue has seen them.
+    pub fn missed(&self) -> u64 {
+        self.device.get("nic_rx_missed").copied().unwrap_or(0)
+    }
+}
+
+/// The account as a table, with rates since `before`.
+pub fn table(now: &Account, before: &Account) -> String {
+    let mut text = format!(
+        "{:<18} {:>9} {:>14} {:>12} {:>14} {:>12} {:>10} {:>10}\n",
+        "port", "link", "received", "/s", "sent", "/s", "dropped", "missed"
+    );
+    let none = PortReport::default();
+    let seconds = now.seconds - before.seconds;
+    for (at, port) in now.ports.iter().enumerate() {
+        let old = before.ports.get(at).unwrap_or(&none);
+        let rate = |name: &str| {
+            let packets = port.count(name).saturating_sub(old.count(name));
+            if seconds > 0.0 {
+                packets as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        let link = if port.link == 0 {
+            "down".to_owned()
+        } else {
+            format!("{} Mb/s", port.link)
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<18} {:>9} {:>14} {:>12.0} {:>14} {:>12.0} {:>10} {:>10}",
+            format!("{at} {}", port.port),
+            link,
+            port.count("rx_packets"),
+            rate("rx_packets"),
+            port.count("tx_packets"),
+            rate("tx_packets"),
+            port.dropped.values().sum::<u64>(),
+            port.missed()
+        );
+    }
+    let (dropped, rate) = (now.dropped(), now.rate(before) / 1e6);
+    let _ = writeln!(
+        text,
+        "{:.1} s: received {} = sent {} + dropped {dropped} + held {}; {rate:.3} Mpackets/s",
+        now.seconds, now.received, now.sent, now.held
+    );
+    for (reason, packets) in now.dropped.iter().filter(|(_, packets)| **packets > 0) {
+        let _ = writeln!(text, "  dropped as {reason}: {packets}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(seconds: f64, sent: u64) -> Account {
+        Account {
+            seconds,
+            received: sent + 3,
+            sent,
+            dropped: Counts::from([("tx_full", 2)]),
+            held: 1,
+            ports: vec![PortReport {
+                port: "sim:82576".into(),
+                ..PortReport::default()
+            }],
+        }
+    }
+
+    #[test]
+    fn a_packet_too_few_is_seen() {
+        let mut account = account(1.0, 10);
+        assert!(account.balances());
+        account.received += 1;
+        assert!(!account.balances());
+    }
+
+    #[test]
+    fn the_table_has_a_line_a_port_and_the_balance() {
+        let text = table(&account(2.0, 3_000_000), &account(1.0, 1_000_000));
+        assert!(
+            text.contains("received 3000003 = sent 3000000 + dropped 2 + held 1; 2.000 Mpackets/s"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 4);
+        assert!(text.contains("0 sim:82576") && text.contains("down"));
+        assert!(!table(&Account::default(), &Account::default()).contains("NaN"));
+    }
+}

@@ -1,0 +1,221 @@
+use crate::{Failure, Options};
+use barline::mem::{PageSize, Source};
+use barline::pool::MAX_BURST;
+use barline::worker::{CoreId, Cores};
+use barline_drivers::{Feed, PortSpec, SimSpec};
+use barline_sim::frames_from_pcap;
+use std::path::Path;
+use std::time::Duration;
+
+/// Options that have been checked, as far as that is possible without a device.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Ports; neighbours are pairs.
+    pub ports: Vec<PortSpec>,
+    /// Queues a port, at least one.
+    pub queues: u16,
+    /// A worker each, at least one, pinned where a core is given.
+    pub workers: Vec<Option<CoreId>>,
+    /// Packets a burst, 1 to [`MAX_BURST`].
+    pub burst: usize,
+    /// When to end.
+    pub duration: Option<Duration>,
+    /// What simulated ports receive.
+    pub feed: Feed,
+    /// JSON instead of tables.
+    pub json: bool,
+    /// Write MAC addresses.
+    pub mac_update: bool,
+    /// Receive frames for any address.
+    pub promiscuous: bool,
+    /// Where memory comes from.
+    pub huge: Huge,
+    /// Descriptors of a receive ring.
+    pub rx_ring: u32,
+    /// Descriptors of a transmit ring.
+    pub tx_ring: u32,
+    /// MTU in bytes.
+    pub mtu: u32,
+}
+
+/// Where packets and rings live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Huge {
+    /// Packets.
+    pub pool: Source,
+    /// Descriptor rings, which are too small for a 1 GiB page.
+    pub rings: Source,
+}
+
+impl Settings {
+    /// Checks the options and reads the file to be replayed.
+    ///
+    /// # Errors
+    /// The first option that is wrong.
+    pub fn new(options: &Options) -> Result<Self, Failure> {
+        let ports = ports(options)?;
+        let queues = at_least_one("queues", options.queues.unwrap_or(1))?;
+        let burst = options.burst.unwrap_or(32);
+        if !(1..=MAX_BURST).contains(&burst) {
+            return Err(Failure::usage(format!(
+                "--burst {burst}: 1 to {MAX_BURST} packets are possible"
+            )));
+        }
+        let simulated = ports.iter().any(|port| matches!(port, PortSpec::Sim(_)));
+        Ok(Self {
+            workers: workers(options.cores.as_deref(), queues)?,
+            duration: options.seconds.map(duration).transpose()?,
+            feed: feed(options.replay.as_deref(), options.repeat == Some(true), simulated)?,
+            ports,
+            queues,
+            burst,
+            json: options.json == Some(true),
+            mac_update: options.no_mac_update != Some(true),
+            promiscuous: options.no_promiscuous != Some(true),
+            huge: huge(options.huge.as_deref().unwrap_or("auto"))?,
+            rx_ring: at_least_one("rx-ring", options.rx_ring.unwrap_or(512))?,
+            tx_ring: at_least_one("tx-ring", options.tx_ring.unwrap_or(512))?,
+            mtu: at_least_one("mtu", options.mtu.unwrap_or(1500))?,
+        })
+    }
+
+    /// The port that sends what port `index` receives.
+    pub fn partner(&self, index: usize) -> usize {
+        let partner = index ^ 1;
+        if partner < self.ports.len() {
+            partner
+        } else {
+            index
+        }
+    }
+}
+
+fn ports(options: &Options) -> Result<Vec<PortSpec>, Failure> {
+    if options.ports.is_empty() {
+        return Ok(vec![PortSpec::Sim(SimSpec::new()); 2]);
+    }
+    let ports = PortSpec::parse_list(&options.ports.join(","))?;
+    // The index of the sending port is one byte of an address.
+    if ports.len() > 256 {
+        return Err(Failure::usage(format!("{} ports: 256 are the most", ports.len())));
+    }
+    Ok(ports)
+}
+
+fn at_least_one<T: Default + PartialEq>(name: &str, value: T) -> Result<T, Failure> {
+    if value == T::default() {
+        Err(Failure::usage(format!("--{name} 0: at least 1 is needed")))
+    } else {
+        Ok(value)
+    }
+}
+
+/// More workers than queues would have nothing to do.
+fn workers(cores: Option<&str>, queues: u16) -> Result<Vec<Option<CoreId>>, Failure> {
+    let queues = usize::from(queues);
+    let Some(list) = cores else {
+        let there = Cores::read().map_or(1, |cores| cores.all().len());
+        return Ok(vec![None; queues.min(there)]);
+    };
+    let cores = Cores::read()?.parse(list)?;
+    if cores.len() > queues {
+        return Err(Failure::usage(format!(
+            "--cores {list}: {} cores for {queues} queues a port; use --queues {}",
+            cores.len(),
+            cores.len()
+        )));
+    }
+    Ok(cores.into_iter().map(Some).collect())
+}
+
+fn duration(seconds: f64) -> Result<Duration, Failure> {
+    let duration = Duration::try_from_secs_f64(seconds).ok();
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| Failure::usage(format!("--seconds {seconds}: a time above 0 is needed")))
+}
+
+fn feed(replay: Option<&Path>, repeat: bool, simulated: bool) -> Result<Feed, Failure> {
+    match replay {
+        None if repeat => Err(Failure::usage("--repeat needs a file: --replay FILE.pcap")),
+        None => Ok(Feed::Generated),
+        Some(_) if !simulated => Err(Failure::usage(
+            "--replay feeds simulated ports and --ports names none; add sim:82576, or leave --ports out",
+        )),
+        Some(path) => {
+            let frames = frames_from_pcap(path)?;
+            if frames.is_empty() {
+                return Err(Failure::usage(format!("{} holds no frames", path.display())));
+            }
+            Ok(Feed::Frames { frames, repeat })
+        }
+    }
+}
+
+fn huge(kind: &str) -> Result<Huge, Failure> {
+    let (pool, rings) = match kind {
+        "auto" => (Source::Auto, Source::Auto),
+        "2m" => (Source::MemFd(PageSize::Huge2M), Source::MemFd(PageSize::Huge2M)),
+        "1g" => (Source::MemFd(PageSize::Huge1G), Source::Auto),
+        "private" => (Source::Private, Source::Private),
+        "none" => (Source::MemFd(PageSize::Base4K), Source::MemFd(PageSize::Base4K)),
+        _ => {
+            return Err(Failure::usage(format!(
+                "--huge {kind}: write 2m, 1g, private, auto or none"
+            )));
+        }
+    };
+    Ok(Huge { pool, rings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(change: impl FnOnce(&mut Options)) -> Result<Settings, Failure> {
+        let mut options = Options::default();
+        change(&mut options);
+        Settings::new(&options)
+    }
+
+    fn text(change: impl FnOnce(&mut Options)) -> String {
+        settings(change).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn ports_are_paired_and_the_last_odd_one_is_its_own() {
+        let three = settings(|o| o.ports = vec!["sim:82576".into(); 3]).unwrap();
+        let partners: Vec<usize> = (0..3).map(|port| three.partner(port)).collect();
+        assert_eq!(partners, [1, 0, 2]);
+        assert_eq!(settings(|_| ()).unwrap().ports.len(), 2);
+    }
+
+    #[test]
+    fn wrong_values_name_the_range() {
+        for (wrong, wanted) in [
+            (text(|o| o.burst = Some(0)), "1 to 64"),
+            (text(|o| o.burst = Some(65)), "1 to 64"),
+            (text(|o| o.queues = Some(0)), "at least 1"),
+            (text(|o| o.rx_ring = Some(0)), "at least 1"),
+            (text(|o| o.seconds = Some(0.0)), "above 0"),
+            (text(|o| o.seconds = Some(-1.0)), "above 0"),
+            (text(|o| o.seconds = Some(f64::NAN)), "above 0"),
+            (text(|o| o.huge = Some("4m".into())), "2m, 1g, private"),
+            (text(|o| o.repeat = Some(true)), "--replay"),
+            (text(|o| o.cores = Some("x".into())), "0,2-3"),
+            (text(|o| o.ports = vec!["sim:82577".into()]), "sim:82576"),
+            (
+                text(|o| (o.ports, o.replay) = (vec!["01:00.0".into()], Some("x".into()))),
+                "add sim:82576",
+            ),
+        ] {
+            assert!(wrong.contains(wanted), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn options_of_a_port_may_be_lists_of_their_own() {
+        let given = vec!["sim:82576,size=64".to_owned(), "mode=thread,sim:82576".to_owned()];
+        assert_eq!(settings(|o| o.ports = given).unwrap().ports.len(), 2);
+    }
+}

@@ -1,0 +1,105 @@
+use crate::SpecError;
+use barline::bus::BusError;
+use barline::bus::vfio::VfioError;
+use barline::mem::{DmaError, MemoryError, PlanError};
+use barline::pci::{PciAddress, PciId};
+use barline::pool::PoolError;
+use barline::port::PortError;
+
+/// Whose turn it is to mend an error: what an application's exit code tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The run failed.
+    Run,
+    /// What was asked for is wrong.
+    Usage,
+    /// The machine lacks something; the message says how to give it that.
+    Machine,
+}
+
+/// Why a port could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Not the name of a port.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A device that no driver of this build is for.
+    #[error(
+        "{address} is a {id}, which no driver of this build is for; they know {}",
+        crate::list::known()
+    )]
+    NoDriver {
+        /// Where.
+        address: PciAddress,
+        /// What is there.
+        id: PciId,
+    },
+    /// One port twice.
+    #[error("{0} is named twice; name each port once")]
+    Twice(PciAddress),
+    /// More simulated ports than there are addresses for.
+    #[error("{0} simulated ports are the most")]
+    TooManySims(usize),
+    /// VFIO refused.
+    #[error(transparent)]
+    Vfio(#[from] VfioError),
+    /// The driver refused.
+    #[error("{port}: {source}")]
+    Port {
+        /// The port as it was named.
+        port: String,
+        /// Why.
+        source: PortError,
+    },
+    /// The plan needs what the machine does not have.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+impl OpenError {
+    /// Who can mend it.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Spec(_) | Self::NoDriver { .. } | Self::Twice(_) | Self::TooManySims(_) => Fault::Usage,
+            Self::Vfio(error) => fault_of_vfio(error),
+            Self::Port { source, .. } => fault_of_port(source),
+            Self::Plan(_) => Fault::Machine,
+        }
+    }
+}
+
+fn fault_of_vfio(error: &VfioError) -> Fault {
+    match error {
+        VfioError::NoDevice { .. } | VfioError::BadToken(_) | VfioError::TokenUnused { .. } => Fault::Usage,
+        VfioError::Os { .. } | VfioError::BadAnswer(_) => Fault::Run,
+        _ => Fault::Machine,
+    }
+}
+
+fn fault_of_dma(error: &DmaError) -> Fault {
+    match error {
+        DmaError::Memlock { .. } | DmaError::NoEntries | DmaError::NoWindow { .. } => Fault::Machine,
+        _ => Fault::Run,
+    }
+}
+
+/// Who can mend an error of a port.
+pub fn fault_of_port(error: &PortError) -> Fault {
+    match error {
+        PortError::Config(_) | PortError::Unsupported(_) | PortError::WrongDevice { .. } => Fault::Usage,
+        PortError::Memory(_) | PortError::Plan(_) => Fault::Machine,
+        PortError::Dma(error) | PortError::Bus(BusError::Dma(error)) => fault_of_dma(error),
+        PortError::Bus(BusError::Vfio(error)) => fault_of_vfio(error),
+        _ => Fault::Run,
+    }
+}
+
+/// Who can mend that a pool could not be made.
+pub fn fault_of_memory(error: &PoolError) -> Fault {
+    match error {
+        PoolError::Shape { .. } => Fault::Usage,
+        PoolError::Memory(MemoryError::Os { .. }) => Fault::Run,
+        _ => Fault::Machine,
+    }
+}

@@ -1,0 +1,130 @@
+use crate::sim::{self, Feed, SimEnd};
+use crate::{OpenError, PortSpec, SimSpec, driver_for};
+use barline::bus::PciFunction;
+use barline::bus::scan::{self, Roots};
+use barline::bus::vfio::{Container, OpenOptions, VfioError};
+use barline::mem::{DmaDomain, LocalDomain, Plan};
+use barline::pci::PciAddress;
+use barline::port::Port;
+use std::sync::Arc;
+
+/// Opens the ports of one application: all that it opens share one address space of VFIO, so that a pool is mapped
+/// once for all, and one of the simulator.
+#[derive(Debug)]
+pub struct Opener {
+    roots: Roots,
+    feed: Feed,
+    vfio: Option<Arc<Container>>,
+    local: Arc<LocalDomain>,
+    domains: Vec<Arc<dyn DmaDomain>>,
+    pci: Vec<PciAddress>,
+    sims: Vec<SimEnd>,
+}
+
+/// A port, with what is known of it besides.
+#[derive(Debug)]
+pub struct Opened {
+    /// The port.
+    pub port: Box<dyn Port>,
+    /// How it was named.
+    pub spec: PortSpec,
+    /// The far end of its cable, for a simulated one.
+    pub sim: Option<SimEnd>,
+}
+
+impl Opener {
+    /// Opens nothing yet, not even VFIO. `feed` is what simulated ports receive.
+    pub fn new(feed: Feed) -> Self {
+        Self::with_roots(feed, Roots::default())
+    }
+
+    /// Like [`Opener::new`], with the kernel's file systems mounted elsewhere.
+    pub fn with_roots(feed: Feed, roots: Roots) -> Self {
+        Self {
+            roots,
+            feed,
+            vfio: None,
+            local: Arc::new(LocalDomain::new()),
+            domains: Vec::new(),
+            pci: Vec::new(),
+            sims: Vec::new(),
+        }
+    }
+
+    /// Opens one port.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the ports opened before stay open.
+    pub fn open(&mut self, spec: &PortSpec) -> Result<Opened, OpenError> {
+        let (function, sim) = match spec {
+            PortSpec::Pci(address) => (self.open_pci(*address)?, None),
+            PortSpec::Sim(sim) => {
+                let (function, end) = self.open_sim(sim)?;
+                (function, Some(end))
+            }
+        };
+        let (address, id) = (function.address(), function.id());
+        let driver = driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
+        self.remember(function.dma());
+        let port = (driver.open)(function).map_err(|source| OpenError::Port {
+            port: spec.to_string(),
+            source,
+        })?;
+        Ok(Opened {
+            port,
+            spec: spec.clone(),
+            sim,
+        })
+    }
+
+    /// Compares what is going to be allocated and mapped with the machine and with the address spaces of all ports
+    /// opened so far. Call it when they are open: only then are VFIO's limits known.
+    ///
+    /// # Errors
+    /// [`OpenError::Plan`]: the first thing that is missing.
+    pub fn check(&self, plan: &Plan) -> Result<(), OpenError> {
+        Ok(self
+            .domains
+            .iter()
+            .try_for_each(|domain| plan.check(domain.as_ref()))?)
+    }
+
+    /// Whether all ports are simulated ones whose feed has come to its end.
+    pub fn is_dry(&self) -> bool {
+        self.pci.is_empty() && self.sims.iter().all(SimEnd::is_dry)
+    }
+
+    fn open_pci(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {
+        if self.pci.contains(&address) {
+            return Err(OpenError::Twice(address));
+        }
+        // Before VFIO is asked: a slip in the address is the likelier mistake than a machine without VFIO.
+        let found = scan::read(&self.roots, address).ok_or(VfioError::NoDevice { address })?;
+        let id = found.id;
+        driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
+        let container = match &self.vfio {
+            Some(container) => container.clone(),
+            None => Container::with_roots(self.roots.clone())?,
+        };
+        let function = container.open(address, &OpenOptions::default())?;
+        self.vfio = Some(container);
+        self.pci.push(address);
+        Ok(Arc::new(function))
+    }
+
+    fn open_sim(&mut self, spec: &SimSpec) -> Result<(Arc<dyn PciFunction>, SimEnd), OpenError> {
+        let index = self.sims.len();
+        if index >= sim::MOST {
+            return Err(OpenError::TooManySims(sim::MOST));
+        }
+        let (function, end) = sim::build(spec, index as u8, &self.feed, &self.local);
+        self.sims.push(end.clone());
+        Ok((function, end))
+    }
+
+    fn remember(&mut self, domain: &Arc<dyn DmaDomain>) {
+        if !self.domains.iter().any(|known| Arc::ptr_eq(known, domain)) {
+            self.domains.push(domain.clone());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use crate::SimSpec;
+use barline::bus::PciFunction;
+use barline::bus::local::LocalFunction;
+use barline::mem::LocalDomain;
+use barline::pci::PciAddress;
+use barline_models::e82576::{E82576, Options};
+use barline_sim::{FrameSpec, Frames, Generator, Sink, Source, Traffic};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What comes in at the wire of simulated ports.
+#[derive(Clone, Debug, Default)]
+pub enum Feed {
+    /// UDP frames of many flows, without end, as fast as the port takes them.
+    #[default]
+    Generated,
+    /// These frames, at every port.
+    Frames {
+        /// The frames, without FCS.
+        frames: Vec<Vec<u8>>,
+        /// Over and over, or once.
+        repeat: bool,
+    },
+    /// Nothing.
+    Silence,
+}
+
+/// The far end of a simulated port's cable.
+#[derive(Clone, Debug)]
+pub struct SimEnd {
+    /// What the port has sent.
+    pub sink: Sink,
+    dry: Arc<AtomicBool>,
+}
+
+impl SimEnd {
+    /// Whether the feed has come to its end.
+    pub fn is_dry(&self) -> bool {
+        self.dry.load(Ordering::Relaxed)
+    }
+}
+
+/// Flows in generated traffic: enough for any number of queues.
+const FLOWS: u32 = 1024;
+/// No machine has this segment (that of a VMD starts at 0x10000), so the address cannot be taken for a real one.
+const SEGMENT: u16 = 0xffff;
+/// Devices on one bus.
+pub(crate) const MOST: usize = 32;
+
+/// Notes when a source has come to its end.
+#[derive(Debug)]
+struct Watched<S> {
+    source: S,
+    dry: Arc<AtomicBool>,
+}
+
+impl<S: Source> Source for Watched<S> {
+    fn next(&mut self, frame: &mut Vec<u8>) -> bool {
+        let more = self.source.next(frame);
+        if !more {
+            self.dry.store(true, Ordering::Relaxed);
+        }
+        more
+    }
+}
+
+/// Builds simulated port number `index` and plugs it in.
+pub(crate) fn build(
+    spec: &SimSpec,
+    index: u8,
+    feed: &Feed,
+    domain: &Arc<LocalDomain>,
+) -> (Arc<dyn PciFunction>, SimEnd) {
+    // Locally administered, with the device's name in it.
+    let mac = [0x52, 0x54, 0x82, 0x57, 0x60, index];
+    let (sink, dry) = (Sink::new(), Arc::new(AtomicBool::new(false)));
+    let traffic = match feed {
+        Feed::Generated => {
+            let frames = FrameSpec {
+                destination: mac,
+                sizes: vec![spec.size],
+                flows: FLOWS,
+                seed: u64::from(index) + 1,
+                ..FrameSpec::default()
+            };
+            Traffic::new(Generator::new(&frames), &sink)
+        }
+        Feed::Frames { frames, repeat } => {
+            let source = match repeat {
+                true => Frames::looping(frames.clone()),
+                false => Frames::once(frames.clone()),
+            };
+            let dry = dry.clone();
+            Traffic::new(Watched { source, dry }, &sink)
+        }
+        Feed::Silence => Traffic::silent(&sink),
+    };
+    let device = E82576::new(Options {
+        mac,
+        peer: Box::new(traffic),
+        domain: domain.clone(),
+        mode: spec.mode,
+    });
+    let address = PciAddress {
+        segment: SEGMENT,
+        bus: 0,
+        device: index,
+        function: 0,
+    };
+    let function = LocalFunction::new(device, address, domain.clone());
+    (Arc::new(function), SimEnd { sink, dry })
+}

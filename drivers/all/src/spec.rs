@@ -1,0 +1,275 @@
+use barline::pci::PciAddress;
+use barline_sim::Mode;
+use std::fmt;
+use std::str::FromStr;
+
+/// How a user names a port: `pci:0000:01:00.0` (or the address alone), `sim:82576`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortSpec {
+    /// A PCI function of this machine, through VFIO.
+    Pci(PciAddress),
+    /// A simulated one in this process.
+    Sim(SimSpec),
+}
+
+/// A simulated port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimSpec {
+    /// The model, by the name of the device it plays.
+    pub model: &'static str,
+    /// Whose time it runs on: `mode=sync` (the default) or `mode=thread`.
+    pub mode: Mode,
+    /// Bytes of a generated frame without FCS: `size=60`.
+    pub size: usize,
+}
+
+/// Text that names no port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a port: {why}")]
+pub struct SpecError {
+    /// What was given.
+    pub text: String,
+    /// What is wrong, and the nearest that is right.
+    pub why: String,
+}
+
+/// Devices that there is a model of.
+const MODELS: &[&str] = &["82576"];
+const FORMS: &str = "write pci:0000:01:00.0 (as lspci -D lists it) or sim:82576";
+/// Frames without FCS that a port takes at the standard MTU.
+const SIZES: std::ops::RangeInclusive<usize> = 60..=1514;
+
+impl PortSpec {
+    /// A list of ports as in `sim:82576,sim:82576,mode=thread`: a part with `=` belongs to the port before it.
+    ///
+    /// # Errors
+    /// [`SpecError`] about the first part that is wrong.
+    pub fn parse_list(list: &str) -> Result<Vec<Self>, SpecError> {
+        let mut ports: Vec<String> = Vec::new();
+        for part in list.split(',').map(str::trim) {
+            match ports.last_mut() {
+                Some(port) if part.contains('=') => *port = format!("{port},{part}"),
+                _ => ports.push(part.to_owned()),
+            }
+        }
+        ports.iter().map(|port| port.parse()).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (name, options) = text.split_once(',').unwrap_or((text, ""));
+        let spec = match name.split_once(':') {
+            Some(("sim", model)) => return SimSpec::parse(model, options).map(Self::Sim),
+            Some(("pci", address)) => Self::pci(address)?,
+            _ => Self::pci(name).map_err(|why| guess(name).unwrap_or(why))?,
+        };
+        match options {
+            "" => Ok(spec),
+            _ => Err(format!("a PCI port takes no options; leave out {options:?}")),
+        }
+    }
+
+    fn pci(address: &str) -> Result<Self, String> {
+        let wrong = |_| match repaired(address) {
+            Some(near) => format!("did you mean pci:{near}?"),
+            None => FORMS.to_owned(),
+        };
+        address.parse().map(Self::Pci).map_err(wrong)
+    }
+}
+
+impl FromStr for PortSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        Self::parse(text).map_err(|why| SpecError {
+            text: text.to_owned(),
+            why,
+        })
+    }
+}
+
+impl fmt::Display for PortSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci(address) => write!(f, "pci:{address}"),
+            Self::Sim(sim) => write!(f, "sim:{}", sim.model),
+        }
+    }
+}
+
+impl SimSpec {
+    /// A simulated 82576 with 60-byte frames.
+    pub fn new() -> Self {
+        Self {
+            model: MODELS[0],
+            mode: Mode::Sync,
+            size: *SIZES.start(),
+        }
+    }
+
+    fn parse(model: &str, options: &str) -> Result<Self, String> {
+        let known = MODELS.iter().find(|known| **known == model);
+        let model = known.ok_or_else(|| {
+            format!(
+                "there is no model {model:?}; did you mean sim:{}?",
+                nearest(model, MODELS)
+            )
+        })?;
+        let mut sim = Self { model, ..Self::new() };
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            sim.set(option)?;
+        }
+        Ok(sim)
+    }
+
+    fn set(&mut self, option: &str) -> Result<(), String> {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("mode", "sync") => self.mode = Mode::Sync,
+            ("mode", "thread") => self.mode = Mode::Thread,
+            ("mode", _) => return Err("write mode=sync or mode=thread".to_owned()),
+            ("size", size) => {
+                let size = size.parse().ok().filter(|size| SIZES.contains(size));
+                let (least, most) = (SIZES.start(), SIZES.end());
+                self.size = size.ok_or_else(|| format!("write size={least} to size={most}"))?;
+            }
+            (key, _) => {
+                let near = nearest(key, &["mode", "size"]);
+                return Err(format!("there is no option {key:?}; did you mean {near}=?"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for SimSpec {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An address with a slip of the usual kinds mended: function left out, or the wrong mark before it.
+fn repaired(text: &str) -> Option<PciAddress> {
+    let with_function = format!("{text}.0");
+    let plain = text.replace('.', ":");
+    let dotted = plain
+        .rsplit_once(':')
+        .map(|(front, function)| format!("{front}.{function}"));
+    let address = |text: &str| text.parse().ok();
+    address(&with_function).or_else(|| address(dotted.as_deref()?))
+}
+
+/// What else somebody may have meant who wrote neither `pci:` nor `sim:` nor an address.
+fn guess(name: &str) -> Option<String> {
+    let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
+    if MODELS.contains(&kind) {
+        return Some(format!("did you mean sim:{kind}?"));
+    }
+    // Hexadecimal is the start of an address, not a kind of port.
+    if rest.is_empty() {
+        let letters = kind.bytes().any(|byte| byte.is_ascii_lowercase() && byte > b'f');
+        return letters.then(|| {
+            format!("if it is an interface of the kernel, this tells its address: readlink /sys/class/net/{kind}/device; then {FORMS}")
+        });
+    }
+    if kind.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let near = format!("{}:{rest}", nearest(kind, &["pci", "sim"]));
+    let right = near.parse::<PortSpec>().is_ok();
+    Some(if right {
+        format!("did you mean {near}?")
+    } else {
+        FORMS.to_owned()
+    })
+}
+
+/// The candidate with the fewest slips between it and `text`.
+fn nearest<'a>(text: &str, candidates: &[&'a str]) -> &'a str {
+    let by_slips = candidates.iter().min_by_key(|candidate| slips(text, candidate));
+    by_slips.copied().unwrap_or_default()
+}
+
+/// Characters to insert, drop or change to make `a` into `b`.
+fn slips(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.chars().enumerate() {
+            let changed = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row.pop().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(text: &str) -> String {
+        text.parse::<PortSpec>().unwrap_err().why
+    }
+
+    #[test]
+    fn addresses_and_models_are_ports() {
+        let address: PciAddress = "0000:01:00.0".parse().unwrap();
+        for text in ["pci:0000:01:00.0", "0000:01:00.0", "pci:01:00.0", "01:00.0"] {
+            let spec: PortSpec = text.parse().unwrap();
+            assert_eq!(
+                (spec.clone(), spec.to_string()),
+                (PortSpec::Pci(address), "pci:0000:01:00.0".into())
+            );
+        }
+        assert_eq!("sim:82576".parse(), Ok(PortSpec::Sim(SimSpec::new())));
+    }
+
+    #[test]
+    fn options_belong_to_the_port_before_them() {
+        let ports = PortSpec::parse_list("sim:82576,mode=thread,size=1514, 01:00.0,sim:82576").unwrap();
+        let sim = SimSpec {
+            mode: Mode::Thread,
+            size: 1514,
+            ..SimSpec::new()
+        };
+        assert_eq!(ports.len(), 3);
+        assert_eq!(
+            (&ports[0], &ports[2]),
+            (&PortSpec::Sim(sim), &PortSpec::Sim(SimSpec::new()))
+        );
+    }
+
+    #[test]
+    fn slips_are_answered_with_the_nearest_right_form() {
+        for (text, near) in [
+            ("sim:82567", "sim:82576"),
+            ("sim:", "sim:82576"),
+            ("82576", "sim:82576"),
+            ("smi:82576", "sim:82576"),
+            ("pic:0000:01:00.0", "pci:0000:01:00.0"),
+            ("pci:0000:01:00", "pci:0000:01:00.0"),
+            ("0000:01:00:1", "pci:0000:01:00.1"),
+            ("0000.01.00.1", "pci:0000:01:00.1"),
+            ("sim:82576,moed=sync", "mode="),
+            ("sim:82576,mode=fast", "mode=thread"),
+            ("sim:82576,size=9", "size=60"),
+            ("01:00.0,size=60", "leave out \"size=60\""),
+            ("enp1s0", "/sys/class/net/enp1s0/device"),
+            ("", FORMS),
+            ("0000:01:00.9", FORMS),
+            ("pci:sim", FORMS),
+            ("foo:bar", FORMS),
+        ] {
+            assert!(why(text).contains(near), "{text}: {}", why(text));
+        }
+    }
+
+    #[test]
+    fn slips_are_counted() {
+        assert_eq!(
+            (slips("", "abc"), slips("abc", "abc"), slips("moed", "mode")),
+            (3, 0, 2)
+        );
+    }
+}
