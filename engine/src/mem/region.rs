@@ -58,12 +58,18 @@ impl Memory {
     /// Like [`Memory::new`], inside an arena of its own: [`ARENA`] bytes of address space at a multiple of
     /// [`ARENA`], whose first base page is ordinary memory that no device ever reaches (the pool's header), and
     /// whose part from one page size on is the memory.
-    pub(crate) fn in_arena(len: usize, source: Source, numa: Numa) -> Result<Arc<Self>, MemoryError> {
-        let most = ARENA - PageSize::Huge1G.bytes();
+    ///
+    /// How long it has to be depends on its pages: `len` tells.
+    pub(crate) fn in_arena(
+        len: impl Fn(PageSize) -> usize,
+        source: Source,
+        numa: Numa,
+    ) -> Result<Arc<Self>, MemoryError> {
+        let size = hugepage::choose(source, len(PageSize::Huge2M))?;
+        let (len, most) = (len(size), ARENA - PageSize::Huge1G.bytes());
         if len > most {
             return Err(MemoryError::BadLength(len, most));
         }
-        let size = hugepage::choose(source, len)?;
         let base = hugepage::reserve_aligned(ARENA, ARENA)?;
         // Owns the reservation from here on, so that an error below gives it back.
         let mut memory = Self {
