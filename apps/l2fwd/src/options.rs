@@ -16,7 +16,7 @@ pub struct Options {
     /// sim:82576,size=1514,mode=thread [default: sim:82576,sim:82576]
     #[arg(long, value_name = "PORT,...")]
     pub ports: Vec<String>,
-    /// Receive and transmit queues a port [default: 1]
+    /// Receive and transmit queues a port [default: one a core of --cores, else 1]
     #[arg(long, value_name = "N")]
     pub queues: Option<u16>,
     /// Cores for the workers, one each, as in 0,2-3; queue Q is served by the core at Q modulo their number
