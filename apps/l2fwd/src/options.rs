@@ -27,7 +27,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub burst: Option<usize>,
     /// How long to run [default: until Ctrl-C]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub seconds: Option<f64>,
     /// Read settings from a TOML file; what is given here wins over it
     #[arg(long, value_name = "FILE")]
