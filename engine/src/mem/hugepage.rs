@@ -160,8 +160,15 @@ pub(super) unsafe fn map_pages(
     len: usize,
     fixed: Option<NonNull<u8>>,
 ) -> Result<Pages, MemoryError> {
-    let len = len.next_multiple_of(size.bytes());
-    let wanted = NonZeroUsize::new(len).ok_or(MemoryError::BadLength(len, usize::MAX))?;
+    let bad = MemoryError::BadLength(len, isize::MAX as usize);
+    let rounded = len.checked_next_multiple_of(size.bytes());
+    let Some(wanted) = rounded
+        .and_then(NonZeroUsize::new)
+        .filter(|len| len.get() <= isize::MAX as usize)
+    else {
+        return Err(bad);
+    };
+    let len = wanted.get();
     let (ptr, fd) = match source {
         // SAFETY: the caller's promise about `fixed`.
         Source::Private => (unsafe { map_private(wanted, fixed) }?, None),

@@ -146,10 +146,11 @@ impl Drop for Memory {
 }
 
 fn bind(ptr: NonNull<u8>, len: usize, node: u32) -> Result<(), MemoryError> {
+    const STEP: &str = "bind DMA memory to its NUMA node (is the node online?)";
     let mut mask = [0u64; 16];
     let word = mask
         .get_mut(node as usize / 64)
-        .ok_or(MemoryError::BadLength(node as usize, 1023))?;
+        .ok_or_else(|| MemoryError::os(STEP, nix::Error::EINVAL))?;
     *word = 1 << (node % 64);
     // SAFETY: the mask outlives the call; mbind changes the placement of our own pages only.
     let done = unsafe {
@@ -166,10 +167,7 @@ fn bind(ptr: NonNull<u8>, len: usize, node: u32) -> Result<(), MemoryError> {
     if done == 0 {
         return Ok(());
     }
-    Err(MemoryError::os(
-        "bind DMA memory to its NUMA node (is the node online?)",
-        nix::Error::last(),
-    ))
+    Err(MemoryError::os(STEP, nix::Error::last()))
 }
 
 /// The registration of one [`Memory`] with one [`DmaDomain`]: one MAP call, undone on drop.

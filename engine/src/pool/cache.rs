@@ -1,5 +1,7 @@
 use super::{Batch, Packet, Pool};
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// One core's stack of free slots of one pool. `Send`, not `Sync`: it moves to its core and stays there.
 ///
@@ -10,6 +12,7 @@ pub struct PoolCache {
     pool: Pool,
     len: usize,
     slots: Box<[u32; SIZE]>,
+    not_sync: PhantomData<Cell<()>>,
 }
 
 /// Slots the cache can hold.
@@ -23,6 +26,7 @@ impl PoolCache {
             pool,
             len: 0,
             slots: Box::new([0; SIZE]),
+            not_sync: PhantomData,
         }
     }
 

@@ -79,8 +79,8 @@ impl PoolBuilder {
     /// Distance between buffers in bytes: whole cache lines, and an odd number of them, because buffers whose
     /// distance is a power of two would share a few sets of the cache.
     fn stride(&self) -> usize {
-        let lines = (self.room + self.headroom).div_ceil(64);
-        (lines | 1) * 64
+        let lines = self.room.saturating_add(self.headroom).div_ceil(64);
+        (lines | 1).saturating_mul(64)
     }
 
     /// Bytes of memory that the pool takes on 2 MiB pages: for a [`crate::mem::Plan`]. On the 4 KiB pages of the
@@ -102,7 +102,7 @@ impl PoolBuilder {
         let why = match () {
             () if self.packets == 0 => "at least one packet",
             () if self.room < 64 => "at least 64 bytes",
-            () if self.room + self.headroom > u16::MAX as usize => {
+            () if self.room.saturating_add(self.headroom) > u16::MAX as usize => {
                 "data room and headroom are 65,535 bytes at most"
             }
             () if Layout::new(&self, PageSize::Base4K).bytes(self.packets) > ARENA - (1 << 30) => {
@@ -319,9 +319,10 @@ impl Pool {
         self.inner().headroom as usize
     }
 
-    /// Bytes that a device may write to a buffer.
+    /// Bytes that a device may write to a buffer: at least as many as were asked for, and no more than a packet's
+    /// length can say.
     pub fn data_room(&self) -> usize {
-        self.buffer_len() - self.headroom()
+        (self.buffer_len() - self.headroom()).min(u16::MAX as usize)
     }
 
     /// How often the pool had fewer packets than were asked for.
