@@ -2,10 +2,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::alloc::Layout;
 use std::ffi::c_void;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
+use std::{fmt, fs};
 
 /// The size of the pages under a piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,16 @@ pub enum PageSize {
     Huge2M,
     /// 1 GiB huge pages.
     Huge1G,
+}
+
+impl fmt::Display for PageSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base4K => "4 KiB",
+            Self::Huge2M => "2 MiB",
+            Self::Huge1G => "1 GiB",
+        })
+    }
 }
 
 impl PageSize {
@@ -67,7 +77,7 @@ pub struct HugePages {
 #[non_exhaustive]
 pub enum MemoryError {
     /// Not enough huge pages.
-    #[error("{need} huge pages of {size:?} are needed and {free} are free; reserve more: {remedy}")]
+    #[error("{need} huge pages of {size} are needed and {free} are free; reserve more: {remedy}")]
     TooFewHugePages {
         /// Page size.
         size: PageSize,

@@ -20,7 +20,7 @@ struct Part {
 pub enum PlanError {
     /// Not enough free huge pages.
     #[error(
-        "the plan needs {need} huge pages of {size:?}, {free} are free; reserve them: echo {want} | sudo tee {path}"
+        "the plan needs {need} huge pages of {size}, {free} are free; reserve them: echo {want} | sudo tee {path}"
     )]
     HugePages {
         /// Page size.
