@@ -129,10 +129,8 @@ pub(super) struct Slots<T> {
 }
 
 // SAFETY: the slots are plain memory owned by this value; values in them move between threads.
-#[cfg(not(loom))]
 unsafe impl<T: Send> Send for Slots<T> {}
 // SAFETY: every access is an unsafe method whose caller promises that no other races with it.
-#[cfg(not(loom))]
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 #[cfg(not(loom))]
