@@ -100,6 +100,18 @@ impl PoolCache {
         self.len -= n;
     }
 
+    /// Takes up to `n` (at most 64) free slots out, shows them, and puts them back: the stack alone, to measure it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn churn(&mut self, n: usize, look: impl FnOnce(&[u32])) {
+        let mut out = [0; BULK];
+        let slots = self.take(n.min(BULK));
+        let got = slots.len();
+        out[..got].copy_from_slice(slots);
+        look(&out[..got]);
+        self.put(got).copy_from_slice(&out[..got]);
+    }
+
     /// One packet of length 0; `None` when the pool is empty.
     #[inline]
     pub fn alloc(&mut self) -> Option<Packet> {
