@@ -6,6 +6,7 @@ use barline::bus::vfio::{Container, OpenOptions, VfioError};
 use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
 use barline::port::Port;
+use barline_null::{Loopback, Null};
 use std::sync::Arc;
 
 /// Opens the ports of one application: all that it opens share one address space of VFIO, so that a pool is mapped
@@ -30,6 +31,17 @@ pub struct Opened {
     pub spec: PortSpec,
     /// The far end of its cable, for a simulated one.
     pub sim: Option<SimEnd>,
+}
+
+impl Opened {
+    /// A port without a device.
+    fn soft(spec: &PortSpec, port: Box<dyn Port>) -> Self {
+        Self {
+            port,
+            spec: spec.clone(),
+            sim: None,
+        }
+    }
 }
 
 impl Opener {
@@ -62,6 +74,14 @@ impl Opener {
                 let (function, end) = self.open_sim(sim)?;
                 (function, Some(end))
             }
+            PortSpec::Null(size) => {
+                let named = |source| OpenError::Port {
+                    port: spec.to_string(),
+                    source,
+                };
+                return Ok(Opened::soft(spec, Box::new(Null::new(*size).map_err(named)?)));
+            }
+            PortSpec::Ring => return Ok(Opened::soft(spec, Box::new(Loopback::new()))),
         };
         let (address, id) = (function.address(), function.id());
         let driver = driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
@@ -91,7 +111,7 @@ impl Opener {
 
     /// Whether all ports are simulated ones whose feed has come to its end.
     pub fn is_dry(&self) -> bool {
-        self.pci.is_empty() && self.sims.iter().all(SimEnd::is_dry)
+        self.pci.is_empty() && !self.sims.is_empty() && self.sims.iter().all(SimEnd::is_dry)
     }
 
     fn open_pci(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {

@@ -3,7 +3,7 @@ use barline_sim::Mode;
 use std::fmt;
 use std::str::FromStr;
 
-/// How a user names a port: `pci:0000:01:00.0` (or the address alone), `sim:82576`.
+/// How a user names a port: `pci:0000:01:00.0` (or the address alone), `sim:82576`, `null:size=64`, `ring:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PortSpec {
@@ -11,6 +11,10 @@ pub enum PortSpec {
     Pci(PciAddress),
     /// A simulated one in this process.
     Sim(SimSpec),
+    /// One without a device, whose received packets have so many bytes: `null:size=64`.
+    Null(usize),
+    /// One that receives what it sends: `ring:`.
+    Ring,
 }
 
 /// A simulated port.
@@ -41,7 +45,8 @@ const FORMS: &str = "write pci:0000:01:00.0 (as lspci -D lists it) or sim:82576"
 const SIZES: std::ops::RangeInclusive<usize> = 60..=1514;
 
 impl PortSpec {
-    /// A list of ports as in `sim:82576,sim:82576,mode=thread`: a part with `=` belongs to the port before it.
+    /// A list of ports as in `sim:82576,sim:82576,mode=thread`: a part with `=` and without `:` belongs to the
+    /// port before it.
     ///
     /// # Errors
     /// [`SpecError`] about the first part that is wrong.
@@ -49,7 +54,7 @@ impl PortSpec {
         let mut ports: Vec<String> = Vec::new();
         for part in list.split(',').map(str::trim) {
             match ports.last_mut() {
-                Some(port) if part.contains('=') => *port = format!("{port},{part}"),
+                Some(port) if part.contains('=') && !part.contains(':') => *port = format!("{port},{part}"),
                 _ => ports.push(part.to_owned()),
             }
         }
@@ -60,12 +65,26 @@ impl PortSpec {
         let (name, options) = text.split_once(',').unwrap_or((text, ""));
         let spec = match name.split_once(':') {
             Some(("sim", model)) => return SimSpec::parse(model, options).map(Self::Sim),
+            Some(("null", option)) => return Self::null(if options.is_empty() { option } else { options }),
+            Some(("ring", "")) if options.is_empty() => return Ok(Self::Ring),
+            Some(("ring", _)) => {
+                return Err("a ring port takes no name and no options: write ring:".to_owned());
+            }
             Some(("pci", address)) => Self::pci(address)?,
             _ => Self::pci(name).map_err(|why| guess(name).unwrap_or(why))?,
         };
         match options {
             "" => Ok(spec),
             _ => Err(format!("a PCI port takes no options; leave out {options:?}")),
+        }
+    }
+
+    fn null(option: &str) -> Result<Self, String> {
+        let wrong = || "write null: or null:size=64".to_owned();
+        match option.split_once('=') {
+            None if option.is_empty() => Ok(Self::Null(64)),
+            Some(("size", size)) => size.parse().map(Self::Null).map_err(|_| wrong()),
+            _ => Err(wrong()),
         }
     }
 
@@ -94,6 +113,8 @@ impl fmt::Display for PortSpec {
         match self {
             Self::Pci(address) => write!(f, "pci:{address}"),
             Self::Sim(sim) => write!(f, "sim:{}", sim.model),
+            Self::Null(size) => write!(f, "null:size={size}"),
+            Self::Ring => write!(f, "ring:"),
         }
     }
 }
@@ -175,7 +196,7 @@ fn guess(name: &str) -> Option<String> {
     if kind.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let near = format!("{}:{rest}", nearest(kind, &["pci", "sim"]));
+    let near = format!("{}:{rest}", nearest(kind, &["pci", "sim", "null", "ring"]));
     let right = near.parse::<PortSpec>().is_ok();
     Some(if right {
         format!("did you mean {near}?")
