@@ -147,10 +147,15 @@ impl QueueRegs {
     }
 }
 
+/// Bytes of a buffer that the device uses: BSIZEPACKET counts KiB (8.10.2).
+pub fn usable(room: usize) -> usize {
+    (room >> 10).min(srrctl::MOST_KIB as usize) << 10
+}
+
 /// Buffer size and descriptor type of receive queue `q`. With several queues a full one drops, so that it does not
 /// block the others (7.1.4.5).
 pub fn buffers(bar: &Bar, q: usize, room: usize, queues: u16) {
-    let kib = (room as u32 >> 10).min(srrctl::MOST_KIB);
+    let kib = (usable(room) >> 10) as u32;
     let drop = if queues > 1 { srrctl::DROP_EN } else { 0 };
     bar.write(SRRCTL.at(q), kib | srrctl::DESCTYPE_ADV_ONE | drop);
 }

@@ -59,10 +59,14 @@ impl Igb {
             return Err(PortError::State("started already; stop it first"));
         }
         config.check(&self.caps)?;
-        if config.pool.data_room() < 1024 {
-            return Err(PortError::Config(
-                "the 82576 needs buffers of 1,024 bytes or more; make the pool with data_room(2048)".into(),
-            ));
+        let (room, need) = (init::usable(config.pool.data_room()), config.max_frame() as usize);
+        if room < need {
+            return Err(PortError::Config(format!(
+                "MTU {} needs buffers of {need} bytes; the 82576 uses whole KiB, {room} bytes of the pool's; \
+                 make the pool with data_room({})",
+                config.mtu,
+                need.next_multiple_of(1024)
+            )));
         }
         let started = self.bring_up(config);
         if started.is_err() {
@@ -88,7 +92,7 @@ impl Igb {
         self.running = Some(Running {
             custody: custody.clone(),
             queues: config.rx_queues.max(config.tx_queues) as usize,
-            room: config.pool.data_room(),
+            room: init::usable(config.pool.data_room()),
             _rings: rings.clone(),
             _pools: pools,
         });
