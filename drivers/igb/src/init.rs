@@ -165,19 +165,11 @@ pub fn set_max_frame(bar: &Bar, bytes: u32) {
     bar.write(RLPML, bytes + 4);
 }
 
-/// Transmitter on, then receiver on.
-pub fn enable(bar: &Bar, config: &PortConfig) {
+/// Transmitter on, then receiver on; `filter` is what RCTL has of UPE and MPE.
+pub fn enable(bar: &Bar, config: &PortConfig, filter: u32) {
     set_max_frame(bar, config.max_frame());
     bar.write(TCTL, tctl::EN | tctl::PSP | tctl::CT);
-    let promiscuous = if config.promiscuous {
-        rctl::UPE | rctl::MPE
-    } else {
-        0
-    };
-    bar.write(
-        RCTL,
-        rctl::RXEN | rctl::LPE | rctl::BAM | rctl::SECRC | promiscuous,
-    );
+    bar.write(RCTL, rctl::RXEN | rctl::LPE | rctl::BAM | rctl::SECRC | filter);
 }
 
 /// The link as STATUS tells it (8.2.2).

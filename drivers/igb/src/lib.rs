@@ -38,6 +38,7 @@ pub struct Igb {
     caps: PortCaps,
     mac: MacAddress,
     counters: Counters,
+    filter: port::Filter,
     running: Option<port::Running>,
     function: Arc<dyn PciFunction>,
 }
@@ -90,6 +91,7 @@ impl Igb {
             caps,
             mac,
             counters: Counters::default(),
+            filter: port::Filter::default(),
             running: None,
             function,
         })

@@ -23,6 +23,25 @@ pub(crate) struct Running {
     _pools: Vec<PoolMap>,
 }
 
+/// Which frames for others are received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Filter {
+    promiscuous: bool,
+    all_multicast: bool,
+}
+
+impl Filter {
+    fn bits(self) -> u32 {
+        let unicast = if self.promiscuous { rctl::UPE } else { 0 };
+        let multicast = if self.promiscuous || self.all_multicast {
+            rctl::MPE
+        } else {
+            0
+        };
+        unicast | multicast
+    }
+}
+
 /// The queues of a started 82576 by their own types, for who wants calls without dispatch.
 #[derive(Debug, Default)]
 pub struct IgbQueues {
@@ -110,7 +129,11 @@ impl Igb {
         for q in 0..config.rx_queues as usize {
             queues.rx.push(self.rx_queue(config, q, &rings, &pool, &custody)?);
         }
-        init::enable(&self.bar, config);
+        self.filter = Filter {
+            promiscuous: config.promiscuous,
+            all_multicast: false,
+        };
+        init::enable(&self.bar, config, self.filter.bits());
         let mut cache = config.pool.cache();
         queues.rx.iter_mut().for_each(|queue| queue.fill(&mut cache));
         self.await_link(config.link);
@@ -193,9 +216,11 @@ impl Igb {
             .ok_or(PortError::State("stopped; start it first"))
     }
 
-    fn set_receive_bit(&self, bit: u32, on: bool) {
+    /// Promiscuous takes multicast too, so the two settings share a bit.
+    fn apply_filter(&self) {
+        let bits = self.filter.bits();
         self.bar
-            .modify(regs::RCTL, |v| if on { v | bit } else { v & !bit });
+            .modify(regs::RCTL, |v| v & !(rctl::UPE | rctl::MPE) | bits);
     }
 }
 
@@ -240,8 +265,14 @@ impl Port for Igb {
     fn set(&mut self, change: Change) -> Result<(), PortError> {
         let room = self.running()?.room;
         match change {
-            Change::Promiscuous(on) => self.set_receive_bit(rctl::UPE | rctl::MPE, on),
-            Change::AllMulticast(on) => self.set_receive_bit(rctl::MPE, on),
+            Change::Promiscuous(on) => {
+                self.filter.promiscuous = on;
+                self.apply_filter();
+            }
+            Change::AllMulticast(on) => {
+                self.filter.all_multicast = on;
+                self.apply_filter();
+            }
             Change::Mac(mac) if mac.is_station() => {
                 init::set_mac(&self.bar, mac);
                 self.mac = mac;
