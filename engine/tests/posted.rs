@@ -204,11 +204,35 @@ fn a_dropped_ring_keeps_its_buffers_until_the_device_is_quiet() {
     custody.open();
     assert_eq!((custody.held(), local.mapped()), (0, 0));
     assert_eq!((pool.available(), second.available()), (64, 8));
-    // Opened once, it keeps nothing any more.
-    let mut late = Posted::new(&pool.map(&space).unwrap(), &[], 8, &custody).unwrap();
-    late.fill(&mut pool.cache(), 7, |_, _| {});
-    drop(late);
-    assert_eq!((custody.held(), pool.available(), local.mapped()), (0, 64, 0));
+}
+
+#[test]
+fn a_stopped_device_gets_nothing_and_what_it_had_is_free_at_once() {
+    let (local, space) = domain();
+    let (pool, custody) = (pool(300), Custody::new());
+    let map = pool.map(&space).unwrap();
+    let mut cache = pool.cache();
+    let mut ring = Posted::new(&map, &[], 32, &custody).unwrap();
+    assert_eq!(ring.fill(&mut cache, 20, |_, _| {}), 20);
+    assert!(!ring.is_stopped());
+    custody.open();
+    assert!(ring.is_stopped());
+    assert_eq!(ring.fill(&mut cache, 5, |_, _| panic!("handed over")), 0);
+    let mut batch = Batch::new();
+    cache.alloc_batch(&mut batch, 5, 60);
+    let sent = ring.send(&mut batch, 5, 100, |_, _, _| panic!("handed over"));
+    assert_eq!((sent.packets, batch.len()), (0, 5));
+    // What the device had completed before can still be taken.
+    let mut done = Batch::new();
+    let got = ring.receive(&mut cache, &mut done, |index| match index {
+        0..3 => Verdict::Frame(60),
+        _ => Verdict::Pending,
+    });
+    assert_eq!((got.packets, ring.len()), (3, 17));
+    drop(ring);
+    assert_eq!(custody.held(), 0);
+    drop((batch, done, cache, map));
+    assert_eq!((pool.available(), local.mapped()), (300, 0));
 }
 
 #[test]

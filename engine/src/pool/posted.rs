@@ -3,6 +3,7 @@ use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
 use crate::mem::Iova;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The buffers that a device has, in the order in which it gives them back: the owner's side of an in-order ring.
@@ -135,10 +136,20 @@ impl Posted {
         unsafe { *self.slots.get_unchecked((index & self.mask) as usize) }
     }
 
+    /// Whether the device was stopped: then nothing is handed to it any more, and its doorbells are no longer this
+    /// ring's to touch.
+    #[inline(always)]
+    pub fn is_stopped(&self) -> bool {
+        self.custody.quiet.load(Ordering::Acquire)
+    }
+
     /// Hands up to `n` empty buffers to the device: `each` gets the position and the address to write there.
-    /// Returns how many there were; fewer than asked means that the pool is empty.
+    /// Returns how many there were; fewer than asked means that the pool is empty, or the device stopped.
     #[inline]
     pub fn fill(&mut self, cache: &mut PoolCache, n: u32, mut each: impl FnMut(u32, Iova)) -> u32 {
+        if self.is_stopped() {
+            return 0;
+        }
         let n = n.min(self.mask + 1 - self.len());
         if cache.pool() != self.map.pool() {
             return self.fill_from(&mut self.pool().cache(), n, &mut each);
@@ -230,7 +241,8 @@ impl Posted {
     }
 
     /// Hands up to `n` packets from the front of `batch` to the device: `each` gets position, address, length.
-    /// Packets longer than `most` bytes or empty, and packets the device cannot reach, are taken and dropped.
+    /// Packets longer than `most` bytes or empty, and packets the device cannot reach, are taken and dropped. When
+    /// the device was stopped, nothing is taken.
     #[inline]
     pub fn send(
         &mut self,
@@ -240,6 +252,9 @@ impl Posted {
         mut each: impl FnMut(u32, Iova, u32),
     ) -> Sent {
         let mut sent = Sent::default();
+        if self.is_stopped() {
+            return sent;
+        }
         let mut left = n.min(self.mask + 1 - self.len()).min(batch.len() as u32);
         while left > 0 {
             let run = self.send_run(batch, left, most, &mut sent, &mut each);
@@ -375,12 +390,13 @@ impl fmt::Debug for Posted {
 /// device is quiet (stopped and bus master off).
 #[derive(Debug, Default)]
 pub struct Custody {
+    /// Written under the lock of `state`.
+    quiet: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    quiet: bool,
     parked: Vec<Parked>,
 }
 
@@ -399,7 +415,7 @@ impl Custody {
 
     fn park(&self, parked: Parked) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.quiet {
+        if self.quiet.load(Ordering::Relaxed) {
             drop(state);
             parked.free();
         } else {
@@ -407,11 +423,11 @@ impl Custody {
         }
     }
 
-    /// Frees everything parked, now and later. Call when the device cannot reach memory any more: stopped, and bus
+    /// Frees everything parked, now and later; rings that are still around hand nothing to the device any more. Call when the device cannot reach memory any more: stopped, and bus
     /// master off.
     pub fn open(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.quiet = true;
+        self.quiet.store(true, Ordering::Release);
         let parked = std::mem::take(&mut state.parked);
         drop(state);
         parked.into_iter().for_each(Parked::free);

@@ -88,7 +88,7 @@ impl<F: RxFormat> RxRing<F> {
         let got = self
             .posted
             .fill(cache, want, |index, buffer| F::arm(ring.at(index), buffer));
-        if got < want {
+        if got < want && !self.posted.is_stopped() {
             self.counters.rx_no_buffer.add(1);
         }
         if got > 0 {
