@@ -118,6 +118,7 @@ proptest! {
         packets in proptest::collection::vec((0usize..4, 0usize..=256), 1..150),
         steps in proptest::collection::vec((1u32..64, 0u32..64), 1..40),
         all_reclaimed in any::<bool>(),
+        least in 0u32..30,
     ) {
         let (local, space) = domain();
         let pools = [pool(200), pool(200), pool(200)];
@@ -137,7 +138,7 @@ proptest! {
             }
             let room = 63 - posted.len();
             let had = batch.len();
-            let result = posted.send(&mut batch, room, 200, |_, iova, len| sent.push((iova, len)));
+            let result = posted.send(&mut batch, room, least..=200, |_, iova, len| sent.push((iova, len)));
             taken += had - batch.len();
             lengths += result.lengths;
             unmapped += result.unmapped;
@@ -149,11 +150,11 @@ proptest! {
             posted.reclaim(&mut cache, back);
         }
         let expected: Vec<u32> = packets[..taken].iter()
-            .filter(|(owner, len)| *owner < 2 && (1..=200).contains(len))
+            .filter(|(owner, len)| *owner < 2 && (least.max(1)..=200).contains(&(*len as u32)))
             .map(|(_, len)| *len as u32).collect();
         let (got, fit): (Vec<u32>, _) = (
             sent.iter().map(|(_, len)| *len).collect(),
-            packets[..taken].iter().filter(|(_, len)| (1..=200).contains(len)).count(),
+            packets[..taken].iter().filter(|(_, len)| (least.max(1)..=200).contains(&(*len as u32))).count(),
         );
         prop_assert_eq!(&got, &expected);
         prop_assert_eq!(lengths as usize, taken - fit);
@@ -195,7 +196,7 @@ fn a_dropped_ring_keeps_its_buffers_until_the_device_is_quiet() {
         assert!(packet.set(&[1; 60]));
         batch.push(packet).unwrap();
     }
-    assert_eq!(tx.send(&mut batch, 31, 100, |_, _, _| {}).packets, 3);
+    assert_eq!(tx.send(&mut batch, 31, 1..=100, |_, _, _| {}).packets, 3);
     drop((rx, tx, maps, batch, cache));
     assert_eq!(custody.held(), 34);
     assert_eq!((pool.available(), second.available()), (64 - 33, 8 - 1));
@@ -220,7 +221,7 @@ fn a_stopped_device_gets_nothing_and_what_it_had_is_free_at_once() {
     assert_eq!(ring.fill(&mut cache, 5, |_, _| panic!("handed over")), 0);
     let mut batch = Batch::new();
     cache.alloc_batch(&mut batch, 5, 60);
-    let sent = ring.send(&mut batch, 5, 100, |_, _, _| panic!("handed over"));
+    let sent = ring.send(&mut batch, 5, 1..=100, |_, _, _| panic!("handed over"));
     assert_eq!((sent.packets, batch.len()), (0, 5));
     // What the device had completed before can still be taken.
     let mut done = Batch::new();

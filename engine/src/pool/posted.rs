@@ -3,6 +3,7 @@ use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
 use crate::mem::Iova;
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -75,6 +76,26 @@ pub struct Sent {
     pub lengths: u32,
     /// Packets dropped because the device cannot reach their pool.
     pub unmapped: u32,
+}
+
+/// Lengths that may be sent, for one comparison: never empty packets.
+#[derive(Clone, Copy)]
+struct Lengths {
+    least: u32,
+    count: u32,
+}
+
+impl Lengths {
+    fn new(lens: &RangeInclusive<u32>) -> Self {
+        let least = (*lens.start()).max(1);
+        let count = lens.end().saturating_add(1).saturating_sub(least);
+        Self { least, count }
+    }
+
+    #[inline(always)]
+    fn contain(self, len: u32) -> bool {
+        len.wrapping_sub(self.least) < self.count
+    }
 }
 
 impl Posted {
@@ -241,26 +262,27 @@ impl Posted {
     }
 
     /// Hands up to `n` packets from the front of `batch` to the device: `each` gets position, address, length.
-    /// Packets longer than `most` bytes or empty, and packets the device cannot reach, are taken and dropped. When
+    /// Packets of other than `lens` bytes or empty, and packets the device cannot reach, are taken and dropped. When
     /// the device was stopped, nothing is taken.
     #[inline]
     pub fn send(
         &mut self,
         batch: &mut Batch,
         n: u32,
-        most: u32,
+        lens: RangeInclusive<u32>,
         mut each: impl FnMut(u32, Iova, u32),
     ) -> Sent {
+        let lens = Lengths::new(&lens);
         let mut sent = Sent::default();
         if self.is_stopped() {
             return sent;
         }
         let mut left = n.min(self.mask + 1 - self.len()).min(batch.len() as u32);
         while left > 0 {
-            let run = self.send_run(batch, left, most, &mut sent, &mut each);
+            let run = self.send_run(batch, left, lens, &mut sent, &mut each);
             left -= run;
             if left > 0 {
-                self.send_odd(batch, most, &mut sent, &mut each);
+                self.send_odd(batch, lens, &mut sent, &mut each);
                 left -= 1;
             }
         }
@@ -273,7 +295,7 @@ impl Posted {
         &mut self,
         batch: &mut Batch,
         n: u32,
-        most: u32,
+        lens: Lengths,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
     ) -> u32 {
@@ -281,7 +303,7 @@ impl Posted {
         let mut tail = self.tail;
         for packet in batch.as_slice().iter().take(n as usize) {
             let len = packet.len() as u32;
-            let Some(iova) = self.map.iova(packet).filter(|_| len.wrapping_sub(1) < most) else {
+            let Some(iova) = self.map.iova(packet).filter(|_| lens.contain(len)) else {
                 break;
             };
             self.set(tail, packet.slot());
@@ -302,13 +324,13 @@ impl Posted {
     fn send_odd(
         &mut self,
         batch: &mut Batch,
-        most: u32,
+        lens: Lengths,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
     ) {
         let Some(packet) = batch.pop() else { return };
         let len = packet.len() as u32;
-        if len.wrapping_sub(1) >= most {
+        if !lens.contain(len) {
             sent.lengths += 1;
             return;
         }
