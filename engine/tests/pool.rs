@@ -132,7 +132,7 @@ impl Bench {
             Op::Receive(c, n) => self.receive(c, n),
             Op::Send(n) => {
                 let mut batch = self.batch(n);
-                self.tx.send(&mut batch, 100, 64, |_, _, _| {});
+                self.tx.send(&mut batch, 100, 1..=64, |_, _, _| {});
             }
             Op::Reclaim(c, n) => self.tx.reclaim(&mut self.caches[c], n),
             Op::OtherThread(c) => self.visit(c),

@@ -118,6 +118,7 @@ proptest! {
         packets in proptest::collection::vec((0usize..4, 0usize..=256), 1..150),
         steps in proptest::collection::vec((1u32..64, 0u32..64), 1..40),
         all_reclaimed in any::<bool>(),
+        least in 0u32..30,
     ) {
         let (local, space) = domain();
         let pools = [pool(200), pool(200), pool(200)];
@@ -137,7 +138,7 @@ proptest! {
             }
             let room = 63 - posted.len();
             let had = batch.len();
-            let result = posted.send(&mut batch, room, 200, |_, iova, len| sent.push((iova, len)));
+            let result = posted.send(&mut batch, room, least..=200, |_, iova, len| sent.push((iova, len)));
             taken += had - batch.len();
             lengths += result.lengths;
             unmapped += result.unmapped;
@@ -149,11 +150,11 @@ proptest! {
             posted.reclaim(&mut cache, back);
         }
         let expected: Vec<u32> = packets[..taken].iter()
-            .filter(|(owner, len)| *owner < 2 && (1..=200).contains(len))
+            .filter(|(owner, len)| *owner < 2 && (least.max(1)..=200).contains(&(*len as u32)))
             .map(|(_, len)| *len as u32).collect();
         let (got, fit): (Vec<u32>, _) = (
             sent.iter().map(|(_, len)| *len).collect(),
-            packets[..taken].iter().filter(|(_, len)| (1..=200).contains(len)).count(),
+            packets[..taken].iter().filter(|(_, len)| (least.max(1)..=200).contains(&(*len as u32))).count(),
         );
         prop_assert_eq!(&got, &expected);
         prop_assert_eq!(lengths as usize, taken - fit);
@@ -195,7 +196,7 @@ fn a_dropped_ring_keeps_its_buffers_until_the_device_is_quiet() {
         assert!(packet.set(&[1; 60]));
         batch.push(packet).unwrap();
     }
-    assert_eq!(tx.send(&mut batch, 31, 100, |_, _, _| {}).packets, 3);
+    assert_eq!(tx.send(&mut batch, 31, 1..=100, |_, _, _| {}).packets, 3);
     drop((rx, tx, maps, batch, cache));
     assert_eq!(custody.held(), 34);
     assert_eq!((pool.available(), second.available()), (64 - 33, 8 - 1));
@@ -204,11 +205,35 @@ fn a_dropped_ring_keeps_its_buffers_until_the_device_is_quiet() {
     custody.open();
     assert_eq!((custody.held(), local.mapped()), (0, 0));
     assert_eq!((pool.available(), second.available()), (64, 8));
-    // Opened once, it keeps nothing any more.
-    let mut late = Posted::new(&pool.map(&space).unwrap(), &[], 8, &custody).unwrap();
-    late.fill(&mut pool.cache(), 7, |_, _| {});
-    drop(late);
-    assert_eq!((custody.held(), pool.available(), local.mapped()), (0, 64, 0));
+}
+
+#[test]
+fn a_stopped_device_gets_nothing_and_what_it_had_is_free_at_once() {
+    let (local, space) = domain();
+    let (pool, custody) = (pool(300), Custody::new());
+    let map = pool.map(&space).unwrap();
+    let mut cache = pool.cache();
+    let mut ring = Posted::new(&map, &[], 32, &custody).unwrap();
+    assert_eq!(ring.fill(&mut cache, 20, |_, _| {}), 20);
+    assert!(!ring.is_stopped());
+    custody.open();
+    assert!(ring.is_stopped());
+    assert_eq!(ring.fill(&mut cache, 5, |_, _| panic!("handed over")), 0);
+    let mut batch = Batch::new();
+    cache.alloc_batch(&mut batch, 5, 60);
+    let sent = ring.send(&mut batch, 5, 1..=100, |_, _, _| panic!("handed over"));
+    assert_eq!((sent.packets, batch.len()), (0, 5));
+    // What the device had completed before can still be taken.
+    let mut done = Batch::new();
+    let got = ring.receive(&mut cache, &mut done, |index| match index {
+        0..3 => Verdict::Frame(60),
+        _ => Verdict::Pending,
+    });
+    assert_eq!((got.packets, ring.len()), (3, 17));
+    drop(ring);
+    assert_eq!(custody.held(), 0);
+    drop((batch, done, cache, map));
+    assert_eq!((pool.available(), local.mapped()), (300, 0));
 }
 
 #[test]

@@ -62,6 +62,8 @@ impl Tx {
 
 impl TxFormat for Tx {
     type Desc = Desc16;
+    /// TCTL.PSP pads packets from 17 bytes on (8.12.1).
+    const SHORTEST: u32 = 17;
 
     #[inline(always)]
     fn post(desc: &Desc16, data: Iova, len: u32) {

@@ -149,10 +149,15 @@ impl QueueRegs {
     }
 }
 
+/// Bytes of a buffer that the device uses: BSIZEPACKET counts KiB (8.10.2).
+pub fn usable(room: usize) -> usize {
+    (room >> 10).min(srrctl::MOST_KIB as usize) << 10
+}
+
 /// Buffer size and descriptor type of receive queue `q`. With several queues a full one drops, so that it does not
 /// block the others (7.1.4.5).
 pub fn buffers(bar: &Bar, q: usize, room: usize, queues: u16) {
-    let kib = (room as u32 >> 10).min(srrctl::MOST_KIB);
+    let kib = (usable(room) >> 10) as u32;
     let drop = if queues > 1 { srrctl::DROP_EN } else { 0 };
     bar.write(SRRCTL.at(q), kib | srrctl::DESCTYPE_ADV_ONE | drop);
 }
@@ -162,19 +167,11 @@ pub fn set_max_frame(bar: &Bar, bytes: u32) {
     bar.write(RLPML, bytes + 4);
 }
 
-/// Transmitter on, then receiver on.
-pub fn enable(bar: &Bar, config: &PortConfig) {
+/// Transmitter on, then receiver on; `filter` is what RCTL has of UPE and MPE.
+pub fn enable(bar: &Bar, config: &PortConfig, filter: u32) {
     set_max_frame(bar, config.max_frame());
     bar.write(TCTL, tctl::EN | tctl::PSP | tctl::CT);
-    let promiscuous = if config.promiscuous {
-        rctl::UPE | rctl::MPE
-    } else {
-        0
-    };
-    bar.write(
-        RCTL,
-        rctl::RXEN | rctl::LPE | rctl::BAM | rctl::SECRC | promiscuous,
-    );
+    bar.write(RCTL, rctl::RXEN | rctl::LPE | rctl::BAM | rctl::SECRC | filter);
 }
 
 /// The link as STATUS tells it (8.2.2).

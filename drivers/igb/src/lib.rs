@@ -14,9 +14,10 @@ pub use port::{IgbQueues, ring_bytes};
 
 use barline::bus::PciFunction;
 use barline::mmio::Bar;
+use barline::pool::Custody;
 use barline::port::{MacAddress, PortCaps, PortError};
 use counters::Counters;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Vendor and device ids of the 82576: copper, fiber, serdes, quad copper (data sheet 9.4.1; pci.ids).
 pub const IDS: &[(u16, u16)] = &[
@@ -38,7 +39,10 @@ pub struct Igb {
     caps: PortCaps,
     mac: MacAddress,
     counters: Counters,
+    filter: port::Filter,
     running: Option<port::Running>,
+    /// Alive as long as queues of the last start are.
+    last: Weak<Custody>,
     function: Arc<dyn PciFunction>,
 }
 
@@ -90,7 +94,9 @@ impl Igb {
             caps,
             mac,
             counters: Counters::default(),
+            filter: port::Filter::default(),
             running: None,
+            last: Weak::new(),
             function,
         })
     }

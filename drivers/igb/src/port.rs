@@ -23,6 +23,25 @@ pub(crate) struct Running {
     _pools: Vec<PoolMap>,
 }
 
+/// Which frames for others are received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Filter {
+    promiscuous: bool,
+    all_multicast: bool,
+}
+
+impl Filter {
+    fn bits(self) -> u32 {
+        let unicast = if self.promiscuous { rctl::UPE } else { 0 };
+        let multicast = if self.promiscuous || self.all_multicast {
+            rctl::MPE
+        } else {
+            0
+        };
+        unicast | multicast
+    }
+}
+
 /// The queues of a started 82576 by their own types, for who wants calls without dispatch.
 #[derive(Debug, Default)]
 pub struct IgbQueues {
@@ -58,11 +77,21 @@ impl Igb {
         if self.running.is_some() {
             return Err(PortError::State("started already; stop it first"));
         }
-        config.check(&self.caps)?;
-        if config.pool.data_room() < 1024 {
-            return Err(PortError::Config(
-                "the 82576 needs buffers of 1,024 bytes or more; make the pool with data_room(2048)".into(),
+        // Its queues hold the custody. They ring the same doorbells as the next start's.
+        if self.last.strong_count() > 0 {
+            return Err(PortError::State(
+                "stopped, but queues of its last start are still around; drop them first",
             ));
+        }
+        config.check(&self.caps)?;
+        let (room, need) = (init::usable(config.pool.data_room()), config.max_frame() as usize);
+        if room < need {
+            return Err(PortError::Config(format!(
+                "MTU {} needs buffers of {need} bytes; the 82576 uses whole KiB, {room} bytes of the pool's; \
+                 make the pool with data_room({})",
+                config.mtu,
+                need.next_multiple_of(1024)
+            )));
         }
         let started = self.bring_up(config);
         if started.is_err() {
@@ -83,12 +112,13 @@ impl Igb {
             .map(|pool| pool.map(domain))
             .collect::<Result<Vec<_>, _>>()?;
         let custody = Custody::new();
+        self.last = Arc::downgrade(&custody);
         let mut pools = others.clone();
         pools.push(pool.clone());
         self.running = Some(Running {
             custody: custody.clone(),
             queues: config.rx_queues.max(config.tx_queues) as usize,
-            room: config.pool.data_room(),
+            room: init::usable(config.pool.data_room()),
             _rings: rings.clone(),
             _pools: pools,
         });
@@ -106,7 +136,11 @@ impl Igb {
         for q in 0..config.rx_queues as usize {
             queues.rx.push(self.rx_queue(config, q, &rings, &pool, &custody)?);
         }
-        init::enable(&self.bar, config);
+        self.filter = Filter {
+            promiscuous: config.promiscuous,
+            all_multicast: false,
+        };
+        init::enable(&self.bar, config, self.filter.bits());
         let mut cache = config.pool.cache();
         queues.rx.iter_mut().for_each(|queue| queue.fill(&mut cache));
         self.await_link(config.link);
@@ -189,9 +223,11 @@ impl Igb {
             .ok_or(PortError::State("stopped; start it first"))
     }
 
-    fn set_receive_bit(&self, bit: u32, on: bool) {
+    /// Promiscuous takes multicast too, so the two settings share a bit.
+    fn apply_filter(&self) {
+        let bits = self.filter.bits();
         self.bar
-            .modify(regs::RCTL, |v| if on { v | bit } else { v & !bit });
+            .modify(regs::RCTL, |v| v & !(rctl::UPE | rctl::MPE) | bits);
     }
 }
 
@@ -236,8 +272,14 @@ impl Port for Igb {
     fn set(&mut self, change: Change) -> Result<(), PortError> {
         let room = self.running()?.room;
         match change {
-            Change::Promiscuous(on) => self.set_receive_bit(rctl::UPE | rctl::MPE, on),
-            Change::AllMulticast(on) => self.set_receive_bit(rctl::MPE, on),
+            Change::Promiscuous(on) => {
+                self.filter.promiscuous = on;
+                self.apply_filter();
+            }
+            Change::AllMulticast(on) => {
+                self.filter.all_multicast = on;
+                self.apply_filter();
+            }
             Change::Mac(mac) if mac.is_station() => {
                 init::set_mac(&self.bar, mac);
                 self.mac = mac;

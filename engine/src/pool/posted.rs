@@ -3,6 +3,8 @@ use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
 use crate::mem::Iova;
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The buffers that a device has, in the order in which it gives them back: the owner's side of an in-order ring.
@@ -76,6 +78,26 @@ pub struct Sent {
     pub unmapped: u32,
 }
 
+/// Lengths that may be sent, for one comparison: never empty packets.
+#[derive(Clone, Copy)]
+struct Lengths {
+    least: u32,
+    count: u32,
+}
+
+impl Lengths {
+    fn new(lens: &RangeInclusive<u32>) -> Self {
+        let least = (*lens.start()).max(1);
+        let count = lens.end().saturating_add(1).saturating_sub(least);
+        Self { least, count }
+    }
+
+    #[inline(always)]
+    fn contain(self, len: u32) -> bool {
+        len.wrapping_sub(self.least) < self.count
+    }
+}
+
 impl Posted {
     /// An empty ring of `len` positions (a power of two) over a mapped pool. Packets of `others` can be sent too.
     ///
@@ -135,10 +157,20 @@ impl Posted {
         unsafe { *self.slots.get_unchecked((index & self.mask) as usize) }
     }
 
+    /// Whether the device was stopped: then nothing is handed to it any more, and its doorbells are no longer this
+    /// ring's to touch.
+    #[inline(always)]
+    pub fn is_stopped(&self) -> bool {
+        self.custody.quiet.load(Ordering::Acquire)
+    }
+
     /// Hands up to `n` empty buffers to the device: `each` gets the position and the address to write there.
-    /// Returns how many there were; fewer than asked means that the pool is empty.
+    /// Returns how many there were; fewer than asked means that the pool is empty, or the device stopped.
     #[inline]
     pub fn fill(&mut self, cache: &mut PoolCache, n: u32, mut each: impl FnMut(u32, Iova)) -> u32 {
+        if self.is_stopped() {
+            return 0;
+        }
         let n = n.min(self.mask + 1 - self.len());
         if cache.pool() != self.map.pool() {
             return self.fill_from(&mut self.pool().cache(), n, &mut each);
@@ -233,22 +265,27 @@ impl Posted {
     }
 
     /// Hands up to `n` packets from the front of `batch` to the device: `each` gets position, address, length.
-    /// Packets longer than `most` bytes or empty, and packets the device cannot reach, are taken and dropped.
+    /// Packets of other than `lens` bytes or empty, and packets the device cannot reach, are taken and dropped. When
+    /// the device was stopped, nothing is taken.
     #[inline]
     pub fn send(
         &mut self,
         batch: &mut Batch,
         n: u32,
-        most: u32,
+        lens: RangeInclusive<u32>,
         mut each: impl FnMut(u32, Iova, u32),
     ) -> Sent {
+        let lens = Lengths::new(&lens);
         let mut sent = Sent::default();
+        if self.is_stopped() {
+            return sent;
+        }
         let mut left = n.min(self.mask + 1 - self.len()).min(batch.len() as u32);
         while left > 0 {
-            let run = self.send_run(batch, left, most, &mut sent, &mut each);
+            let run = self.send_run(batch, left, lens, &mut sent, &mut each);
             left -= run;
             if left > 0 {
-                self.send_odd(batch, most, &mut sent, &mut each);
+                self.send_odd(batch, lens, &mut sent, &mut each);
                 left -= 1;
             }
         }
@@ -261,7 +298,7 @@ impl Posted {
         &mut self,
         batch: &mut Batch,
         n: u32,
-        most: u32,
+        lens: Lengths,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
     ) -> u32 {
@@ -269,7 +306,7 @@ impl Posted {
         let mut tail = self.tail;
         for packet in batch.as_slice().iter().take(n as usize) {
             let len = packet.len() as u32;
-            let Some(iova) = self.map.iova(packet).filter(|_| len.wrapping_sub(1) < most) else {
+            let Some(iova) = self.map.iova(packet).filter(|_| lens.contain(len)) else {
                 break;
             };
             self.set(tail, packet.slot());
@@ -290,13 +327,13 @@ impl Posted {
     fn send_odd(
         &mut self,
         batch: &mut Batch,
-        most: u32,
+        lens: Lengths,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
     ) {
         let Some(packet) = batch.pop() else { return };
         let len = packet.len() as u32;
-        if len.wrapping_sub(1) >= most {
+        if !lens.contain(len) {
             sent.lengths += 1;
             return;
         }
@@ -378,12 +415,13 @@ impl fmt::Debug for Posted {
 /// device is quiet (stopped and bus master off).
 #[derive(Debug, Default)]
 pub struct Custody {
+    /// Written under the lock of `state`.
+    quiet: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    quiet: bool,
     parked: Vec<Parked>,
 }
 
@@ -402,7 +440,7 @@ impl Custody {
 
     fn park(&self, parked: Parked) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.quiet {
+        if self.quiet.load(Ordering::Relaxed) {
             drop(state);
             parked.free();
         } else {
@@ -410,11 +448,11 @@ impl Custody {
         }
     }
 
-    /// Frees everything parked, now and later. Call when the device cannot reach memory any more: stopped, and bus
+    /// Frees everything parked, now and later; rings that are still around hand nothing to the device any more. Call when the device cannot reach memory any more: stopped, and bus
     /// master off.
     pub fn open(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.quiet = true;
+        self.quiet.store(true, Ordering::Release);
         let parked = std::mem::take(&mut state.parked);
         drop(state);
         parked.into_iter().for_each(Parked::free);

@@ -23,6 +23,8 @@ pub trait RxFormat: Send + 'static {
 pub trait TxFormat: Send + 'static {
     /// The descriptor's words.
     type Desc: DescWords;
+    /// The shortest packet that the device sends; shorter ones are dropped and counted.
+    const SHORTEST: u32 = 1;
     /// Writes a whole frame of `len` bytes at `data`, without asking for a report.
     fn post(desc: &Self::Desc, data: Iova, len: u32);
     /// Asks, on a descriptor just posted with `len`, to report when it and all before it are done.
@@ -88,7 +90,7 @@ impl<F: RxFormat> RxRing<F> {
         let got = self
             .posted
             .fill(cache, want, |index, buffer| F::arm(ring.at(index), buffer));
-        if got < want {
+        if got < want && !self.posted.is_stopped() {
             self.counters.rx_no_buffer.add(1);
         }
         if got > 0 {
@@ -220,7 +222,8 @@ impl<F: TxFormat> TxQueue for TxRing<F> {
         let ring = &self.ring;
         let mut last = (0, 0);
         let room = self.room();
-        let sent = self.posted.send(packets, room, self.most, |index, data, len| {
+        let lens = F::SHORTEST..=self.most;
+        let sent = self.posted.send(packets, room, lens, |index, data, len| {
             F::post(ring.at(index), data, len);
             last = (index, len);
         });

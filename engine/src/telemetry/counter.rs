@@ -69,7 +69,7 @@ counters! {
         tx_packets,
         /// Their bytes, without FCS.
         tx_bytes,
-        /// Packets dropped because they are empty or longer than the port's MTU allows.
+        /// Packets dropped because they are shorter than the device can pad, or longer than the port's MTU allows.
         tx_lengths,
         /// Packets dropped because they are of a pool that the device cannot reach.
         tx_unmapped,

@@ -1,0 +1,9 @@
+//! The cases. Their names say what holds.
+
+pub mod counters;
+pub mod data;
+pub mod hostile;
+pub mod life;
+pub mod pools;
+pub mod queues;
+pub mod settings;
