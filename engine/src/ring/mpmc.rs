@@ -107,22 +107,15 @@ impl End {
         let mut at = head.load(Ordering::Acquire);
         loop {
             // Acquire, pairs with the release of `seen` below, which comes after an acquire of the tail.
-            let known = room(at, seen.load(Ordering::Acquire));
-            let known = match known {
-                Some(room) if room as usize >= n => known,
-                _ => {
-                    // Acquire, pairs with the release in `publish` of the other end: the other end's copies in
-                    // those slots come before ours.
-                    let tail = other.done.tail.load(Ordering::Acquire);
-                    let known = room(at, tail);
-                    if known.is_some_and(|room| room > 0) {
-                        // Release, pairs with the acquire of `seen`: the same copies come before those of whoever
-                        // reads it there. An older value than somebody else's does no harm: it promises less.
-                        seen.store(tail, Ordering::Release);
-                    }
-                    known
-                }
-            };
+            let mut known = room(at, seen.load(Ordering::Acquire));
+            let mut news = None;
+            if known.is_none_or(|room| (room as usize) < n) {
+                // Acquire, pairs with the release in `publish` of the other end: the other end's copies in those
+                // slots come before ours.
+                let tail = other.done.tail.load(Ordering::Acquire);
+                known = room(at, tail);
+                news = Some(tail);
+            }
             if let Some(room) = known {
                 let take = n.min(room as usize) as u32;
                 if take == 0 || (exact && (take as usize) < n) {
@@ -130,7 +123,15 @@ impl End {
                 }
                 let (then, now) = (Ordering::Release, Ordering::Acquire);
                 match head.compare_exchange_weak(at, at.wrapping_add(take), then, now) {
-                    Ok(_) => return Some(Reserved { at, n: take }),
+                    Ok(_) => {
+                        if let Some(tail) = news {
+                            // Release, pairs with the acquire of `seen`: what our acquire of the tail ordered
+                            // comes before the copies of whoever reads it here. To overwrite what somebody else
+                            // saw later does no harm: it promises less.
+                            seen.store(tail, Ordering::Release);
+                        }
+                        return Some(Reserved { at, n: take });
+                    }
                     Err(head) => at = head,
                 }
             } else {
