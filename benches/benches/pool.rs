@@ -62,6 +62,33 @@ fn packets(c: &mut Criterion<Tsc>) {
     group.finish();
 }
 
+/// A pipeline's traffic through the shared list: one cache only allocates, the other only frees, and every packet's
+/// first line is written. What the list's order costs shows here: a stack hands out what was just given back, a
+/// queue goes round through the whole pool.
+fn pipeline(c: &mut Criterion<Tsc>) {
+    let mut group = c.benchmark_group("pipeline");
+    group.warm_up_time(Duration::from_millis(500));
+    group.measurement_time(Duration::from_secs(2));
+    group.throughput(Throughput::Elements(32));
+    for packets in [1024usize, 8192, 65536] {
+        let source = Source::MemFd(PageSize::Base4K);
+        let Ok(pool) = Pool::builder().packets(packets).source(source).build() else {
+            return;
+        };
+        let (mut rx, mut tx, mut batch) = (pool.cache(), pool.cache(), Batch::new());
+        group.bench_function(BenchmarkId::new("alloc+write+free", packets), |b| {
+            b.iter(|| {
+                rx.alloc_batch(&mut batch, 32, 64);
+                for packet in batch.as_mut_slice() {
+                    packet.fill(1);
+                }
+                tx.free(black_box(&mut batch));
+            });
+        });
+    }
+    group.finish();
+}
+
 /// What the pool's shared list could be: 64 slots taken and given back, nobody else there. With a second thread:
 /// bench `two_cores`.
 fn shared_list(c: &mut Criterion<Tsc>) {
@@ -101,6 +128,6 @@ fn shared_list(c: &mut Criterion<Tsc>) {
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(Tsc);
-    targets = packets, shared_list
+    targets = packets, pipeline, shared_list
 }
 criterion_main!(benches);

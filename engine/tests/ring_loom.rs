@@ -92,73 +92,67 @@ fn spsc_abandoned() {
     });
 }
 
-fn pop(ring: &Mpmc<Box<u32>>) -> u32 {
-    loop {
-        if let Some(value) = ring.pop() {
-            return *value;
-        }
-        thread::yield_now();
-    }
+fn ring(values: &[u32], start: u32) -> Arc<Mpmc<u32>> {
+    let ring = Mpmc::with_start(2, start).expect("a ring");
+    assert!(ring.push_exact(values));
+    Arc::new(ring)
 }
 
-fn push(ring: &Mpmc<Box<u32>>, value: u32) {
-    let mut value = Box::new(value);
-    while let Err(back) = ring.push(value) {
-        value = back;
-        thread::yield_now();
-    }
+fn drain(ring: &Mpmc<u32>) -> u32 {
+    std::iter::from_fn(|| ring.pop()).sum()
 }
 
+/// Two producers, and a consumer that looks while they are at it.
 #[test]
 fn mpmc_two_producers() {
     check(3, || {
-        let ring = Arc::new(Mpmc::with_start(2, u32::MAX).expect("a ring"));
+        let ring = ring(&[], u32::MAX);
         let senders = [1, 2].map(|value| {
             let ring = ring.clone();
-            thread::spawn(move || push(&ring, value))
+            thread::spawn(move || assert!(ring.push(value).is_ok()))
         });
-        let sum = pop(&ring) + pop(&ring);
-        assert_eq!(sum, 3);
-        assert!(ring.pop().is_none());
+        let early = ring.pop().unwrap_or(0) + ring.pop().unwrap_or(0);
         senders
             .into_iter()
             .for_each(|sender| sender.join().expect("a sender"));
+        assert_eq!(early + drain(&ring), 3);
     });
 }
 
-/// One slot: each producer waits for the consumer's copy out before its own copy in.
+/// Two producers that wait for the slots which the consumer empties.
 #[test]
-fn mpmc_two_producers_one_slot() {
-    check(2, || {
-        let ring = Arc::new(Mpmc::with_start(1, u32::MAX).expect("a ring"));
-        let senders = [1, 2].map(|value| {
+fn mpmc_two_producers_reuse() {
+    check(3, || {
+        let ring = ring(&[1, 2], u32::MAX);
+        let senders = [4, 8].map(|value| {
             let ring = ring.clone();
-            thread::spawn(move || push(&ring, value))
+            thread::spawn(move || if ring.push(value).is_ok() { value } else { 0 })
         });
-        assert_eq!(pop(&ring) + pop(&ring), 3);
-        senders
+        assert_eq!((ring.pop(), ring.pop()), (Some(1), Some(2)));
+        let sent: u32 = senders
             .into_iter()
-            .for_each(|sender| sender.join().expect("a sender"));
+            .map(|sender| sender.join().expect("a sender"))
+            .sum();
+        assert_eq!(drain(&ring), sent);
     });
 }
 
+/// Two consumers, and a producer that wants the slots they empty.
 #[test]
 fn mpmc_two_consumers() {
     check(3, || {
-        let ring = Arc::new(Mpmc::with_start(2, u32::MAX).expect("a ring"));
+        let ring = ring(&[1, 2], u32::MAX);
         let takers = [(); 2].map(|()| {
             let ring = ring.clone();
-            thread::spawn(move || pop(&ring))
+            thread::spawn(move || ring.pop().expect("one for each"))
         });
-        push(&ring, 1);
-        push(&ring, 2);
-        // A third value into a slot that either of them has read.
-        push(&ring, 4);
-        let sum: u32 = takers
+        let sent = ring.push_slice(&[4, 8]);
+        let taken: u32 = takers
             .into_iter()
             .map(|taker| taker.join().expect("a taker"))
             .sum();
-        assert_eq!(sum + pop(&ring), 7);
+        assert_eq!(taken, 3);
+        assert_eq!(drain(&ring), [0, 4, 12][sent]);
     });
 }
 
@@ -167,24 +161,36 @@ fn mpmc_two_consumers() {
 #[test]
 fn mpmc_tail_is_handed_on() {
     check(3, || {
-        let ring = Arc::new(Mpmc::with_start(2, 0).expect("a ring"));
-        push(&ring, 1);
-        push(&ring, 2);
+        let ring = ring(&[1, 2], 0);
         let takers = [(); 2].map(|()| {
             let ring = ring.clone();
-            thread::spawn(move || pop(&ring))
+            thread::spawn(move || ring.pop().expect("one for each"))
         });
-        // Both slots at once: fits only when both consumers are through.
-        let mut both = vec![Box::new(3), Box::new(4)];
-        while !both.is_empty() {
-            if ring.push_vec(&mut both) == 0 {
-                thread::yield_now();
-            }
-        }
-        let sum: u32 = takers
+        let sent = ring.push_exact(&[4, 8]);
+        let taken: u32 = takers
             .into_iter()
             .map(|taker| taker.join().expect("a taker"))
             .sum();
-        assert_eq!(sum + pop(&ring) + pop(&ring), 10);
+        assert_eq!(taken, 3);
+        assert_eq!(drain(&ring), if sent { 12 } else { 0 });
+    });
+}
+
+/// A producer that trusts what another producer has seen of the consumer.
+#[test]
+fn mpmc_seen_is_handed_on() {
+    check(3, || {
+        let ring = ring(&[1, 2], 0);
+        let senders = [4, 8].map(|value| {
+            let ring = ring.clone();
+            thread::spawn(move || if ring.push(value).is_ok() { value } else { 0 })
+        });
+        let mut to = [0; 2];
+        assert!(ring.pop_exact(&mut to));
+        let sent: u32 = senders
+            .into_iter()
+            .map(|sender| sender.join().expect("a sender"))
+            .sum();
+        assert_eq!(drain(&ring), sent);
     });
 }

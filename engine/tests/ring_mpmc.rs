@@ -250,9 +250,9 @@ impl Area {
         ring.expect("aligned").with_patience(Duration::from_millis(2))
     }
 
-    /// Index `i` of the four: producers' head and tail, consumers' head and tail.
+    /// Index `i` of the six: head, seen and tail of the producers, then of the consumers.
     fn index(&self, i: usize) -> &AtomicU32 {
-        let at = self.at().as_ptr().wrapping_add([0, 4, 128, 132][i]);
+        let at = self.at().as_ptr().wrapping_add([0, 4, 128, 256, 260, 384][i]);
         // SAFETY: within the area, aligned, an atomic's memory.
         unsafe { &*at.cast::<AtomicU32>() }
     }
@@ -267,7 +267,7 @@ impl Area {
 
 #[test]
 fn two_views_of_one_memory_are_one_ring() {
-    let area = Area::new(256 + 8 * 8);
+    let area = Area::new(512 + 8 * 8);
     let (a, b) = (area.ring(8), area.ring(8));
     assert_eq!(a.push_slice(&[1, 2, 3, 4, 5, 6]), Ok(6));
     assert_eq!(
@@ -279,10 +279,10 @@ fn two_views_of_one_memory_are_one_ring() {
     assert_eq!((b.pop_exact(&mut to), b.len()), (Ok(false), 3));
     // The layout is an interface: another program may speak it.
     assert_eq!(
-        [0, 1, 2, 3].map(|i| area.index(i).load(Ordering::Relaxed)),
+        [0, 2, 3, 5].map(|i| area.index(i).load(Ordering::Relaxed)),
         [8, 8, 5, 5]
     );
-    assert_eq!(area.word(32 + 7).load(Ordering::Relaxed), 8);
+    assert_eq!(area.word(64 + 7).load(Ordering::Relaxed), 8);
     // SAFETY: refused before anything is touched.
     assert!(unsafe { SharedRing::<u64>::attach(area.at().add(8), 8) }.is_none());
     // SAFETY: as above.
@@ -291,7 +291,7 @@ fn two_views_of_one_memory_are_one_ring() {
 
 #[test]
 fn a_dead_peer_stalls_nobody_for_ever() {
-    let area = Area::new(256 + 8 * 8);
+    let area = Area::new(512 + 8 * 8);
     let ring = area.ring(8);
     // A producer that reserved two slots and died.
     area.index(0).store(2, Ordering::Relaxed);
@@ -304,11 +304,11 @@ proptest! {
     /// fits, and every call comes back.
     #[test]
     fn a_lying_peer_reaches_nothing(
-        indices in prop::array::uniform4(any::<u32>()),
+        indices in prop::array::uniform6(any::<u32>()),
         near in prop::bool::ANY,
         n in 0usize..40,
     ) {
-        let area = Area::new(256 + 16 * 8);
+        let area = Area::new(512 + 16 * 8);
         let ring = area.ring(16);
         for (i, index) in indices.iter().enumerate() {
             // Plain nonsense, or nonsense that looks like a ring.
@@ -327,14 +327,14 @@ proptest! {
 /// A peer that scribbles over indices and slots while calls run.
 #[test]
 fn a_scribbling_peer_reaches_nothing() {
-    let area = Area::new(256 + 16 * 8);
+    let area = Area::new(512 + 16 * 8);
     let ring = area.ring(16).with_patience(Duration::from_micros(50));
     let calls = AtomicUsize::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut x = 0x9e37_79b9u32;
             while calls.load(Ordering::Relaxed) < 2000 {
-                for i in 0..4 {
+                for i in 0..6 {
                     x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                     area.index(i).store(x >> (x % 29), Ordering::Relaxed);
                 }

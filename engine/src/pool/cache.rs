@@ -77,16 +77,24 @@ impl PoolCache {
         unsafe { self.slots.get_unchecked(self.len..self.len + n) }
     }
 
-    /// Room for `n` (at most [`BULK`]) slots, to be written by the caller, who gives up ownership of them.
+    /// Room on top of the stack for `n` (at most [`BULK`]) slots; what is written there counts when `len` does.
     #[inline(always)]
-    pub(super) fn put(&mut self, n: usize) -> &mut [u32] {
+    fn top(&mut self, n: usize) -> &mut [u32] {
         debug_assert!(n <= BULK);
         if self.len + n > SIZE {
             self.spill();
         }
+        // SAFETY: `spill` left room for BULK slots, and callers put no more at a time.
+        unsafe { self.slots.get_unchecked_mut(self.len..self.len + n) }
+    }
+
+    /// Room for `n` (at most [`BULK`]) slots, to be written by the caller, who gives up ownership of them.
+    #[inline(always)]
+    pub(super) fn put(&mut self, n: usize) -> &mut [u32] {
+        self.top(n);
         let at = self.len;
         self.len += n;
-        // SAFETY: `spill` left room for BULK slots, and callers put no more at a time.
+        // SAFETY: `top` left room for `n` slots there.
         unsafe { self.slots.get_unchecked_mut(at..at + n) }
     }
 
@@ -131,7 +139,7 @@ impl PoolCache {
         let slots = self.take(n.min(spare.len()));
         for (to, slot) in spare.iter_mut().zip(slots) {
             // SAFETY: the slots were just taken from this pool; headroom and length are within the buffer.
-            to.write(unsafe { Packet::from_slot(base, *slot, len, headroom) });
+            unsafe { Packet::write_from_slot(to, base, *slot, len, headroom) };
         }
         let got = slots.len();
         // SAFETY: the first `got` were written above.
@@ -143,14 +151,20 @@ impl PoolCache {
     #[inline]
     pub fn free(&mut self, batch: &mut Batch) {
         let arena = self.pool.base().as_ptr() as usize;
-        let n = batch.len();
-        if batch.as_slice().iter().any(|packet| packet.arena() != arena) {
+        let packets = batch.as_slice();
+        // One pass without a branch: the slots are written where they belong, and count only when all packets
+        // are of this pool.
+        let mut strange = 0;
+        for (to, packet) in self.top(packets.len()).iter_mut().zip(packets) {
+            *to = packet.slot();
+            strange |= packet.arena() ^ arena;
+        }
+        if strange != 0 {
             batch.clear(); // packets of another pool: each knows its own way home
             return;
         }
-        for (to, packet) in self.put(n).iter_mut().zip(batch.as_slice()) {
-            *to = packet.slot();
-        }
+        let n = packets.len();
+        self.len += n;
         // SAFETY: all `n` slots were taken over above.
         unsafe { batch.forget_front(n) };
     }

@@ -16,14 +16,29 @@ pub use shared::{SharedRing, Stalled, Word};
 ///
 /// `head` is where the next batch starts; whoever moves it on by compare-exchange has reserved the slots between.
 /// `tail` is how far batches are complete. It moves in the order of the reservations: a batch that is complete
-/// waits for those before it.
-#[repr(C, align(128))]
+/// waits for those before it. `seen` remembers the other end's tail as somebody of this end read it last: as long
+/// as it suffices, the other end's line stays where it is.
+///
+/// Two pairs of lines (CPUs fetch lines in pairs): the other end looks at `tail` only, and does not disturb the
+/// compare-exchange on `head`.
+#[repr(C)]
 struct End {
+    next: Next,
+    done: Done,
+}
+
+#[repr(C, align(128))]
+struct Next {
     head: AtomicU32,
+    seen: AtomicU32,
+}
+
+#[repr(C, align(128))]
+struct Done {
     tail: AtomicU32,
 }
 
-/// Both ends, each on lines of its own.
+/// Both ends.
 #[repr(C)]
 struct Ends {
     producers: End,
@@ -64,9 +79,13 @@ impl Patience for Forever {
 
 impl End {
     fn new(start: u32) -> Self {
+        let index = || AtomicU32::new(start);
         Self {
-            head: AtomicU32::new(start),
-            tail: AtomicU32::new(start),
+            next: Next {
+                head: index(),
+                seen: index(),
+            },
+            done: Done { tail: index() },
         }
     }
 
@@ -82,33 +101,46 @@ impl End {
         room: impl Fn(u32, u32) -> Option<u32>,
         patience: &mut impl Patience,
     ) -> Option<Reserved> {
+        let Next { head, seen } = &self.next;
         // Acquire, pairs with the release of the compare-exchange below: the other end's tail as read by whoever
         // reserved up to `at` comes before our own load of it. So it cannot be older than what `at` rests on.
-        let mut at = self.head.load(Ordering::Acquire);
+        let mut at = head.load(Ordering::Acquire);
         loop {
-            // Acquire, pairs with the release in `publish` of the other end: the other end's copies in those
-            // slots come before ours.
-            let tail = other.tail.load(Ordering::Acquire);
-            if let Some(room) = room(at, tail) {
+            // Acquire, pairs with the release of `seen` below, which comes after an acquire of the tail.
+            let mut known = room(at, seen.load(Ordering::Acquire));
+            let mut news = None;
+            if known.is_none_or(|room| (room as usize) < n) {
+                // Acquire, pairs with the release in `publish` of the other end: the other end's copies in those
+                // slots come before ours.
+                let tail = other.done.tail.load(Ordering::Acquire);
+                known = room(at, tail);
+                news = Some(tail);
+            }
+            if let Some(room) = known {
                 let take = n.min(room as usize) as u32;
                 if take == 0 || (exact && (take as usize) < n) {
                     return Some(Reserved { at, n: 0 });
                 }
                 let (then, now) = (Ordering::Release, Ordering::Acquire);
-                match self
-                    .head
-                    .compare_exchange_weak(at, at.wrapping_add(take), then, now)
-                {
-                    Ok(_) => return Some(Reserved { at, n: take }),
+                match head.compare_exchange_weak(at, at.wrapping_add(take), then, now) {
+                    Ok(_) => {
+                        if let Some(tail) = news {
+                            // Release, pairs with the acquire of `seen`: what our acquire of the tail ordered
+                            // comes before the copies of whoever reads it here. To overwrite what somebody else
+                            // saw later does no harm: it promises less.
+                            seen.store(tail, Ordering::Release);
+                        }
+                        return Some(Reserved { at, n: take });
+                    }
                     Err(head) => at = head,
                 }
             } else {
                 // The other end has passed our head since we read it; or another process wrote nonsense.
-                let head = self.head.load(Ordering::Acquire);
-                if head == at {
+                let again = head.load(Ordering::Acquire);
+                if again == at {
                     return Some(Reserved { at, n: 0 });
                 }
-                at = head;
+                at = again;
             }
             if !patience.lost() {
                 return None;
@@ -121,19 +153,21 @@ impl End {
     fn publish(&self, batch: Reserved, patience: &mut impl Patience) -> bool {
         // Acquire, pairs with the release below of the batch before: its copies come before our release, and so
         // before whatever the other end does in its slots after it has seen only our tail.
-        if self.tail.load(Ordering::Acquire) != batch.at && !self.await_turn(batch.at, patience) {
+        if self.done.tail.load(Ordering::Acquire) != batch.at && !self.await_turn(batch.at, patience) {
             return false;
         }
         // Release, pairs with the acquire of the other end's tail in `reserve`: our copies come before the other
         // end's in the same slots.
-        self.tail.store(batch.at.wrapping_add(batch.n), Ordering::Release);
+        self.done
+            .tail
+            .store(batch.at.wrapping_add(batch.n), Ordering::Release);
         true
     }
 
     #[cold]
     #[inline(never)]
     fn await_turn(&self, at: u32, patience: &mut impl Patience) -> bool {
-        while self.tail.load(Ordering::Acquire) != at {
+        while self.done.tail.load(Ordering::Acquire) != at {
             if !patience.wait() {
                 return false;
             }
@@ -172,8 +206,8 @@ impl Ends {
 
     /// Values in the ring: at some moment, when nobody else moves.
     fn len(&self, shape: Shape) -> usize {
-        let oldest = self.consumers.tail.load(Ordering::Acquire);
-        let newest = self.producers.tail.load(Ordering::Acquire);
+        let oldest = self.consumers.done.tail.load(Ordering::Acquire);
+        let newest = self.producers.done.tail.load(Ordering::Acquire);
         // Between the two loads a whole ring may have passed through; then it is full or was just now.
         shape.used(oldest, newest).unwrap_or(shape.capacity()) as usize
     }

@@ -250,7 +250,13 @@ impl<T> Slots<T> {
 #[inline(always)]
 unsafe fn copy<T>(from: *const T, to: *mut T, n: usize) {
     // SAFETY: the caller's promise.
-    unsafe { std::ptr::copy_nonoverlapping(from, to, n) };
+    unsafe {
+        if n == 1 {
+            std::ptr::copy_nonoverlapping(from, to, 1); // a move or two instead of a call
+        } else {
+            std::ptr::copy_nonoverlapping(from, to, n);
+        }
+    }
 }
 
 /// The side that puts values in. `Send`, not `Sync`, not `Clone`.

@@ -58,8 +58,9 @@ pub struct Stalled;
 /// An [`Mpmc`](super::Mpmc) of words over memory that the caller gives and other processes may map too.
 ///
 /// In the memory there are indices and words, no pointer and no capacity: both sides agree on the capacity by
-/// other means. At offset 0 the producers' head and tail (`u32` each), at 128 the consumers', at 256 the slots;
-/// numbers in the machine's byte order.
+/// other means. All indices are `u32`: the producers' head at offset 0, what they have seen of the consumers' tail at 4,
+/// their tail at 128; the consumers' at 256, 260 and 384. The slots start at 512. Numbers are in the machine's byte
+/// order.
 ///
 /// A peer that breaks the rules can make values be lost, doubled or invented, and can make the ring stall
 /// ([`Stalled`]); it cannot make this side touch anything outside the memory, or wait for longer than its
@@ -80,7 +81,7 @@ unsafe impl<W: Word> Sync for SharedRing<'_, W> {}
 /// Where the slots start.
 const SLOTS: usize = size_of::<Ends>();
 
-const _: () = assert!(SLOTS == 256 && align_of::<Ends>() == 128);
+const _: () = assert!(SLOTS == 512 && align_of::<Ends>() == 128);
 
 impl<'m, W: Word> SharedRing<'m, W> {
     /// Where the memory has to start: at a multiple of this.
