@@ -2,4 +2,4 @@
 
 mod in_place;
 
-pub use in_place::{RxFormat, RxRing, TxFormat, TxRing};
+pub use in_place::{FrameLimit, RxFormat, RxRing, TxFormat, TxRing};
