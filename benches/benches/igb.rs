@@ -9,7 +9,7 @@ use barline::mem::{Access, Desc16, DmaDomain, DmaSlice, LocalDomain, Mapping, Me
 use barline::mmio::{Bar, RW, Reg, Trap};
 use barline::pool::{Batch, Custody, Pool, PoolCache};
 use barline::port::{RxQueue, TxQueue};
-use barline::ring::{RxRing, TxRing};
+use barline::ring::{FrameLimit, RxRing, TxRing};
 use barline_benches::tsc::{self, Tsc};
 use barline_igb::{Rx, Tx};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -66,7 +66,7 @@ impl Rig {
         let mut cache = pool.cache();
         let mut rx = RxRing::<Rx>::new(ring(0)?, bar.doorbell(tail)?, &map, &custody).ok_or("rx")?;
         rx.fill(&mut cache);
-        let tx = TxRing::<Tx>::new(ring(1)?, bar.doorbell(tail)?, &map, &[], &custody, 1518).ok_or("tx")?;
+        let tx = TxRing::<Tx>::new(ring(1)?, bar.doorbell(tail)?, &map, &[], &custody, &FrameLimit::new(1518)).ok_or("tx")?;
         let (rx_ring, tx_ring) = (ring(0)?, ring(1)?);
         Ok(Self {
             rx: Box::new(rx),

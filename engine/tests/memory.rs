@@ -52,7 +52,7 @@ fn with_huge_pages(pages: usize, mut check: impl FnMut() -> Option<()>) {
     for _ in 0..50 {
         let free = free_huge_pages(PageSize::Huge2M).free;
         if free < pages {
-            println!("SKIP: {pages} free huge pages of 2 MiB are needed, {free} are free");
+            eprintln!("SKIP: {pages} free huge pages of 2 MiB are needed, {free} are free");
             return;
         }
         if check().is_some() {
@@ -257,7 +257,7 @@ fn memory_is_bound_to_a_node_that_exists_and_refused_on_others() {
             }
         }
         Err(MemoryError::Os { source, .. }) if source.raw_os_error() == Some(38) => {
-            println!("SKIP: this kernel has no mbind");
+            eprintln!("SKIP: this kernel has no mbind");
             return;
         }
         Err(error) => panic!("{error}"),

@@ -4,7 +4,7 @@ mod common;
 
 use barline::pool::{Batch, Custody, PoolCache};
 use barline::port::{RxQueue, TxQueue};
-use barline::ring::{RxRing, TxRing};
+use barline::ring::{FrameLimit, RxRing, TxRing};
 use common::{DONE, Device, Plain, Tail, descriptors, domain, doorbell, place, pool};
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -70,7 +70,15 @@ fn tx(len: u32, most: u32) -> Tx {
     let custody = Custody::new();
     let map = pool.map(&space).unwrap();
     Tx {
-        ring: TxRing::new(descs, doorbell(&tail), &map, &[], &custody, most).unwrap(),
+        ring: TxRing::new(
+            descs,
+            doorbell(&tail),
+            &map,
+            &[],
+            &custody,
+            &FrameLimit::new(most),
+        )
+        .unwrap(),
         device,
         cache: pool.cache(),
         custody,
@@ -126,7 +134,10 @@ fn rings_below_eight_are_refused() {
     for len in [1, 2, 4] {
         let ring = || descriptors(&space, len);
         assert!(RxRing::<Plain>::new(ring(), doorbell(&tail), &map, &custody).is_none());
-        assert!(TxRing::<Plain>::new(ring(), doorbell(&tail), &map, &[], &custody, 60).is_none());
+        assert!(
+            TxRing::<Plain>::new(ring(), doorbell(&tail), &map, &[], &custody, &FrameLimit::new(60))
+                .is_none()
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use barline::pool::{Custody, PoolMap};
 use barline::port::{
     Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, Queues, RxQueue, TxQueue,
 };
-use barline::ring::{RxRing, TxRing};
+use barline::ring::{FrameLimit, RxRing, TxRing};
 use barline::telemetry::CounterSink;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ pub(crate) struct Running {
     custody: Arc<Custody>,
     queues: usize,
     room: usize,
+    limit: FrameLimit,
     _rings: Arc<Mapping>,
     _pools: Vec<PoolMap>,
 }
@@ -119,6 +120,7 @@ impl Igb {
             custody: custody.clone(),
             queues: config.rx_queues.max(config.tx_queues) as usize,
             room: init::usable(config.pool.data_room()),
+            limit: FrameLimit::new(config.max_frame()),
             _rings: rings.clone(),
             _pools: pools,
         });
@@ -167,7 +169,7 @@ impl Igb {
         let ring = DmaSlice::new(rings, offset, config.tx_ring).ok_or(LAYOUT)?;
         init::TX.enable(&self.bar, q, ring.iova().raw(), ring.size_bytes())?;
         let doorbell = self.bar.doorbell(TDT.at(q))?;
-        TxRing::new(ring, doorbell, pool, others, custody, config.max_frame()).ok_or(LAYOUT)
+        TxRing::new(ring, doorbell, pool, others, custody, &self.running()?.limit).ok_or(LAYOUT)
     }
 
     fn rx_queue(
@@ -270,7 +272,8 @@ impl Port for Igb {
     }
 
     fn set(&mut self, change: Change) -> Result<(), PortError> {
-        let room = self.running()?.room;
+        let Running { room, limit, .. } = self.running()?;
+        let (room, limit) = (*room, limit.clone());
         match change {
             Change::Promiscuous(on) => {
                 self.filter.promiscuous = on;
@@ -291,6 +294,7 @@ impl Port for Igb {
             }
             Change::Mtu(mtu) if (68..=self.caps.mtu.min(room as u32 - 18)).contains(&mtu) => {
                 init::set_max_frame(&self.bar, mtu + 18);
+                limit.set(mtu + 18);
             }
             Change::Mtu(mtu) => {
                 return Err(PortError::Config(format!(

@@ -6,6 +6,7 @@ use crate::telemetry::{RxCounters, TxCounters};
 use crossbeam::utils::CachePadded;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A receive descriptor that the device writes back over the posted one, in order (e1000, igb, ixgbe, i40e, ice).
 pub trait RxFormat: Send + 'static {
@@ -138,6 +139,27 @@ impl<F: RxFormat> fmt::Debug for RxRing<F> {
     }
 }
 
+/// The longest frame without FCS that a port sends: its transmit rings look at it, the port changes it with its MTU.
+#[derive(Clone, Debug)]
+pub struct FrameLimit(Arc<AtomicU32>);
+
+impl FrameLimit {
+    /// A limit of `bytes`. Clones are the same limit.
+    pub fn new(bytes: u32) -> Self {
+        Self(Arc::new(AtomicU32::new(bytes)))
+    }
+
+    /// Changes it, for every burst that begins after this.
+    pub fn set(&self, bytes: u32) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A transmit ring whose descriptors are marked done in place.
 pub struct TxRing<F: TxFormat> {
     ring: DmaSlice<F::Desc>,
@@ -145,7 +167,7 @@ pub struct TxRing<F: TxFormat> {
     /// Free-running ends of bursts whose last descriptor reports, oldest first.
     reports: Reports,
     reclaim_at: u32,
-    most: u32,
+    limit: FrameLimit,
     doorbell: Doorbell,
     counters: Arc<CachePadded<TxCounters>>,
 }
@@ -155,7 +177,7 @@ pub struct TxRing<F: TxFormat> {
 const RECLAIM: u32 = 32;
 
 impl<F: TxFormat> TxRing<F> {
-    /// A ring over descriptors that the device already knows, for frames of at most `most` bytes without FCS.
+    /// A ring over descriptors that the device already knows, for frames up to `limit`.
     /// Packets of `map`'s pool go the fast way, those of `others` a slower one.
     ///
     /// `None` when the ring is shorter than 8.
@@ -165,7 +187,7 @@ impl<F: TxFormat> TxRing<F> {
         map: &PoolMap,
         others: &[PoolMap],
         custody: &Arc<Custody>,
-        most: u32,
+        limit: &FrameLimit,
     ) -> Option<Self> {
         let posted = Posted::new(map, others, ring.len(), custody)?;
         let reports = Reports::new(ring.len());
@@ -176,7 +198,7 @@ impl<F: TxFormat> TxRing<F> {
             posted,
             reports,
             reclaim_at,
-            most,
+            limit: limit.clone(),
             doorbell,
             counters: TxCounters::shared(),
         })
@@ -222,7 +244,7 @@ impl<F: TxFormat> TxQueue for TxRing<F> {
         let ring = &self.ring;
         let mut last = (0, 0);
         let room = self.room();
-        let lens = F::SHORTEST..=self.most;
+        let lens = F::SHORTEST..=self.limit.get();
         let sent = self.posted.send(packets, room, lens, |index, data, len| {
             F::post(ring.at(index), data, len);
             last = (index, len);

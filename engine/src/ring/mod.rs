@@ -8,7 +8,7 @@ mod mpmc;
 mod spsc;
 mod sync;
 
-pub use in_place::{RxFormat, RxRing, TxFormat, TxRing};
+pub use in_place::{FrameLimit, RxFormat, RxRing, TxFormat, TxRing};
 pub use mpmc::Mpmc;
 #[cfg(not(loom))]
 pub use mpmc::{SharedRing, Stalled, Word};
