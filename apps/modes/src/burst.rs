@@ -87,9 +87,7 @@ pub fn mac<R: RxQueue + ?Sized, T: TxQueue + ?Sized>(
 /// Sends what is received with destination and source swapped.
 #[inline]
 pub fn macswap<R: RxQueue + ?Sized, T: TxQueue + ?Sized>(lane: Lane<'_, R, T>, tally: &mut Tally) -> usize {
-    forward(lane, tally, |packets| {
-        each(packets, |packet| swap_addresses(packet))
-    })
+    forward(lane, tally, |packets| each(packets, swap_addresses))
 }
 
 /// Receives and frees.
