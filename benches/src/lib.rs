@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Benchmarks: what they measure with. See `engine/docs/rings.md` for how to read the numbers.
+
+pub mod cores;
+pub mod tsc;

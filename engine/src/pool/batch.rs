@@ -115,7 +115,7 @@ impl Batch {
 
     /// The room at the back, all of it (see [`Batch::room`]); what is written there counts after [`Batch::grow`].
     #[inline(always)]
-    pub(super) fn spare(&mut self) -> &mut [MaybeUninit<Packet>] {
+    pub(crate) fn spare(&mut self) -> &mut [MaybeUninit<Packet>] {
         if self.head != 0 {
             self.compact();
         }
@@ -129,7 +129,7 @@ impl Batch {
     /// # Safety
     /// The first `n` of [`Batch::spare`] have been written since.
     #[inline(always)]
-    pub(super) unsafe fn grow(&mut self, n: usize) {
+    pub(crate) unsafe fn grow(&mut self, n: usize) {
         debug_assert!(self.tail as usize + n <= self.limit as usize);
         self.tail += n as u32;
     }
@@ -139,7 +139,7 @@ impl Batch {
     /// # Safety
     /// `n <= len`, and the caller has taken ownership of those packets' slots.
     #[inline(always)]
-    pub(super) unsafe fn forget_front(&mut self, n: usize) {
+    pub(crate) unsafe fn forget_front(&mut self, n: usize) {
         debug_assert!(n <= self.len());
         self.head += n as u32;
         if self.head == self.tail {

@@ -1,5 +1,10 @@
-//! Rings: the burst loops, written once; drivers supply descriptor formats.
+//! Rings: the burst loops, written once; drivers supply descriptor formats. And rings between threads, in batches.
 
 mod in_place;
+pub mod index;
+#[allow(unsafe_code)] // slots that two threads hand to each other
+mod spsc;
+mod sync;
 
 pub use in_place::{RxFormat, RxRing, TxFormat, TxRing};
+pub use spsc::{Consumer, Producer, Spsc};
