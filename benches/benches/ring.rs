@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p barline-benches --bench ring`
 
-use barline::ring::Spsc;
+use barline::ring::{Mpmc, Spsc};
 use barline_benches::tsc::Tsc;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -37,6 +37,37 @@ fn spsc(c: &mut Criterion<Tsc>) {
     group.finish();
 }
 
+fn mpmc(c: &mut Criterion<Tsc>) {
+    let mut group = group(c, "mpmc");
+    for bulk in BULKS {
+        group.throughput(Throughput::Elements(bulk as u64));
+        let Some(ring) = Mpmc::<u64>::new(CAPACITY) else {
+            continue;
+        };
+        let (from, mut to) = (vec![7u64; bulk], vec![0u64; bulk]);
+        group.bench_function(BenchmarkId::new("one-core", bulk), |b| {
+            b.iter(|| {
+                ring.push_slice(black_box(&from));
+                ring.pop_slice(black_box(&mut to))
+            });
+        });
+    }
+    group.finish();
+}
+
+fn array_queue(c: &mut Criterion<Tsc>) {
+    let mut group = group(c, "crossbeam-array-queue");
+    let queue = crossbeam::queue::ArrayQueue::<u64>::new(CAPACITY);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function(BenchmarkId::new("one-core", 1), |b| {
+        b.iter(|| {
+            let _ = queue.push(black_box(7));
+            queue.pop()
+        });
+    });
+    group.finish();
+}
+
 fn rtrb(c: &mut Criterion<Tsc>) {
     let mut group = group(c, "rtrb");
     for bulk in BULKS {
@@ -56,6 +87,6 @@ fn rtrb(c: &mut Criterion<Tsc>) {
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(Tsc);
-    targets = spsc, rtrb
+    targets = spsc, mpmc, rtrb, array_queue
 }
 criterion_main!(benches);

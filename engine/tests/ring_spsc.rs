@@ -119,7 +119,7 @@ fn refuses_what_is_no_power_of_two() {
             .iter()
             .all(|n| Spsc::<()>::new(*n).is_none())
     );
-    assert!(Spsc::<()>::new(1 << 31).is_some());
+    assert!(Spsc::<()>::new(1 << 31).is_some() && Spsc::<[u64; 1 << 40]>::new(1 << 31).is_none());
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod output;
 use clap::Parser;
 use l2fwd::{Failure, Forwarder, LINK_WAIT, Options, Settings};
 use output::Output;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn run(options: Options) -> Result<(), Failure> {
 /// The first signal ends the run in good order, the second at once.
 fn signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM] {
         // In this order: the second handler sets what the first one looks at.
         flag::register_conditional_default(signal, stop.clone())
             .and_then(|_| flag::register(signal, stop.clone()))

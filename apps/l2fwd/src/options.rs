@@ -16,7 +16,7 @@ pub struct Options {
     /// sim:82576,size=1514,mode=thread [default: sim:82576,sim:82576]
     #[arg(long, value_name = "PORT,...")]
     pub ports: Vec<String>,
-    /// Receive and transmit queues a port [default: 1]
+    /// Receive and transmit queues a port [default: one a core of --cores, else 1]
     #[arg(long, value_name = "N")]
     pub queues: Option<u16>,
     /// Cores for the workers, one each, as in 0,2-3; queue Q is served by the core at Q modulo their number
@@ -27,7 +27,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub burst: Option<usize>,
     /// How long to run [default: until Ctrl-C]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub seconds: Option<f64>,
     /// Read settings from a TOML file; what is given here wins over it
     #[arg(long, value_name = "FILE")]

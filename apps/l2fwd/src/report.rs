@@ -53,15 +53,7 @@ impl Account {
 
     /// Packets sent a second since `before`.
     pub fn rate(&self, before: &Self) -> f64 {
-        let (packets, seconds) = (
-            self.sent.saturating_sub(before.sent),
-            self.seconds - before.seconds,
-        );
-        if seconds > 0.0 {
-            packets as f64 / seconds
-        } else {
-            0.0
-        }
+        kilo(self.sent, before.sent, self.seconds - before.seconds) * 1e3
     }
 }
 
@@ -76,35 +68,22 @@ impl PortReport {
     }
 }
 
-/// The account as a table, with rates since `before`.
+/// The account as a table of 80 columns, with rates since `before`.
 pub fn table(now: &Account, before: &Account) -> String {
     let mut text = format!(
-        "{:<18} {:>9} {:>14} {:>12} {:>14} {:>12} {:>10} {:>10}\n",
-        "port", "link", "received", "/s", "sent", "/s", "dropped", "missed"
+        "{:<15} {:>5} {:>12} {:>7} {:>12} {:>7} {:>7} {:>7}\n",
+        "port", "Mb/s", "received", "kpps", "sent", "kpps", "dropped", "missed"
     );
     let none = PortReport::default();
-    let seconds = now.seconds - before.seconds;
     for (at, port) in now.ports.iter().enumerate() {
         let old = before.ports.get(at).unwrap_or(&none);
-        let rate = |name: &str| {
-            let packets = port.count(name).saturating_sub(old.count(name));
-            if seconds > 0.0 {
-                packets as f64 / seconds
-            } else {
-                0.0
-            }
-        };
-        let link = if port.link == 0 {
-            "down".to_owned()
-        } else {
-            format!("{} Mb/s", port.link)
-        };
+        let rate = |name| kilo(port.count(name), old.count(name), now.seconds - before.seconds);
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:<18} {:>9} {:>14} {:>12.0} {:>14} {:>12.0} {:>10} {:>10}",
-            format!("{at} {}", port.port),
-            link,
+            "{:<15} {:>5} {:>12} {:>7.1} {:>12} {:>7.1} {:>7} {:>7}",
+            format!("{at} {}", port.port.trim_start_matches("pci:")),
+            port.link,
             port.count("rx_packets"),
             rate("rx_packets"),
             port.count("tx_packets"),
@@ -116,13 +95,22 @@ pub fn table(now: &Account, before: &Account) -> String {
     let (dropped, rate) = (now.dropped(), now.rate(before) / 1e6);
     let _ = writeln!(
         text,
-        "{:.1} s: received {} = sent {} + dropped {dropped} + held {}; {rate:.3} Mpackets/s",
-        now.seconds, now.received, now.sent, now.held
+        "received {} = sent {} + dropped {dropped} + held {}\n{:.1} s, {rate:.3} Mpackets/s",
+        now.received, now.sent, now.held, now.seconds
     );
     for (reason, packets) in now.dropped.iter().filter(|(_, packets)| **packets > 0) {
-        let _ = writeln!(text, "  dropped as {reason}: {packets}");
+        let _ = writeln!(text, "dropped as {reason}: {packets}");
     }
     text
+}
+
+/// Thousands a second.
+fn kilo(now: u64, before: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        now.saturating_sub(before) as f64 / seconds / 1e3
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +125,7 @@ mod tests {
             dropped: Counts::from([("tx_full", 2)]),
             held: 1,
             ports: vec![PortReport {
-                port: "sim:82576".into(),
+                port: "pci:0000:01:00.0".into(),
                 ..PortReport::default()
             }],
         }
@@ -155,11 +143,12 @@ mod tests {
     fn the_table_has_a_line_a_port_and_the_balance() {
         let text = table(&account(2.0, 3_000_000), &account(1.0, 1_000_000));
         assert!(
-            text.contains("received 3000003 = sent 3000000 + dropped 2 + held 1; 2.000 Mpackets/s"),
+            text.contains("received 3000003 = sent 3000000 + dropped 2 + held 1\n2.0 s, 2.000 Mpackets/s"),
             "{text}"
         );
-        assert_eq!(text.lines().count(), 4);
-        assert!(text.contains("0 sim:82576") && text.contains("down"));
+        assert_eq!(text.lines().count(), 5);
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert!(text.contains("0 0000:01:00.0 "));
         assert!(!table(&Account::default(), &Account::default()).contains("NaN"));
     }
 }

@@ -45,6 +45,7 @@ impl Forwarder {
         let mut opener = Opener::new(settings.feed.clone());
         let opened: Result<Vec<Opened>, _> = settings.ports.iter().map(|spec| opener.open(spec)).collect();
         let (opened, shape) = (opened?, shape(settings));
+        opened.iter().try_for_each(|opened| fits(settings, opened))?;
         opener.check(&plan(settings, &shape))?;
         let pool = shape.build()?;
         let mut members: Vec<Member> = opened.into_iter().map(Member::new).collect();
@@ -217,6 +218,25 @@ impl Member {
             device,
         }
     }
+}
+
+/// Sizes that no pool could be made for are refused before one is tried; the port itself checks the rest.
+fn fits(settings: &Settings, opened: &Opened) -> Result<(), Failure> {
+    let caps = opened.port.caps();
+    let (least, most) = caps.ring;
+    for (name, value, least, most) in [
+        ("rx-ring", settings.rx_ring, least, most),
+        ("tx-ring", settings.tx_ring, least, most),
+        ("mtu", settings.mtu, 68, caps.mtu),
+    ] {
+        if !(least..=most).contains(&value) {
+            let port = &opened.spec;
+            return Err(Failure::usage(format!(
+                "--{name} {value}: {port} takes {least} to {most}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Enough packets that no ring ever starves: all rings full, all caches full, a burst in every worker's hands.

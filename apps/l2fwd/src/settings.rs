@@ -54,7 +54,6 @@ impl Settings {
     /// The first option that is wrong.
     pub fn new(options: &Options) -> Result<Self, Failure> {
         let ports = ports(options)?;
-        let queues = at_least_one("queues", options.queues.unwrap_or(1))?;
         let burst = options.burst.unwrap_or(32);
         if !(1..=MAX_BURST).contains(&burst) {
             return Err(Failure::usage(format!(
@@ -62,8 +61,9 @@ impl Settings {
             )));
         }
         let simulated = ports.iter().any(|port| matches!(port, PortSpec::Sim(_)));
+        let (queues, workers) = workers(options.cores.as_deref(), options.queues)?;
         Ok(Self {
-            workers: workers(options.cores.as_deref(), queues)?,
+            workers,
             duration: options.seconds.map(duration).transpose()?,
             feed: feed(options.replay.as_deref(), options.repeat == Some(true), simulated)?,
             ports,
@@ -110,22 +110,24 @@ fn at_least_one<T: Default + PartialEq>(name: &str, value: T) -> Result<T, Failu
     }
 }
 
-/// More workers than queues would have nothing to do.
-fn workers(cores: Option<&str>, queues: u16) -> Result<Vec<Option<CoreId>>, Failure> {
-    let queues = usize::from(queues);
+/// Queues and their workers: as many queues as cores unless told otherwise.
+fn workers(cores: Option<&str>, queues: Option<u16>) -> Result<(u16, Vec<Option<CoreId>>), Failure> {
     let Some(list) = cores else {
+        let queues = at_least_one("queues", queues.unwrap_or(1))?;
         let there = Cores::read().map_or(1, |cores| cores.all().len());
-        return Ok(vec![None; queues.min(there)]);
+        return Ok((queues, vec![None; there.min(queues.into())]));
     };
     let cores = Cores::read()?.parse(list)?;
-    if cores.len() > queues {
+    let queues = at_least_one("queues", queues.unwrap_or(cores.len() as u16))?;
+    // A worker without a queue would have nothing to do.
+    if cores.len() > queues.into() {
         return Err(Failure::usage(format!(
-            "--cores {list}: {} cores for {queues} queues a port; use --queues {}",
+            "--cores {list} names {} cores for {queues} queues a port; name fewer, or use --queues {}",
             cores.len(),
             cores.len()
         )));
     }
-    Ok(cores.into_iter().map(Some).collect())
+    Ok((queues, cores.into_iter().map(Some).collect()))
 }
 
 fn duration(seconds: f64) -> Result<Duration, Failure> {

@@ -103,7 +103,11 @@ const LOCAL: &[Local] = &[
     },
     Local {
         name: "deny",
-        run: deny,
+        run: |paths| deny(paths, &["check", "licenses", "bans", "sources"]),
+    },
+    Local {
+        name: "advisories",
+        run: advisories,
     },
 ];
 
@@ -234,13 +238,29 @@ fn unit(paths: &Paths) -> Result<Outcome> {
     }
 }
 
-fn deny(paths: &Paths) -> Result<Outcome> {
+fn deny(paths: &Paths, arguments: &[&str]) -> Result<Outcome> {
     if !on_path("cargo-deny") {
         return Ok(Outcome::Skipped(
             "cargo-deny is not installed: `cargo install cargo-deny`".to_owned(),
         ));
     }
-    cargo(paths, &["deny", "check"])
+    let mut all = vec!["deny", "--log-level", "error"];
+    all.extend(arguments);
+    cargo(paths, &all)
+}
+
+/// Known vulnerabilities. The list of them is fetched over the network; a machine without one has to do without.
+fn advisories(paths: &Paths) -> Result<Outcome> {
+    if on_path("cargo-deny") {
+        let mut fetch = Command::new("cargo");
+        fetch.args(["deny", "fetch", "db"]).current_dir(&paths.root);
+        if cmd::output(&mut fetch).is_err() {
+            return Ok(Outcome::Skipped(
+                "the advisory database cannot be fetched from here".to_owned(),
+            ));
+        }
+    }
+    deny(paths, &["check", "--disable-fetch", "advisories"])
 }
 
 #[cfg(test)]

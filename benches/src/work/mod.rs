@@ -44,6 +44,8 @@ pub enum Workload {
     Spsc,
     /// The same, on a core each.
     SpscTwoCores,
+    /// A ring that any number of producers and consumers may use, both sides on one core.
+    Mpmc,
     /// Empty packets out of the core's cache and back.
     Pool,
     /// Packets of 64 bytes out of the core's cache and back.
@@ -60,6 +62,7 @@ const NAMES: &[(&str, Workload)] = &[
     ("l2fwd-igb", Workload::Forward(Mode::Mac, PortKind::SimulatedIgb)),
     ("spsc-32", Workload::Spsc),
     ("spsc-32-two-cores", Workload::SpscTwoCores),
+    ("mpmc-32", Workload::Mpmc),
     ("pool-32", Workload::Pool),
     ("packet-alloc-free-32", Workload::AllocFree),
 ];
@@ -106,6 +109,7 @@ pub fn setup(workload: Workload, cores: usize, size: usize) -> Result<Setup> {
         _ if cores != wanted => bail!("this takes {wanted} cores, not {cores}"),
         Workload::Spsc => rings::spsc(),
         Workload::SpscTwoCores => rings::spsc_two_cores(),
+        Workload::Mpmc => rings::mpmc(),
         Workload::Pool => rings::alloc_free(0),
         Workload::AllocFree => rings::alloc_free(size),
     }

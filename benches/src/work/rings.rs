@@ -3,7 +3,7 @@
 use super::{BURST, Rounds, Setup, Work};
 use anyhow::{Context, Result};
 use barline::pool::{Batch, Pool};
-use barline::ring::Spsc;
+use barline::ring::{Mpmc, Spsc};
 use std::hint::{black_box, spin_loop};
 
 /// Slots of a ring, as in the peer's program.
@@ -24,6 +24,18 @@ pub fn spsc() -> Result<Setup> {
     Ok(alone(Rounds(move || {
         producer.push_exact(black_box(&from));
         let came = consumer.pop_exact(&mut to);
+        black_box(&mut to);
+        if came { BURST as u64 } else { 0 }
+    })))
+}
+
+/// The same through a ring that others could use at the same time.
+pub fn mpmc() -> Result<Setup> {
+    let ring = Mpmc::new(SLOTS).context("a size the ring cannot have")?;
+    let (from, mut to) = ([7_u64; BURST], [0_u64; BURST]);
+    Ok(alone(Rounds(move || {
+        ring.push_exact(black_box(&from));
+        let came = ring.pop_exact(&mut to);
         black_box(&mut to);
         if came { BURST as u64 } else { 0 }
     })))

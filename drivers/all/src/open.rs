@@ -102,6 +102,10 @@ impl Opener {
         let found = scan::read(&self.roots, address).ok_or(VfioError::NoDevice { address })?;
         let id = found.id;
         driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
+        // Nor can a machine without an IOMMU be mended by loading VFIO.
+        if found.iommu_group.is_none() {
+            return Err(VfioError::NoIommu { address }.into());
+        }
         let container = match &self.vfio {
             Some(container) => container.clone(),
             None => Container::with_roots(self.roots.clone())?,

@@ -2,10 +2,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::alloc::Layout;
 use std::ffi::c_void;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
+use std::{fmt, fs};
 
 /// The size of the pages under a piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,16 @@ pub enum PageSize {
     Huge2M,
     /// 1 GiB huge pages.
     Huge1G,
+}
+
+impl fmt::Display for PageSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base4K => "4 KiB",
+            Self::Huge2M => "2 MiB",
+            Self::Huge1G => "1 GiB",
+        })
+    }
 }
 
 impl PageSize {
@@ -67,7 +77,7 @@ pub struct HugePages {
 #[non_exhaustive]
 pub enum MemoryError {
     /// Not enough huge pages.
-    #[error("{need} huge pages of {size:?} are needed and {free} are free; reserve more: {remedy}")]
+    #[error("{need} huge pages of {size} are needed and {free} are free; reserve more: {remedy}")]
     TooFewHugePages {
         /// Page size.
         size: PageSize,
@@ -160,8 +170,15 @@ pub(super) unsafe fn map_pages(
     len: usize,
     fixed: Option<NonNull<u8>>,
 ) -> Result<Pages, MemoryError> {
-    let len = len.next_multiple_of(size.bytes());
-    let wanted = NonZeroUsize::new(len).ok_or(MemoryError::BadLength(len, usize::MAX))?;
+    let bad = MemoryError::BadLength(len, isize::MAX as usize);
+    let rounded = len.checked_next_multiple_of(size.bytes());
+    let Some(wanted) = rounded
+        .and_then(NonZeroUsize::new)
+        .filter(|len| len.get() <= isize::MAX as usize)
+    else {
+        return Err(bad);
+    };
+    let len = wanted.get();
     let (ptr, fd) = match source {
         // SAFETY: the caller's promise about `fixed`.
         Source::Private => (unsafe { map_private(wanted, fixed) }?, None),

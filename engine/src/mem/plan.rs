@@ -20,7 +20,7 @@ struct Part {
 pub enum PlanError {
     /// Not enough free huge pages.
     #[error(
-        "the plan needs {need} huge pages of {size:?}, {free} are free; reserve them: echo {want} | sudo tee {path}"
+        "the plan needs {need} huge pages of {size}, {free} are free; reserve them: echo {want} | sudo tee {path}"
     )]
     HugePages {
         /// Page size.
@@ -75,12 +75,13 @@ impl Plan {
         self
     }
 
-    /// Bytes, rounded up to the pages they will take.
+    /// Bytes, rounded up to the pages they will take; `u64::MAX` where that is more than can be said.
     pub fn bytes(&self) -> u64 {
-        self.parts
-            .iter()
-            .map(|part| part.bytes.next_multiple_of(part.page().bytes()) as u64)
-            .sum()
+        let whole = |part: &Part| part.bytes.checked_next_multiple_of(part.page().bytes());
+        let sizes = self.parts.iter().map(whole);
+        sizes.fold(0, |sum: u64, size| {
+            sum.saturating_add(size.map_or(u64::MAX, |size| size as u64))
+        })
     }
 
     /// Compares the plan with the machine and with what `domain` can map.

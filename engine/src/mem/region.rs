@@ -58,12 +58,18 @@ impl Memory {
     /// Like [`Memory::new`], inside an arena of its own: [`ARENA`] bytes of address space at a multiple of
     /// [`ARENA`], whose first base page is ordinary memory that no device ever reaches (the pool's header), and
     /// whose part from one page size on is the memory.
-    pub(crate) fn in_arena(len: usize, source: Source, numa: Numa) -> Result<Arc<Self>, MemoryError> {
-        let most = ARENA - PageSize::Huge1G.bytes();
+    ///
+    /// How long it has to be depends on its pages: `len` tells.
+    pub(crate) fn in_arena(
+        len: impl Fn(PageSize) -> usize,
+        source: Source,
+        numa: Numa,
+    ) -> Result<Arc<Self>, MemoryError> {
+        let size = hugepage::choose(source, len(PageSize::Huge2M))?;
+        let (len, most) = (len(size), ARENA - PageSize::Huge1G.bytes());
         if len > most {
             return Err(MemoryError::BadLength(len, most));
         }
-        let size = hugepage::choose(source, len)?;
         let base = hugepage::reserve_aligned(ARENA, ARENA)?;
         // Owns the reservation from here on, so that an error below gives it back.
         let mut memory = Self {
@@ -140,10 +146,11 @@ impl Drop for Memory {
 }
 
 fn bind(ptr: NonNull<u8>, len: usize, node: u32) -> Result<(), MemoryError> {
+    const STEP: &str = "bind DMA memory to its NUMA node (is the node online?)";
     let mut mask = [0u64; 16];
     let word = mask
         .get_mut(node as usize / 64)
-        .ok_or(MemoryError::BadLength(node as usize, 1023))?;
+        .ok_or_else(|| MemoryError::os(STEP, nix::Error::EINVAL))?;
     *word = 1 << (node % 64);
     // SAFETY: the mask outlives the call; mbind changes the placement of our own pages only.
     let done = unsafe {
@@ -160,10 +167,7 @@ fn bind(ptr: NonNull<u8>, len: usize, node: u32) -> Result<(), MemoryError> {
     if done == 0 {
         return Ok(());
     }
-    Err(MemoryError::os(
-        "bind DMA memory to its NUMA node (is the node online?)",
-        nix::Error::last(),
-    ))
+    Err(MemoryError::os(STEP, nix::Error::last()))
 }
 
 /// The registration of one [`Memory`] with one [`DmaDomain`]: one MAP call, undone on drop.

@@ -1,5 +1,7 @@
 use super::{Batch, Packet, Pool};
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// One core's stack of free slots of one pool. `Send`, not `Sync`: it moves to its core and stays there.
 ///
@@ -10,6 +12,7 @@ pub struct PoolCache {
     pool: Pool,
     len: usize,
     slots: Box<[u32; SIZE]>,
+    not_sync: PhantomData<Cell<()>>,
 }
 
 /// Slots the cache can hold.
@@ -23,6 +26,7 @@ impl PoolCache {
             pool,
             len: 0,
             slots: Box::new([0; SIZE]),
+            not_sync: PhantomData,
         }
     }
 
@@ -94,6 +98,18 @@ impl PoolCache {
         self.pool.inner().give(&self.slots[..n]);
         self.slots.copy_within(n..self.len, 0);
         self.len -= n;
+    }
+
+    /// Takes up to `n` (at most 64) free slots out, shows them, and puts them back: the stack alone, to measure it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn churn(&mut self, n: usize, look: impl FnOnce(&[u32])) {
+        let mut out = [0; BULK];
+        let slots = self.take(n.min(BULK));
+        let got = slots.len();
+        out[..got].copy_from_slice(slots);
+        look(&out[..got]);
+        self.put(got).copy_from_slice(&out[..got]);
     }
 
     /// One packet of length 0; `None` when the pool is empty.

@@ -1,6 +1,8 @@
 use super::cache::PoolCache;
 use super::{LINE_SHIFT, Packet};
-use crate::mem::{ARENA, Access, DmaDomain, DmaError, Iova, Mapping, Memory, MemoryError, Numa, Source};
+use crate::mem::{
+    ARENA, Access, DmaDomain, DmaError, Iova, Mapping, Memory, MemoryError, Numa, PageSize, Source,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ptr::NonNull;
@@ -77,13 +79,14 @@ impl PoolBuilder {
     /// Distance between buffers in bytes: whole cache lines, and an odd number of them, because buffers whose
     /// distance is a power of two would share a few sets of the cache.
     fn stride(&self) -> usize {
-        let lines = (self.room + self.headroom).div_ceil(64);
-        (lines | 1) * 64
+        let lines = self.room.saturating_add(self.headroom).div_ceil(64);
+        (lines | 1).saturating_mul(64)
     }
 
-    /// Bytes of memory that the pool will take, before rounding up to pages: for a [`crate::mem::Plan`].
+    /// Bytes of memory that the pool takes on 2 MiB pages: for a [`crate::mem::Plan`]. On the 4 KiB pages of the
+    /// fallback it takes up to twice as much.
     pub fn bytes(&self) -> usize {
-        self.packets.saturating_mul(self.stride())
+        Layout::new(self, PageSize::Huge2M).bytes(self.packets)
     }
 
     /// The source chosen.
@@ -99,10 +102,12 @@ impl PoolBuilder {
         let why = match () {
             () if self.packets == 0 => "at least one packet",
             () if self.room < 64 => "at least 64 bytes",
-            () if self.room + self.headroom > u16::MAX as usize => {
+            () if self.room.saturating_add(self.headroom) > u16::MAX as usize => {
                 "data room and headroom are 65,535 bytes at most"
             }
-            () if self.bytes() > ARENA - (1 << 30) => "15 GiB at most; make several pools",
+            () if Layout::new(&self, PageSize::Base4K).bytes(self.packets) > ARENA - (1 << 30) => {
+                "15 GiB at most; make several pools"
+            }
             () => "",
         };
         if !why.is_empty() {
@@ -119,8 +124,54 @@ impl PoolBuilder {
                 why,
             });
         }
-        let memory = Memory::in_arena(self.bytes(), self.source, self.numa)?;
+        let bytes = |page| Layout::new(&self, page).bytes(self.packets);
+        let memory = Memory::in_arena(bytes, self.source, self.numa)?;
         Ok(Inner::start(&self, memory))
+    }
+}
+
+/// Where the buffers of a pool stand in its memory.
+///
+/// No buffer crosses a page: the halves of one that does are far apart in physical memory, which costs a second
+/// translation, and QEMU's igb silently drops a frame that it cannot map as one piece.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    stride: usize,
+    page: usize,
+    /// Buffers a page; 0 where a buffer is longer than a page and has to cross.
+    per_page: usize,
+    /// Lines left over in a page: pages start their first buffer at different lines, so that the first lines of
+    /// buffers alone on their pages do not all fall into one set of the cache.
+    slack: usize,
+}
+
+impl Layout {
+    fn new(shape: &PoolBuilder, page: PageSize) -> Self {
+        let (stride, page) = (shape.stride(), page.bytes());
+        let per_page = page / stride;
+        Self {
+            stride,
+            page,
+            per_page,
+            slack: page % stride / 64,
+        }
+    }
+
+    fn bytes(&self, packets: usize) -> usize {
+        match self.per_page {
+            0 => packets.saturating_mul(self.stride),
+            n => packets.div_ceil(n).saturating_mul(self.page),
+        }
+    }
+
+    fn offset(&self, index: usize) -> usize {
+        match self.per_page {
+            0 => index * self.stride,
+            n => {
+                let page = index / n;
+                page * self.page + page % (self.slack + 1) * 64 + index % n * self.stride
+            }
+        }
     }
 }
 
@@ -156,17 +207,17 @@ struct Shared {
 
 impl Inner {
     fn start(shape: &PoolBuilder, memory: Arc<Memory>) -> Pool {
-        let (stride, at) = (shape.stride(), memory.as_ptr());
+        let (layout, at) = (Layout::new(shape, memory.page_size()), memory.as_ptr());
         let base = memory.arena().unwrap_or(at);
         let first = at.as_ptr() as usize - base.as_ptr() as usize;
         // Highest first, so that the first packets handed out stand at the start of the memory.
-        let slot = |index: usize| ((first + index * stride) >> LINE_SHIFT) as u32;
+        let slot = |index: usize| ((first + layout.offset(index)) >> LINE_SHIFT) as u32;
         let free = (0..shape.packets).rev().map(slot).collect();
         let inner = Box::new(Self {
             base,
             memory,
             packets: shape.packets,
-            buffer_len: stride,
+            buffer_len: layout.stride,
             headroom: shape.headroom as u16,
             handles: AtomicUsize::new(1),
             starved: AtomicU64::new(0),
@@ -268,9 +319,10 @@ impl Pool {
         self.inner().headroom as usize
     }
 
-    /// Bytes that a device may write to a buffer.
+    /// Bytes that a device may write to a buffer: at least as many as were asked for, and no more than a packet's
+    /// length can say.
     pub fn data_room(&self) -> usize {
-        self.buffer_len() - self.headroom()
+        (self.buffer_len() - self.headroom()).min(u16::MAX as usize)
     }
 
     /// How often the pool had fewer packets than were asked for.
@@ -395,5 +447,32 @@ impl PoolMap {
     pub fn iova(&self, packet: &Packet) -> Option<Iova> {
         let ours = packet.arena() == self.pool.inner().base.as_ptr() as usize;
         ours.then(|| Iova::new(packet.address().wrapping_add(self.delta)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn buffers_lie_apart_inside_the_memory_and_cross_no_page(
+            room in 64usize..16_000, headroom in 0usize..512, packets in 1usize..3000, small: bool
+        ) {
+            let shape = Pool::builder().packets(packets).data_room(room).headroom(headroom);
+            let page = if small { PageSize::Base4K } else { PageSize::Huge2M };
+            let layout = Layout::new(&shape, page);
+            let mut end = 0;
+            for index in 0..packets {
+                let at = layout.offset(index);
+                prop_assert!(at >= end && at.is_multiple_of(64));
+                end = at + layout.stride;
+                if layout.per_page > 0 {
+                    prop_assert_eq!(at / page.bytes(), (end - 1) / page.bytes());
+                }
+            }
+            prop_assert!(end <= layout.bytes(packets));
+        }
     }
 }

@@ -36,7 +36,7 @@ pub enum Verdict {
     Frame(u32),
     /// A part of a frame that was split over several buffers, and not its last: the frame is discarded whole.
     Part,
-    /// Nothing to deliver: take the buffer back and count it.
+    /// Nothing to deliver: take the buffer back and count it. If parts came before it, it ends their frame.
     Discard(Discard),
 }
 
@@ -205,6 +205,7 @@ impl Posted {
                     self.recycle(cache, head);
                 }
                 Verdict::Discard(Discard::Error) => {
+                    most = room;
                     result.errors += 1;
                     self.recycle(cache, head);
                 }

@@ -142,12 +142,14 @@ pub struct TxRing<F: TxFormat> {
     posted: Posted,
     /// Free-running ends of bursts whose last descriptor reports, oldest first.
     reports: Reports,
+    reclaim_at: u32,
     most: u32,
     doorbell: Doorbell,
     counters: Arc<CachePadded<TxCounters>>,
 }
 
-/// Reclaim before a transmit when at least this many are in flight: in bulk, while the buffers are still in cache.
+/// Reclaim before a transmit when at least this many are in flight (or half of a small ring): in bulk, while the
+/// buffers are still in cache.
 const RECLAIM: u32 = 32;
 
 impl<F: TxFormat> TxRing<F> {
@@ -165,11 +167,13 @@ impl<F: TxFormat> TxRing<F> {
     ) -> Option<Self> {
         let posted = Posted::new(map, others, ring.len(), custody)?;
         let reports = Reports::new(ring.len());
+        let reclaim_at = RECLAIM.min(ring.len() / 2);
         let long_enough = ring.len() >= 8;
         long_enough.then(|| Self {
             ring,
             posted,
             reports,
+            reclaim_at,
             most,
             doorbell,
             counters: TxCounters::shared(),
@@ -210,7 +214,7 @@ impl<F: TxFormat> TxQueue for TxRing<F> {
         if packets.is_empty() {
             return 0;
         }
-        if self.posted.len() >= RECLAIM {
+        if self.posted.len() >= self.reclaim_at {
             self.collect(cache);
         }
         let ring = &self.ring;

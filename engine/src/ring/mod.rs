@@ -2,9 +2,14 @@
 
 mod in_place;
 pub mod index;
+#[allow(unsafe_code)] // slots that threads hand to each other
+mod mpmc;
 #[allow(unsafe_code)] // slots that two threads hand to each other
 mod spsc;
 mod sync;
 
 pub use in_place::{RxFormat, RxRing, TxFormat, TxRing};
+pub use mpmc::Mpmc;
+#[cfg(not(loom))]
+pub use mpmc::{SharedRing, Stalled, Word};
 pub use spsc::{Consumer, Producer, Spsc};

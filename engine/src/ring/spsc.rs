@@ -1,13 +1,19 @@
 //! A bounded ring from one thread to one other, in batches.
 
 use super::index::Shape;
-use super::sync::{Arc, AtomicBool, AtomicU32, Ordering, UnsafeCell};
+#[cfg(loom)]
+use super::sync::UnsafeCell;
+use super::sync::{Arc, AtomicBool, AtomicU32, Ordering};
 use crate::pool::{Batch, Packet};
 use crossbeam::utils::CachePadded;
+#[cfg(not(loom))]
+use std::alloc::Layout;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+#[cfg(not(loom))]
+use std::ptr::NonNull;
 
 /// A bounded ring between one producer and one consumer, made to be [split](Spsc::split).
 ///
@@ -33,7 +39,7 @@ impl<T: Send> Spsc<T> {
             shared: Shared {
                 tail: CachePadded::new(Side::new(start)),
                 head: CachePadded::new(Side::new(start)),
-                slots: Slots::new(shape),
+                slots: Slots::new(shape)?,
             },
         })
     }
@@ -88,10 +94,6 @@ impl Side {
     }
 }
 
-// SAFETY: values move from the producer's thread to the consumer's (or to whoever drops the ring last), hence
-// `T: Send`; nobody gets a reference into the ring. Who may touch which slot is argued at each access.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         if !std::mem::needs_drop::<T>() {
@@ -109,17 +111,60 @@ impl<T> Drop for Shared<T> {
 }
 
 /// The memory of a ring: slots that are written and read by raw copies. Who owns which slot is the ring's affair.
+///
+/// It starts at a cache line: a batch then touches no more lines than it must, and no vector store of an aligned
+/// batch straddles two.
+#[cfg(not(loom))]
+pub(super) struct Slots<T> {
+    pub(super) shape: Shape,
+    cells: NonNull<T>,
+    layout: Layout,
+}
+
+/// The same for the models: loom watches every slot.
+#[cfg(loom)]
 pub(super) struct Slots<T> {
     pub(super) shape: Shape,
     cells: Box<[UnsafeCell<MaybeUninit<T>>]>,
 }
 
+// SAFETY: the slots are plain memory owned by this value; values in them move between threads.
+unsafe impl<T: Send> Send for Slots<T> {}
+// SAFETY: every access is an unsafe method whose caller promises that no other races with it.
+unsafe impl<T: Send> Sync for Slots<T> {}
+
+#[cfg(not(loom))]
+impl<T> Drop for Slots<T> {
+    fn drop(&mut self) {
+        if self.layout.size() > 0 {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { std::alloc::dealloc(self.cells.as_ptr().cast(), self.layout) };
+        }
+    }
+}
+
 impl<T> Slots<T> {
-    pub(super) fn new(shape: Shape) -> Self {
+    /// `None` when so much memory cannot be addressed.
+    #[cfg(not(loom))]
+    pub(super) fn new(shape: Shape) -> Option<Self> {
+        let layout = Layout::array::<T>(shape.capacity() as usize).ok()?;
+        let layout = layout.align_to(align_of::<CachePadded<u8>>()).ok()?;
+        let cells = if layout.size() == 0 {
+            NonNull::dangling()
+        } else {
+            // SAFETY: the size is not 0.
+            NonNull::new(unsafe { std::alloc::alloc(layout) }.cast())
+                .unwrap_or_else(|| std::alloc::handle_alloc_error(layout))
+        };
+        Some(Self { shape, cells, layout })
+    }
+
+    #[cfg(loom)]
+    pub(super) fn new(shape: Shape) -> Option<Self> {
         let cells = (0..shape.capacity())
             .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
             .collect();
-        Self { shape, cells }
+        Some(Self { shape, cells })
     }
 
     /// Moves `n` values from `from` on to the slots from `index` on.
@@ -132,10 +177,9 @@ impl<T> Slots<T> {
         let runs = self.shape.runs(index, n);
         #[cfg(not(loom))]
         // SAFETY: `runs` lies within the `capacity` cells whatever the index; source and ring are different
-        // memory, because nobody gets a pointer into the ring; the rest is the caller's promise. `UnsafeCell` and
-        // `MaybeUninit` have the layout of `T`, and the pointer covers all cells.
+        // memory, because nobody gets a pointer into the ring; the rest is the caller's promise.
         unsafe {
-            let cells = self.cells.as_ptr().cast::<T>().cast_mut();
+            let cells = self.cells.as_ptr();
             copy(from, cells.add(runs.start), runs.first);
             if runs.second > 0 {
                 copy(from.add(runs.first), cells, runs.second);
@@ -160,7 +204,7 @@ impl<T> Slots<T> {
         #[cfg(not(loom))]
         // SAFETY: as in `write`.
         unsafe {
-            let cells = self.cells.as_ptr().cast::<T>();
+            let cells = self.cells.as_ptr();
             copy(cells.add(runs.start), to, runs.first);
             if runs.second > 0 {
                 copy(cells, to.add(runs.first), runs.second);

@@ -1,7 +1,7 @@
 //! Our forwarder in a guest: frames through it, and how it ends.
 
 use super::frames::Frame;
-use super::qemu::{Check, Nic, Vm};
+use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
 use super::traffic::{COUNT, Lines};
 use crate::cmd;
@@ -47,6 +47,42 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     guest.wait_for("DONE")?;
     checks.extend(guest.finish()?);
     Ok(checks)
+}
+
+/// What the forwarder says where something is missing; `iommu` off is a machine of its own.
+pub fn errors(bed: &Bed<'_>, iommu: bool) -> Result<Vec<Check>> {
+    let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/errors.sh"));
+    vm.nics = vec![
+        Nic {
+            model: "igb".into(),
+            cable: Cable::Hub(1)
+        };
+        2
+    ];
+    vm.modules.push("e1000e".to_owned());
+    vm.payload = vec![build(bed)?];
+    vm.settings = vec![("IOMMU".to_owned(), if iommu { "on" } else { "off" }.to_owned())];
+    if !iommu {
+        vm.append.push("intel_iommu=off".to_owned());
+    }
+    // Behind a switch without access control services nothing is kept apart: two NICs, one group (0000:05:00.0 and
+    // 0000:06:00.0). And a NIC that no driver of ours knows (0000:07:00.0).
+    vm.arguments = [
+        "pcie-root-port,id=rp3,chassis=3,slot=3,addr=3.0,disable-acs=on",
+        "x3130-upstream,id=up,bus=rp3",
+        "xio3130-downstream,id=dn1,bus=up,chassis=31,slot=31",
+        "xio3130-downstream,id=dn2,bus=up,chassis=32,slot=32",
+        "igb,bus=dn1,romfile=",
+        "igb,bus=dn2,romfile=",
+        "pcie-root-port,id=rp4,chassis=4,slot=4,addr=4.0",
+        "e1000e,bus=rp4,romfile=",
+    ]
+    .iter()
+    .flat_map(|device| ["-device".to_owned(), (*device).to_owned()])
+    .collect();
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("DONE")?;
+    guest.finish()
 }
 
 /// What layer-2 forwarding makes of a frame: the port that sends it is in both addresses.

@@ -108,6 +108,8 @@ pub struct Vm {
     pub modules: Vec<String>,
     /// The NICs, in slot order.
     pub nics: Vec<Nic>,
+    /// Further arguments of QEMU.
+    pub arguments: Vec<String>,
     /// Files that appear in `/payload`.
     pub payload: Vec<PathBuf>,
     /// The guest script (see `guest/`).
@@ -133,6 +135,7 @@ impl Vm {
                 .map(str::to_owned)
                 .to_vec(),
             nics: Vec::new(),
+            arguments: Vec::new(),
             payload: Vec::new(),
             script,
             settings: Vec::new(),
@@ -222,6 +225,7 @@ impl Vm {
         for (index, nic) in self.nics.iter().enumerate() {
             command.args(nic.arguments(index));
         }
+        command.args(&self.arguments);
         Ok(command)
     }
 

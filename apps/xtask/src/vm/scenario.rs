@@ -95,6 +95,16 @@ pub const SCENARIOS: &[Scenario] = &[
             )
         },
     },
+    Scenario {
+        name: "l2fwd-errors",
+        about: "every lack of the machine: one cause, one remedy, nothing left behind",
+        run: |bed| l2fwd::errors(bed, true),
+    },
+    Scenario {
+        name: "l2fwd-no-iommu",
+        about: "the same where there is no IOMMU",
+        run: |bed| l2fwd::errors(bed, false),
+    },
 ];
 
 impl Scenario {
