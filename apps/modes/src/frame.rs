@@ -22,14 +22,25 @@ impl Addresses {
 /// Swaps destination and source; a frame too short to have both is left alone.
 #[inline(always)]
 pub fn swap_addresses(frame: &mut [u8]) {
-    if let Some(front) = frame.first_chunk_mut::<12>() {
-        // Twelve bytes as one number, rotated by half: two loads and two stores.
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *front;
-        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let high = u32::from_le_bytes([i, j, k, l]);
-        let first = (low >> 48) | (u64::from(high) << 16) | (low << 48);
+    // Two overlapping words, so that the swap is two loads and two stores; a whole header has the bytes for it.
+    if let Some(front) = frame.first_chunk_mut::<14>()
+        && let (Some(low), Some(high)) = (front.first_chunk(), front.last_chunk())
+    {
+        let (low, high) = (u64::from_le_bytes(*low), u64::from_le_bytes(*high));
+        let first = (high & 0xffff_ffff_ffff) | (low << 48);
         front[..8].copy_from_slice(&first.to_le_bytes());
-        front[8..].copy_from_slice(&((low >> 16) as u32).to_le_bytes());
+        front[8..12].copy_from_slice(&((low >> 16) as u32).to_le_bytes());
+    } else {
+        swap_in_stub(frame);
+    }
+}
+
+/// The same for a frame that ends before its type field does.
+#[cold]
+#[inline(never)]
+fn swap_in_stub(frame: &mut [u8]) {
+    if let Some(front) = frame.first_chunk_mut::<12>() {
+        front.rotate_left(6);
     }
 }
 

@@ -88,8 +88,9 @@ const SIZE: usize = 64;
 const TOLERANCE: f64 = 0.03;
 /// The longest hop of two cores that are near, in cycles.
 const NEAR: u64 = 150;
-/// Windows that may be bad, for each good one that is wanted.
-const PATIENCE: u32 = 5;
+/// Pairs of windows that are tried for each good one that is wanted, on one core and on two, which are near each
+/// other only now and then.
+const PATIENCE: [u32; 2] = [5, 15];
 /// Windows of each side from which on a result can be relied on.
 const ENOUGH: usize = 20;
 
@@ -236,7 +237,7 @@ impl Bench<'_> {
         ours.window(length)?;
         theirs.window(length)?;
         let goal = tally.good() + wanted;
-        for _ in 0..wanted as u32 * PATIENCE {
+        for _ in 0..wanted as u32 * PATIENCE[usize::from(cores.both)] {
             if tally.good() >= goal {
                 break;
             }
