@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command-line tool talks to a person")]
 
+mod bench;
 mod cmd;
 mod host;
 mod paths;
@@ -30,6 +31,9 @@ enum Task {
     },
     /// Run every check and test, or those whose name contains a NAME.
     Test(test::TestArgs),
+    /// Measure: rates of our own, and the same work side by side with DPDK.
+    #[command(subcommand)]
+    Bench(bench::BenchTask),
     /// Boot a virtual machine with two joined NICs and use its shell.
     Vm(vm::VmArgs),
 }
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
     let result = match &cli.task {
         Task::Setup { update } => host::setup(&paths, *update).map(|()| true),
         Task::Test(args) => test::run(&paths, args),
+        Task::Bench(task) => bench::run(&paths, task),
         Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
     };
     match result {

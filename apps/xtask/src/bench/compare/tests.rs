@@ -1,0 +1,110 @@
+use super::*;
+
+#[derive(Debug)]
+struct Fixed(Sample);
+
+impl Side for Fixed {
+    fn window(&mut self, _length: Duration) -> Result<Sample> {
+        Ok(self.0)
+    }
+}
+
+fn sample(packets: u64, cycles: Option<f64>, stolen: f64) -> Sample {
+    Sample {
+        packets,
+        nanos: 100.0,
+        cycles,
+        stolen,
+        blur: 0.0,
+    }
+}
+
+fn take(ours: Sample, theirs: Sample) -> Option<Pair> {
+    pair(&mut Fixed(ours), &mut Fixed(theirs), None, Duration::ZERO).unwrap()
+}
+
+#[test]
+fn time_is_turned_into_cycles_by_our_own_clock() {
+    // 2.5 cycles a nanosecond: 100 ns are 250 cycles for 10 packets.
+    let pair = take(sample(50, Some(250.0), 0.0), sample(10, None, 0.0)).unwrap();
+    assert_eq!(
+        (pair.ours, pair.theirs, pair.distance),
+        (5.0, 25.0, Distance::None)
+    );
+}
+
+#[test]
+fn disturbed_and_empty_windows_do_not_count() {
+    let good = sample(50, Some(250.0), 0.0);
+    assert!(take(good, sample(10, None, 0.05)).is_none());
+    assert!(take(sample(50, Some(250.0), 0.05), good).is_none());
+    assert!(take(sample(0, Some(250.0), 0.0), good).is_none());
+    let blurred = Sample { blur: 0.1, ..good };
+    assert!(take(good, blurred).is_none());
+}
+
+#[test]
+fn distance_needs_all_hops_to_agree() {
+    assert_eq!(Distance::of(&[]), Distance::None);
+    assert_eq!(Distance::of(&[70, 149, 90]), Distance::Near);
+    assert_eq!(Distance::of(&[150, 440, 300]), Distance::Far);
+    assert_eq!(Distance::of(&[70, 440, 70]), Distance::Mixed);
+}
+
+fn tally(pairs: &[(f64, f64, Distance, usize)]) -> Tally {
+    let mut tally = Tally::default();
+    for (ours, theirs, distance, times) in pairs.iter().copied() {
+        for _ in 0..times {
+            tally.add(Some(Pair {
+                ours,
+                theirs,
+                distance,
+            }));
+        }
+    }
+    tally
+}
+
+fn debian() -> Peer {
+    Peer::for_tests("dpdk-22.11-debian")
+}
+
+#[test]
+fn near_windows_are_reported_and_far_ones_only_for_want_of_them() {
+    let both = tally(&[(5.0, 10.0, Distance::Near, 20), (30.0, 40.0, Distance::Far, 60)]);
+    let outcome = both.outcome(&COMPARISONS[6], &debian());
+    assert_eq!(
+        (outcome.distance, outcome.windows, outcome.discarded),
+        (Distance::Near, 20, 60)
+    );
+    let far = tally(&[(5.0, 10.0, Distance::Near, 3), (30.0, 40.0, Distance::Far, 60)]);
+    let outcome = far.outcome(&COMPARISONS[6], &debian());
+    assert_eq!((outcome.distance, outcome.ours.median), (Distance::Far, 30.0));
+    assert_eq!(outcome.json()["distance"], "far");
+}
+
+#[test]
+fn an_outcome_has_the_fields_that_scripts_rely_on() {
+    let mut tally = tally(&[(4.0, 40.0, Distance::None, 20)]);
+    tally.add(None);
+    let object = tally.outcome(&COMPARISONS[0], &debian()).json();
+    let wanted = json!({
+        "bench": "null-io", "unit": "cycles/packet", "ours": 4.0, "peer": "dpdk-22.11-debian", "theirs": 40.0,
+        "ratio": 0.1, "windows": 20, "spread": [0.1, 0.1], "discarded": 1,
+    });
+    for (name, value) in wanted.as_object().unwrap() {
+        assert_eq!(&object[name], value, "{name}");
+    }
+    assert!(object["p"].as_f64().unwrap() < 1e-6 && object.get("distance").is_none());
+}
+
+#[test]
+fn comparisons_have_names_of_their_own() {
+    for (at, comparison) in COMPARISONS.iter().enumerate() {
+        assert!(
+            COMPARISONS[..at]
+                .iter()
+                .all(|other| other.name != comparison.name)
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! The drawing of `cargo xtask bench line`.
+
+use super::line::{Point, SPEEDS, line_rate};
+use anyhow::{Context, Result};
+use plotters::prelude::*;
+use std::path::Path;
+
+const FRAMES: std::ops::Range<f64> = 60.0..1600.0;
+
+/// Draws packet rates over frame sizes, and the rates that fill lines; both axes are logarithmic.
+pub fn draw(points: &[Point], to: &Path) -> Result<()> {
+    // The error of the SVG back end cannot be kept: it borrows the drawing.
+    try_draw(points, to)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .with_context(|| format!("cannot draw {}", to.display()))
+}
+
+fn try_draw(points: &[Point], to: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let root = SVGBackend::new(to, (960, 600)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let rates = points
+        .iter()
+        .map(|point| point.rate.median)
+        .filter(|rate| *rate > 0.0);
+    let top = rates.clone().fold(line_rate(100, 64), f64::max) * 1.5;
+    let bottom = rates.fold(line_rate(10, 1518), f64::min) / 1.5;
+    let mut chart = ChartBuilder::on(&root)
+        .caption("Forwarding rate by frame size", ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(70)
+        .build_cartesian_2d(FRAMES.log_scale(), (bottom..top).log_scale())?;
+    chart
+        .configure_mesh()
+        .x_desc("bytes of a frame, with FCS")
+        .y_desc("million packets a second")
+        .x_label_formatter(&|size| format!("{size:.0}"))
+        .draw()?;
+    for speed in SPEEDS {
+        let line =
+            [64_u32, 128, 256, 512, 1024, 1518].map(|frame| (f64::from(frame), line_rate(speed, frame)));
+        chart.draw_series(LineSeries::new(line, BLACK.mix(0.35)))?;
+        let (x, y) = line[5];
+        let text = Text::new(format!("{speed}G"), (x * 1.01, y), ("sans-serif", 12));
+        chart.draw_series([text])?;
+    }
+    let same = |a: &Point, b: &Point| (&a.work, a.cores) == (&b.work, b.cores);
+    for (index, series) in points.chunk_by(same).enumerate() {
+        let colour = Palette99::pick(index).to_rgba();
+        let dots = series
+            .iter()
+            .map(|point| (f64::from(point.frame), point.rate.median));
+        let dots: Vec<_> = dots.filter(|(_, rate)| *rate > 0.0).collect();
+        chart.draw_series(dots.iter().map(|dot| Circle::new(*dot, 3, colour.filled())))?;
+        let line = chart.draw_series(LineSeries::new(dots, colour.stroke_width(2)))?;
+        let first = &series[0];
+        line.label(format!("{}, cores: {}", first.work, first.cores))
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE)
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    root.present()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::stats::summary;
+
+    #[test]
+    fn a_drawing_has_every_series_and_every_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("line.svg");
+        let point = |work: &str, frame| Point {
+            work: work.to_owned(),
+            frame,
+            cores: 1,
+            rate: summary(&[100.0]),
+            cycles: 26.0,
+            windows: 1,
+            disturbed: false,
+        };
+        let points = [point("a", 64), point("a", 1518), point("b", 64), point("b", 1518)];
+        draw(&points, &file).unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        for wanted in ["a, cores: 1", "b, cores: 1", "10G", "100G", "</svg>"] {
+            assert!(text.contains(wanted), "{wanted}");
+        }
+    }
+}
