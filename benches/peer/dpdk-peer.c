@@ -23,9 +23,10 @@
 
 enum { BURST = 32, SLOTS = 1024, OBJECTS = 8191, CACHE = 512, ROUNDS = 64 };
 
+/* What cores write and what they read must not share a cache line, or they measure each other. */
 static struct rte_ring *ring;
 static struct rte_mempool *pool;
-static volatile int producing;
+static volatile int producing __rte_cache_aligned;
 
 /* The compiler must neither drop nor hoist the use of the objects at `p`. */
 static inline void opaque(void *p)
@@ -35,7 +36,7 @@ static inline void opaque(void *p)
 
 static uint64_t spsc(void)
 {
-	static void *from[BURST], *to[BURST];
+	static void *from[BURST] __rte_cache_aligned, *to[BURST] __rte_cache_aligned;
 
 	opaque(from);
 	rte_ring_sp_enqueue_bulk(ring, from, BURST, NULL);
@@ -46,7 +47,7 @@ static uint64_t spsc(void)
 
 static uint64_t mpmc(void)
 {
-	static void *from[BURST], *to[BURST];
+	static void *from[BURST] __rte_cache_aligned, *to[BURST] __rte_cache_aligned;
 
 	opaque(from);
 	rte_ring_mp_enqueue_bulk(ring, from, BURST, NULL);
@@ -57,7 +58,7 @@ static uint64_t mpmc(void)
 
 static uint64_t consume(void)
 {
-	static void *to[BURST];
+	static void *to[BURST] __rte_cache_aligned;
 
 	if (rte_ring_sc_dequeue_bulk(ring, to, BURST, NULL) == 0) {
 		rte_pause();
@@ -69,7 +70,7 @@ static uint64_t consume(void)
 
 static int produce(void *unused)
 {
-	static void *from[BURST];
+	static void *from[BURST] __rte_cache_aligned;
 
 	(void)unused;
 	while (producing) {
@@ -82,7 +83,7 @@ static int produce(void *unused)
 
 static uint64_t objects(void)
 {
-	static void *to[BURST];
+	static void *to[BURST] __rte_cache_aligned;
 
 	if (rte_mempool_get_bulk(pool, to, BURST) != 0)
 		return 0;
@@ -93,7 +94,7 @@ static uint64_t objects(void)
 
 static uint64_t mbufs(void)
 {
-	static struct rte_mbuf *to[BURST];
+	static struct rte_mbuf *to[BURST] __rte_cache_aligned;
 
 	if (rte_pktmbuf_alloc_bulk(pool, to, BURST) != 0)
 		return 0;

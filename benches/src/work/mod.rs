@@ -20,7 +20,9 @@ pub trait Work: Send + fmt::Debug {
     fn rounds(&mut self, n: u32) -> u64;
 }
 
-/// Work made of a function that does one round.
+/// Work made of a function that does one round. Aligned, because cores that write to one cache line would measure
+/// each other.
+#[repr(align(128))]
 pub struct Rounds<F>(pub F);
 
 impl<F: FnMut() -> u64 + Send> Work for Rounds<F> {

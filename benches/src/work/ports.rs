@@ -21,8 +21,10 @@ pub enum PortKind {
 /// Packets a core: more than its rings and cache can hold.
 const PACKETS: usize = 8192;
 
-/// One core's share: its queue of both ports, in both directions.
+/// One core's share: its queue of both ports, in both directions. Aligned, because cores that write to one cache line
+/// would measure each other.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Forwarding {
     mode: Mode,
     ways: Vec<Way>,
