@@ -66,7 +66,15 @@ impl Rig {
         let mut cache = pool.cache();
         let mut rx = RxRing::<Rx>::new(ring(0)?, bar.doorbell(tail)?, &map, &custody).ok_or("rx")?;
         rx.fill(&mut cache);
-        let tx = TxRing::<Tx>::new(ring(1)?, bar.doorbell(tail)?, &map, &[], &custody, &FrameLimit::new(1518)).ok_or("tx")?;
+        let tx = TxRing::<Tx>::new(
+            ring(1)?,
+            bar.doorbell(tail)?,
+            &map,
+            &[],
+            &custody,
+            &FrameLimit::new(1518),
+        )
+        .ok_or("tx")?;
         let (rx_ring, tx_ring) = (ring(0)?, ring(1)?);
         Ok(Self {
             rx: Box::new(rx),
