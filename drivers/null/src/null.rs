@@ -152,10 +152,9 @@ impl TxQueue for NullTx {
     #[inline]
     fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
         let n = packets.len();
-        let bytes: usize = packets.as_slice().iter().map(|packet| packet.len()).sum();
-        cache.free(packets);
+        let bytes = cache.free_counted(packets);
         self.counters.tx_packets.add(n as u64);
-        self.counters.tx_bytes.add(bytes as u64);
+        self.counters.tx_bytes.add(bytes);
         n
     }
 
