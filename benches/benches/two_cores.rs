@@ -1,12 +1,14 @@
 //! Rings from one core to another, and the pool's shared list under two: windows of a few milliseconds, each
 //! bracketed by a ping-pong of a cache line and labelled by it. Only windows of one label can be compared.
 //!
-//! `cargo bench -p barline-benches --bench two_cores [-- windows]`
+//! `cargo bench -p barline-benches --bench two_cores [-- [windows] [name]]`
 #![expect(
     clippy::print_stdout,
     reason = "a report on standard output is what a benchmark is for"
 )]
 
+use barline::mem::{PageSize, Source};
+use barline::pool::{Batch, Pool};
 use barline::ring::{Mpmc, Spsc};
 use barline_benches::cores::{Distance, hop, pair};
 use barline_benches::tsc::now;
@@ -127,9 +129,39 @@ fn list_mpmc(cores: Cores, bulk: usize) -> f64 {
     window(cores, OBJECTS / bulk / 4, side(), side()) / bulk as f64
 }
 
+/// Packets from a core that only allocates and writes to one that only reads and frees: the pool's shared list
+/// brings the slots back.
+fn pipeline(cores: Cores, bulk: usize) -> f64 {
+    let source = Source::MemFd(PageSize::Base4K);
+    let (Ok(pool), Some(ring)) = (Pool::builder().source(source).build(), Spsc::new(CAPACITY)) else {
+        return f64::NAN;
+    };
+    let (mut tx, mut rx) = ring.split();
+    let (mut first, mut second) = (pool.cache(), pool.cache());
+    let (mut out, mut inp, mut got) = (Batch::new(), Batch::new(), 0);
+    let produce = move || {
+        if out.is_empty() {
+            first.alloc_batch(&mut out, bulk, 64);
+            out.as_mut_slice().iter_mut().for_each(|packet| packet.fill(1));
+        }
+        tx.send_exact(&mut out)
+    };
+    let consume = move || {
+        got += rx.receive(&mut inp);
+        let sum: u64 = inp.as_slice().iter().map(|packet| u64::from(packet[0])).sum();
+        black_box(sum);
+        second.free(&mut inp);
+        let enough = got >= bulk;
+        got -= if enough { bulk } else { 0 };
+        enough
+    };
+    window(cores, OBJECTS / bulk / 4, produce, consume) / bulk as f64
+}
+
 type Run = fn(Cores, usize) -> f64;
 
-const RUNS: [(&str, Run, usize); 8] = [
+const RUNS: [(&str, Run, usize); 9] = [
+    ("pipeline", pipeline, 32),
     ("spsc", spsc, 8),
     ("spsc", spsc, 32),
     ("mpmc", mpmc, 8),
@@ -142,24 +174,24 @@ const RUNS: [(&str, Run, usize); 8] = [
 
 fn main() {
     let mut windows = 30;
-    for argument in std::env::args().skip(1) {
+    let mut runs = RUNS.to_vec();
+    for argument in std::env::args().skip(1).filter(|argument| argument != "--bench") {
         match argument.parse() {
             Ok(n) => windows = n,
-            Err(_) if argument == "--bench" => {}
-            Err(_) => {
-                println!("two_cores: skipped (arguments are for another benchmark: {argument})");
-                return;
-            }
+            Err(_) => runs.retain(|(name, ..)| name.contains(&argument)),
         }
+    }
+    if runs.is_empty() {
+        return; // the arguments are for another benchmark
     }
     let Some(cores) = pair() else {
         println!("two_cores: SKIPPED, this process may use one core only");
         return;
     };
-    let mut results = vec![Vec::new(); RUNS.len()];
+    let mut results = vec![Vec::new(); runs.len()];
     // Alternating, so that all of them meet the same neighbours.
     for _ in 0..windows {
-        for ((_, run, bulk), results) in RUNS.iter().zip(&mut results) {
+        for ((_, run, bulk), results) in runs.iter().zip(&mut results) {
             let before = hop(cores.0, cores.1);
             let value = run(cores, *bulk);
             let distance = Distance::of(before, hop(cores.0, cores.1));
@@ -167,7 +199,7 @@ fn main() {
         }
     }
     println!("counts an object, both sides together: median [10 %..90 %] of windows");
-    for ((name, _, bulk), results) in RUNS.iter().zip(&results) {
+    for ((name, _, bulk), results) in runs.iter().zip(&results) {
         for label in [Distance::Near, Distance::Far, Distance::Mixed] {
             let of_label = |(distance, value): &(Distance, f64)| (*distance == label).then_some(*value);
             let mut values: Vec<f64> = results.iter().filter_map(of_label).collect();

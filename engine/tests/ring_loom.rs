@@ -166,6 +166,9 @@ fn mpmc_tail_is_handed_on() {
             let ring = ring.clone();
             thread::spawn(move || ring.pop().expect("one for each"))
         });
+        // Lets both run first. Loom would not come to that by itself: it takes a store for a race with the last
+        // access before it only, and that is the same consumer's own look at the tail.
+        thread::yield_now();
         let sent = ring.push_exact(&[4, 8]);
         let taken: u32 = takers
             .into_iter()

@@ -187,7 +187,7 @@ fn a_panic_in_a_closure_loses_and_doubles_nothing() {
 
 #[test]
 fn across_threads_in_order() {
-    const N: u64 = 300_000;
+    const N: u64 = 100_000;
     for capacity in [1, 64, 1024] {
         let (mut tx, mut rx) = ring::<u64>(capacity, u32::MAX - 1000);
         let sender = thread::spawn(move || {

@@ -102,12 +102,14 @@ impl End {
         patience: &mut impl Patience,
     ) -> Option<Reserved> {
         let Next { head, seen } = &self.next;
-        // Acquire, pairs with the release of the compare-exchange below: the other end's tail as read by whoever
-        // reserved up to `at` comes before our own load of it. So it cannot be older than what `at` rests on.
+        // Acquire, here and where the compare-exchange fails; pairs with the release of the compare-exchange that
+        // wrote it: the acquire of the other end's tail by whoever reserved up to `at` comes before what we do.
+        // So our own load of that tail cannot be older than what `at` rests on, and `seen` can be trusted.
         let mut at = head.load(Ordering::Acquire);
         loop {
-            // Acquire, pairs with the release of `seen` below, which comes after an acquire of the tail.
-            let mut known = room(at, seen.load(Ordering::Acquire));
+            // Relaxed: whoever stored this had acquired the tail before its compare-exchange, which comes before
+            // `at` in the order of the head, or ours fails. So `at`, which is an acquire, brings what we need.
+            let mut known = room(at, seen.load(Ordering::Relaxed));
             let mut news = None;
             if known.is_none_or(|room| (room as usize) < n) {
                 // Acquire, pairs with the release in `publish` of the other end: the other end's copies in those
@@ -125,10 +127,9 @@ impl End {
                 match head.compare_exchange_weak(at, at.wrapping_add(take), then, now) {
                     Ok(_) => {
                         if let Some(tail) = news {
-                            // Release, pairs with the acquire of `seen`: what our acquire of the tail ordered
-                            // comes before the copies of whoever reads it here. To overwrite what somebody else
-                            // saw later does no harm: it promises less.
-                            seen.store(tail, Ordering::Release);
+                            // Relaxed, see above. To overwrite what somebody else saw later does no harm: it
+                            // promises less.
+                            seen.store(tail, Ordering::Relaxed);
                         }
                         return Some(Reserved { at, n: take });
                     }

@@ -125,6 +125,9 @@ pub(super) struct Slots<T> {
 #[cfg(loom)]
 pub(super) struct Slots<T> {
     pub(super) shape: Shape,
+    /// Loaded before every copy. Loom's clocks tick at atomics only: without it, a copy right after a release would
+    /// pass for one before it, and a missing ordering would go unseen.
+    tick: AtomicU32,
     cells: Box<[UnsafeCell<MaybeUninit<T>>]>,
 }
 
@@ -164,7 +167,11 @@ impl<T> Slots<T> {
         let cells = (0..shape.capacity())
             .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
             .collect();
-        Some(Self { shape, cells })
+        Some(Self {
+            shape,
+            tick: AtomicU32::new(0),
+            cells,
+        })
     }
 
     /// Moves `n` values from `from` on to the slots from `index` on.
@@ -185,6 +192,8 @@ impl<T> Slots<T> {
                 copy(from.add(runs.first), cells, runs.second);
             }
         }
+        #[cfg(loom)]
+        self.tick.load(Ordering::Relaxed);
         #[cfg(loom)]
         for i in 0..runs.first + runs.second {
             let at = self.shape.position(index.wrapping_add(i as u32));
@@ -210,6 +219,8 @@ impl<T> Slots<T> {
                 copy(cells, to.add(runs.first), runs.second);
             }
         }
+        #[cfg(loom)]
+        self.tick.load(Ordering::Relaxed);
         #[cfg(loom)]
         for i in 0..runs.first + runs.second {
             let at = self.shape.position(index.wrapping_add(i as u32));
