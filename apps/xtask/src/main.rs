@@ -32,6 +32,8 @@ enum Task {
     Test(test::TestArgs),
     /// Boot a virtual machine with two joined NICs and use its shell.
     Vm(vm::VmArgs),
+    /// Count guest instructions a packet of l2fwd and of DPDK's testpmd, on the same two NICs.
+    VmInstructions(vm::instructions::Args),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Task::Setup { update } => host::setup(&paths, *update).map(|()| true),
         Task::Test(args) => test::run(&paths, args),
         Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
+        Task::VmInstructions(args) => vm::instructions::run(&paths, args).map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
