@@ -309,8 +309,17 @@ fn mirror_one_line(text: &str, codename: &str) -> Option<Mirror> {
     })
 }
 
+/// Installs a package where that is possible; says what is missing where it is not.
+pub fn need_package(package: &str) -> Result<()> {
+    if !can_install() {
+        return Err(Missing(vec![format!("the package {package}")]).into());
+    }
+    apt(&["update"])?;
+    install(&[package], None)
+}
+
 fn install(packages: &[&str], suite: Option<&str>) -> Result<()> {
-    println!("setup: installing {}", packages.join(" "));
+    eprintln!("setup: installing {}", packages.join(" "));
     let mut args = vec!["install", "--yes", "--no-install-recommends"];
     if let Some(suite) = suite {
         args.extend(["-t", suite]);

@@ -36,6 +36,8 @@ enum Task {
     Bench(bench::BenchTask),
     /// Boot a virtual machine with two joined NICs and use its shell.
     Vm(vm::VmArgs),
+    /// Count guest instructions a packet of l2fwd and of DPDK's testpmd, on the same two NICs.
+    VmInstructions(vm::instructions::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&paths, args),
         Task::Bench(task) => bench::run(&paths, task),
         Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
+        Task::VmInstructions(args) => vm::instructions::run(&paths, args).map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

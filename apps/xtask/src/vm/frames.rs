@@ -45,6 +45,14 @@ impl Recipe {
             .collect()
     }
 
+    /// The same with one length for all, and without frames of unknown types.
+    pub fn frames_of(&self, length: usize) -> Vec<Frame> {
+        let mut random = Random(self.seed);
+        (0..self.count)
+            .map(|i| self.frame(i + i / 7, length, &mut random))
+            .collect()
+    }
+
     fn frame(&self, sequence: u32, length: usize, random: &mut Random) -> Frame {
         let mut frame = Vec::with_capacity(length);
         frame.extend(self.dst);

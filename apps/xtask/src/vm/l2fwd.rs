@@ -5,6 +5,7 @@ use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
 use super::traffic::{COUNT, Lines};
 use crate::cmd;
+use crate::paths::Paths;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::env;
@@ -27,7 +28,7 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     let lines = Lines::new()?;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/l2fwd.sh"));
     vm.nics = lines.nics("igb");
-    vm.payload = vec![build(bed)?];
+    vm.payload = vec![build(bed.paths)?];
     vm.settings = vec![
         ("SIGNAL".to_owned(), variant.signal.to_owned()),
         ("ARGUMENTS".to_owned(), variant.arguments.to_owned()),
@@ -60,7 +61,7 @@ pub fn errors(bed: &Bed<'_>, iommu: bool) -> Result<Vec<Check>> {
         2
     ];
     vm.modules.push("e1000e".to_owned());
-    vm.payload = vec![build(bed)?];
+    vm.payload = vec![build(bed.paths)?];
     vm.settings = vec![("IOMMU".to_owned(), if iommu { "on" } else { "off" }.to_owned())];
     if !iommu {
         vm.append.push("intel_iommu=off".to_owned());
@@ -94,17 +95,15 @@ fn rewritten(frame: &Frame, port: usize) -> Frame {
 }
 
 /// Builds the forwarder without need of shared libraries; `BARLINE_L2FWD` names one that is built already.
-fn build(bed: &Bed<'_>) -> Result<PathBuf> {
+pub fn build(paths: &Paths) -> Result<PathBuf> {
     if let Some(path) = env::var_os("BARLINE_L2FWD") {
         return Ok(path.into());
     }
-    let target = bed.paths.target.join("vm-build");
+    let target = paths.target.join("vm-build");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--release", "-p", "l2fwd", "--target", TARGET]);
-    command
-        .current_dir(&bed.paths.root)
-        .env("CARGO_TARGET_DIR", &target);
+    command.current_dir(&paths.root).env("CARGO_TARGET_DIR", &target);
     command
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");

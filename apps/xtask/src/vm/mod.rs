@@ -13,8 +13,10 @@
 //! in it fails the scenario.
 
 pub mod console;
+pub mod dpdk;
 pub mod frames;
 pub mod initramfs;
+pub mod instructions;
 pub mod kernel;
 pub mod l2fwd;
 pub mod qemu;

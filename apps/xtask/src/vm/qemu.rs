@@ -98,6 +98,8 @@ pub struct Vm {
     pub kernel: Kernel,
     /// Virtual processors.
     pub smp: u32,
+    /// Counts instructions: each takes 2^N ns of the guest's time, the host's plays no part. Needs one processor.
+    pub icount: Option<u32>,
     /// Memory in MiB.
     pub memory: u32,
     /// Reserved huge pages of 2 MiB.
@@ -128,6 +130,7 @@ impl Vm {
         Self {
             kernel,
             smp: 2,
+            icount: None,
             memory: 1024,
             huge_pages: 64,
             append: Vec::new(),
@@ -202,14 +205,13 @@ impl Vm {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&tools.qemu);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args([
-            "-M",
-            "q35,kernel-irqchip=split",
-            "-accel",
-            "tcg,thread=multi,tb-size=512",
-            "-cpu",
-            "max",
-        ]);
+        command.args(["-M", "q35,kernel-irqchip=split", "-cpu", "max"]);
+        if let Some(shift) = self.icount {
+            command.args(["-accel", "tcg,thread=single,tb-size=512", "-icount"]);
+            command.arg(format!("shift={shift},sleep=off"));
+        } else {
+            command.args(["-accel", "tcg,thread=multi,tb-size=512"]);
+        }
         command.args(["-smp", &self.smp.to_string(), "-m", &self.memory.to_string()]);
         command.args([
             "-device",

@@ -51,8 +51,19 @@ impl End {
         }
     }
 
+    /// QEMU arguments that let the frames out of a hub, with no NIC of their own.
+    pub fn on_hub(&self, hub: u32) -> [String; 4] {
+        let wire = format!(
+            "dgram,id=wire,local.type=unix,local.path={},remote.type=unix,remote.path={}",
+            self.qemu.display(),
+            self.host.display()
+        );
+        let port = format!("hubport,id=wireport,hubid={hub},netdev=wire");
+        ["-netdev".to_owned(), wire, "-netdev".to_owned(), port]
+    }
+
     /// Sends a frame, waiting while QEMU's queue is full; `false` when it stays full.
-    fn send(&self, frame: &[u8]) -> Result<bool> {
+    pub fn send(&self, frame: &[u8]) -> Result<bool> {
         let start = Instant::now();
         while start.elapsed() < STALL {
             match self.socket.send_to(frame, &self.qemu) {

@@ -38,6 +38,19 @@ hear() {
     echo "$line"
 }
 
+# pause SECONDS: sleeps without starting a program, where that would be measured.
+pause() {
+    [ -e /tmp/pause ] || mkfifo /tmp/pause
+    read -r -t "$1" _ <>/tmp/pause
+    return 0
+}
+
+# report FILE: its lines to the host, and how many there are before them.
+report() {
+    say "LINES $(wc -l <"$1")"
+    sed 's/^/LINE /' "$1" >&3
+}
+
 # wait_for SECONDS COMMAND...: tries until the command succeeds. The guest is emulated: be generous.
 wait_for() {
     local left=$(($1 * 10))
