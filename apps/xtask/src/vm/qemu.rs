@@ -143,7 +143,7 @@ impl Vm {
             script,
             settings: Vec::new(),
             expected_faults: Vec::new(),
-            limit: Duration::from_secs(600),
+            limit: Duration::from_secs(300),
         }
     }
 
