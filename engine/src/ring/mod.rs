@@ -13,3 +13,8 @@ pub use mpmc::Mpmc;
 #[cfg(not(loom))]
 pub use mpmc::{SharedRing, Stalled, Word};
 pub use spsc::{Consumer, Producer, Spsc};
+
+/// The page about rings: its examples are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rings.md")]
+struct Page;
