@@ -19,9 +19,11 @@ pub mod initramfs;
 pub mod instructions;
 pub mod kernel;
 pub mod l2fwd;
+pub mod program;
 pub mod qemu;
 pub mod scenario;
 pub mod traffic;
+pub mod vfio;
 pub mod wire;
 
 use crate::host::{Missing, Tools};

@@ -4,6 +4,7 @@ use super::kernel::{Kernel, Series};
 use super::l2fwd::{self, Variant};
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::traffic::Lines;
+use super::vfio;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -99,6 +100,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "l2fwd-errors",
         about: "every lack of the machine: one cause, one remedy, nothing left behind",
         run: |bed| l2fwd::errors(bed, true),
+    },
+    Scenario {
+        name: "vf-token",
+        about: "a VF opens with the token that its PF's owner has set, and with no other",
+        run: vfio::vf_token,
     },
     Scenario {
         name: "l2fwd-no-iommu",
