@@ -142,10 +142,15 @@ fn probe(devices: &[PciAddress], options: &OpenOptions) -> Done {
 
 fn hold_until_unplugged(task: &Task) -> Done {
     let container = Container::new()?;
-    let open = task.devices.iter().map(|address| container.open(*address, &task.options));
+    let open = task
+        .devices
+        .iter()
+        .map(|address| container.open(*address, &task.options));
     let functions = open.collect::<Result<Vec<_>, _>>()?;
     if let Some(token) = &task.set_token {
-        functions.iter().try_for_each(|function| function.set_vf_token(token))?;
+        functions
+            .iter()
+            .try_for_each(|function| function.set_vf_token(token))?;
         println!("the VF token is set");
     }
     let events: Vec<_> = functions

@@ -75,7 +75,9 @@ fn fault_of_vfio(error: &VfioError) -> Fault {
         | VfioError::BadToken(_)
         | VfioError::TokenUnused { .. }
         | VfioError::NoVfs { .. } => Fault::Usage,
-        VfioError::Os { .. } | VfioError::BadAnswer(_) | VfioError::Handover(_) | VfioError::NotVfio(_) => Fault::Run,
+        VfioError::Os { .. } | VfioError::BadAnswer(_) | VfioError::Handover(_) | VfioError::NotVfio(_) => {
+            Fault::Run
+        }
         _ => Fault::Machine,
     }
 }

@@ -83,7 +83,7 @@ pub fn errors(bed: &Bed<'_>, iommu: bool) -> Result<Vec<Check>> {
 }
 
 /// What layer-2 forwarding makes of a frame: the port that sends it is in both addresses.
-fn rewritten(frame: &Frame, port: usize) -> Frame {
+pub fn rewritten(frame: &Frame, port: usize) -> Frame {
     let mut out = frame.clone();
     out[..6].copy_from_slice(&[2, 0, 0, 0, 0, port as u8]);
     out[6..12].copy_from_slice(&Nic::mac(port));
@@ -99,7 +99,7 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
 }
 
 /// The forwarder's own account: every frame is in exactly one number.
-fn summary_checks(line: &str) -> Vec<Check> {
+pub fn summary_checks(line: &str) -> Vec<Check> {
     let Ok(summary) = serde_json::from_str::<Value>(line) else {
         return vec![Check::new("summary", false, format!("no JSON: {line}"))];
     };

@@ -29,13 +29,20 @@ impl Program {
         arguments: &["-p", "barline", "--example", "vfio_probe"],
         file: "debug/examples/vfio_probe",
     };
+    /// `engine/examples/launch.rs`.
+    pub const LAUNCH: Self = Self {
+        arguments: &["-p", "barline", "--example", "launch"],
+        file: "debug/examples/launch",
+    };
 
     /// Builds it without need of shared libraries.
     pub fn build(&self, paths: &Paths) -> Result<PathBuf> {
         let target = paths.target.join("vm-build");
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--target", TARGET]).args(self.arguments);
+        command
+            .args(["build", "--quiet", "--target", TARGET])
+            .args(self.arguments);
         command.current_dir(&paths.root).env("CARGO_TARGET_DIR", &target);
         command
             .env("RUSTFLAGS", "-C target-feature=+crt-static")

@@ -107,6 +107,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: vfio::vf_token,
     },
     Scenario {
+        name: "passed-devices",
+        about: "a launcher opens the NICs, l2fwd without any privilege drives them",
+        run: vfio::passed_devices,
+    },
+    Scenario {
         name: "l2fwd-no-iommu",
         about: "the same where there is no IOMMU",
         run: |bed| l2fwd::errors(bed, false),

@@ -122,7 +122,9 @@ pub enum VfioError {
         address: PciAddress,
     },
     /// A token for the VFs of a device that has none.
-    #[error("{address} cannot have VFs, so that it takes no VF token; its capabilities are listed by: sudo lspci -v -s {address}")]
+    #[error(
+        "{address} cannot have VFs, so that it takes no VF token; its capabilities are listed by: sudo lspci -v -s {address}"
+    )]
     NoVfs {
         /// Device.
         address: PciAddress,

@@ -1,8 +1,8 @@
+use super::VfioError;
 use super::container::Container;
 use super::device::VfioFunction;
 use super::options::PassedFds;
 use super::uapi::socket;
-use super::VfioError;
 use crate::bus::PciFunction;
 use crate::pci::PciAddress;
 use std::io::ErrorKind;
@@ -57,7 +57,9 @@ impl Container {
     pub fn receive(socket: impl AsFd) -> Result<Vec<VfioFunction>, VfioError> {
         let mut bytes = [0; HEADER + MOST * ADDRESS];
         let (len, fds) = socket::receive(socket.as_fd(), &mut bytes).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => VfioError::Handover("no device came in time; the launcher's messages say why"),
+            ErrorKind::WouldBlock => {
+                VfioError::Handover("no device came in time; the launcher's messages say why")
+            }
             _ => VfioError::os("receive from the launcher's socket")(error),
         })?;
         let devices = parse(&bytes[..len], fds)?;
@@ -88,12 +90,18 @@ fn send(socket: BorrowedFd<'_>, addresses: &[PciAddress], passed: &[PassedFds]) 
         bytes.extend([address.bus, address.device, address.function]);
     }
     let mut fds: Vec<BorrowedFd<'_>> = passed.iter().take(1).map(|one| one.container.as_fd()).collect();
-    fds.extend(passed.iter().flat_map(|one| [one.group.as_fd(), one.device.as_fd()]));
+    fds.extend(
+        passed
+            .iter()
+            .flat_map(|one| [one.group.as_fd(), one.device.as_fd()]),
+    );
     let sent = socket::send(socket, &bytes, &fds).map_err(VfioError::os("pass devices on"))?;
     if sent == bytes.len() {
         Ok(())
     } else {
-        Err(VfioError::Handover("the socket took a part of the message; make it a blocking one"))
+        Err(VfioError::Handover(
+            "the socket took a part of the message; make it a blocking one",
+        ))
     }
 }
 

@@ -22,11 +22,18 @@ refused() {
     esac
 }
 
-# holder ARGUMENTS...: a probe in the background that keeps what it opened.
+# holder NAME ARGUMENTS...: a probe in the background that keeps what it opened.
 holder() {
+    local name=$1
+    shift
+    rm -f /tmp/holder
     probe hold "$@" >/tmp/holder 2>&1 &
     holder=$!
-    wait_for 60 grep -q '^holding' /tmp/holder && tail -n 1 /tmp/holder
+    if wait_for 60 grep -q '^holding' /tmp/holder; then
+        test_ok "$name"
+    else
+        test_fail "$name" "$(tail -n 1 /tmp/holder)"
+    fi
 }
 
 release() {
@@ -38,7 +45,7 @@ release() {
 check sriov-parameter eval 'echo Y >/sys/module/vfio_pci/parameters/enable_sriov'
 check bind-pf bind "$pf"
 check bind-plain bind "$plain"
-holder "set-token=$right" "$pf" >/tmp/text
+holder hold-pf "set-token=$right" "$pf"
 check set-token grep 'the VF token is set' /tmp/holder
 check make-vf eval "echo 1 >/sys/bus/pci/devices/$pf/sriov_numvfs"
 vf=$(basename "$(readlink "/sys/bus/pci/devices/$pf/virtfn0")")
@@ -62,7 +69,7 @@ cat /tmp/out >/dev/ttyS0
 
 # The other way round: while the VF is in use, the PF opens with the token alone. The kernel has kept it.
 release
-check hold-vf holder "token=$right" "$vf"
+holder hold-vf "token=$right" "$vf"
 refused pf-no-token "$pf is a PF whose VFs are in use, and the VF token was not given; use the token that is set" "$pf"
 refused pf-wrong-token "$pf is a PF whose VFs are in use, and the VF token does not match" "token=$wrong" "$pf"
 release

@@ -65,9 +65,13 @@ fn addresses_and_descriptors_arrive_in_order() {
         let devices = parse(&bytes, fds).unwrap();
         assert_eq!(inode(&devices.container), inode(&passed[0].container));
         assert_eq!(devices.list.len(), count);
-        for ((address, group, device), (sent, fds)) in devices.list.iter().zip(addresses.iter().zip(&passed)) {
+        for ((address, group, device), (sent, fds)) in devices.list.iter().zip(addresses.iter().zip(&passed))
+        {
             assert_eq!(address, sent);
-            assert_eq!((inode(group), inode(device)), (inode(&fds.group), inode(&fds.device)));
+            assert_eq!(
+                (inode(group), inode(device)),
+                (inode(&fds.group), inode(&fds.device))
+            );
         }
     }
 }
@@ -105,7 +109,10 @@ fn other_messages_are_refused_and_their_descriptors_closed() {
 #[test]
 fn descriptors_of_other_files_are_named() {
     let text = refusal(&message(1, 1), &files(3));
-    assert!(text.starts_with("what was passed as the container is no VFIO descriptor"), "{text}");
+    assert!(
+        text.starts_with("what was passed as the container is no VFIO descriptor"),
+        "{text}"
+    );
     assert!(text.ends_with("Container::pass"), "{text}");
 }
 
