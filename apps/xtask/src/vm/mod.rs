@@ -14,11 +14,13 @@
 
 pub mod console;
 pub mod dpdk;
+pub mod evidence;
 pub mod frames;
 pub mod initramfs;
 pub mod instructions;
 pub mod kernel;
 pub mod l2fwd;
+pub mod monitor;
 pub mod program;
 pub mod qemu;
 pub mod scenario;

@@ -51,7 +51,8 @@ refused memlock 3 'ulimit -l' launch 64 /payload/l2fwd --passed --seconds 1
 refused other-port 2 'is named twice' launch $limit /payload/l2fwd --passed --ports "$first,$first" --seconds 1
 refused no-program 1 'No such file' launch $limit /payload/none
 
-launch $limit /payload/l2fwd --passed --json >$json 2>$err &
+# No function: its process id would be a shell's.
+/payload/launch --uid 1000 --memlock $limit "$first,$second" -- /payload/l2fwd --passed --json >$json 2>$err &
 launcher=$!
 wait_for 240 settled
 pid=$(pidof l2fwd)

@@ -27,7 +27,7 @@ holder() {
     local name=$1
     shift
     rm -f /tmp/holder
-    probe hold "$@" >/tmp/holder 2>&1 &
+    /payload/vfio_probe hold "$@" >/tmp/holder 2>&1 & # no function: its process id would be a shell's
     holder=$!
     if wait_for 60 grep -q '^holding' /tmp/holder; then
         test_ok "$name"
