@@ -66,6 +66,10 @@ else
     test_fail right-token "$(tail -n 3 /tmp/out | tr '\n' ' ')"
 fi
 cat /tmp/out >/dev/ttyS0
+# No BAR of the devices here has holes: all are one mapping.
+probe "$plain" >/tmp/plain 2>&1
+cat /tmp/out /tmp/plain | grep '^BAR. Bar(' >/tmp/bars
+check bars-mapped [ "$(grep -c mapped /tmp/bars) $(grep -c trapped /tmp/bars)" = "5 0" ]
 
 # The other way round: while the VF is in use, the PF opens with the token alone. The kernel has kept it.
 release
