@@ -219,7 +219,14 @@ impl Vm {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&tools.qemu);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-M", "q35,kernel-irqchip=split", "-cpu", "max"]);
+        command.args([
+            "-name",
+            "guest,debug-threads=on",
+            "-M",
+            "q35,kernel-irqchip=split",
+            "-cpu",
+            "max",
+        ]);
         if let Some(shift) = self.icount {
             command.args(["-accel", "tcg,thread=single,tb-size=512", "-icount"]);
             command.arg(format!("shift={shift},sleep=off"));

@@ -6,7 +6,7 @@ set -- $NICS
 first=$1 second=$2
 err=/tmp/err.txt
 json=/tmp/out.json
-limit=131072 # KiB
+limit=16384 # KiB: the plan takes 10240
 
 # launch MEMLOCK PROGRAM...: as an ordinary user.
 launch() {
