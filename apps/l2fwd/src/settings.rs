@@ -130,11 +130,19 @@ fn workers(cores: Option<&str>, queues: Option<u16>) -> Result<(u16, Vec<Option<
     Ok((queues, cores.into_iter().map(Some).collect()))
 }
 
+/// The longest run that can be asked for, 31 years: its end is still a time that the clock can show.
+const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
 fn duration(seconds: f64) -> Result<Duration, Failure> {
     let duration = Duration::try_from_secs_f64(seconds).ok();
     duration
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| Failure::usage(format!("--seconds {seconds}: a time above 0 is needed")))
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "--seconds {seconds}: write a time above 0 and at most {}, or leave it out",
+                LONGEST.as_secs()
+            ))
+        })
 }
 
 fn feed(replay: Option<&Path>, repeat: bool, simulated: bool) -> Result<Feed, Failure> {
