@@ -52,6 +52,8 @@ pub enum Workload {
     Pool,
     /// Packets of 64 bytes out of the core's cache and back.
     AllocFree,
+    /// Packets of 64 bytes out of one core's cache and into another's, on one thread.
+    AllocHereFreeThere,
 }
 
 const NAMES: &[(&str, Workload)] = &[
@@ -67,6 +69,7 @@ const NAMES: &[(&str, Workload)] = &[
     ("mpmc-32", Workload::Mpmc),
     ("pool-32", Workload::Pool),
     ("packet-alloc-free-32", Workload::AllocFree),
+    ("packet-two-caches-32", Workload::AllocHereFreeThere),
 ];
 
 impl Workload {
@@ -114,6 +117,7 @@ pub fn setup(workload: Workload, cores: usize, size: usize) -> Result<Setup> {
         Workload::Mpmc => rings::mpmc(),
         Workload::Pool => rings::slots(),
         Workload::AllocFree => rings::alloc_free(size),
+        Workload::AllocHereFreeThere => rings::alloc_here_free_there(size),
     }
 }
 

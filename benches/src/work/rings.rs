@@ -96,3 +96,20 @@ pub fn slots() -> Result<Setup> {
         ..alone(work)
     })
 }
+
+/// Packets that one core takes from the pool and another gives back, both played by one thread: every one goes through
+/// the pool's shared list.
+pub fn alloc_here_free_there(size: usize) -> Result<Setup> {
+    let pool = Pool::builder().packets(8192).build()?;
+    let (mut here, mut there, mut batch) = (pool.cache(), pool.cache(), Batch::with_burst(BURST));
+    let work = Rounds(move || {
+        let got = here.alloc_batch(&mut batch, BURST, size);
+        black_box(&mut batch);
+        there.free(&mut batch);
+        got as u64
+    });
+    Ok(Setup {
+        pool: Some(pool),
+        ..alone(work)
+    })
+}
