@@ -25,7 +25,7 @@ pub use counts::{Counts, MAX_QUEUES};
 pub use device::{Effect, Mode, Model, SimDevice};
 pub use generator::{FrameSpec, Generator};
 pub use host::{Corrupt, Host, Spoil};
-pub use pcap::{PcapError, frames_from_pcap};
+pub use pcap::{PcapError, frames_from_capture, frames_from_pcap};
 pub use peer::{Kick, Nobody, Peer};
 pub use regmap::{Kind, RegFile, Rule, Touch};
 pub use traffic::{Frames, Sink, Source, Traffic};
