@@ -84,7 +84,15 @@ impl Options {
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        toml::from_str(&text).map_err(|error| wrong(&error.to_string().trim_end()))
+        Self::from_toml(&text).map_err(|error| wrong(&error))
+    }
+
+    /// The contents of a configuration file.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where; the file's name is the caller's to add.
+    pub fn from_toml(text: &str) -> Result<Self, Failure> {
+        toml::from_str(text).map_err(|error| Failure::usage(error.to_string().trim_end()))
     }
 
     /// These options, and where they say nothing those of the configuration file they name.
