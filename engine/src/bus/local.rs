@@ -1,6 +1,6 @@
 //! The in-process back end: a PCI function whose device side is a model in this process.
 
-use super::{BusError, DeviceEvents, PciFunction};
+use super::{BusError, Claim, DeviceEvents, PciFunction};
 use crate::mem::{DmaDomain, LocalDomain};
 use crate::mmio::{Bar, Trap};
 use crate::pci::{PciAddress, PciId};
@@ -33,6 +33,7 @@ pub struct LocalFunction {
     device: Arc<dyn LocalDevice>,
     address: PciAddress,
     domain: Arc<dyn DmaDomain>,
+    claim: Arc<Claim>, // a clone is the same function
 }
 
 const CONFIG_LEN: usize = 4096;
@@ -47,6 +48,7 @@ impl LocalFunction {
             device,
             address,
             domain,
+            claim: Arc::default(),
         }
     }
 
@@ -149,6 +151,10 @@ impl PciFunction for LocalFunction {
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {
         &self.domain
+    }
+
+    fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
 
