@@ -6,6 +6,7 @@
 mod counters;
 mod desc;
 mod init;
+mod irq;
 mod port;
 mod regs;
 mod start;
@@ -91,6 +92,7 @@ impl Igb {
             tx_queues: 16,
             ring: (64, 4096),
             mtu: 9500,
+            speed: 1000,
         };
         Ok(Self {
             bar,

@@ -2,7 +2,7 @@
 
 use crate::regs::rctl;
 use crate::start::Running;
-use crate::{Igb, init, regs};
+use crate::{Igb, init, irq, regs};
 use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, Queues};
 use barline::telemetry::CounterSink;
 
@@ -37,6 +37,7 @@ impl Igb {
             std::mem::forget(running);
             return Err(error.into());
         }
+        irq::take_down(self.function.as_ref(), running.vectors);
         running.custody.open();
         Ok(silent?)
     }

@@ -3,10 +3,10 @@
 use crate::desc::{Rx, Tx};
 use crate::port::Filter;
 use crate::regs::{RDT, TDT};
-use crate::{Igb, init};
+use crate::{Igb, init, irq};
 use barline::mem::{Access, DmaSlice, Mapping, Memory, Numa};
 use barline::pool::{Custody, PoolMap};
-use barline::port::{LinkRequest, PortConfig, PortError, Queues, RxQueue, TxQueue};
+use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Queues, RxQueue, TxQueue};
 use barline::ring::{FrameLimit, RxRing, TxRing};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ pub(crate) struct Running {
     pub queues: usize,
     pub room: usize,
     pub limit: FrameLimit,
+    pub vectors: usize,
     _rings: Arc<Mapping>,
     _pools: Vec<PoolMap>,
 }
@@ -100,6 +101,7 @@ impl Igb {
             queues: config.rx_queues.max(config.tx_queues) as usize,
             room: init::usable(config.pool.data_room()),
             limit: FrameLimit::new(config.max_frame()),
+            vectors: 0,
             _rings: rings.clone(),
             _pools: pools,
         });
@@ -114,8 +116,13 @@ impl Igb {
                 .tx
                 .push(self.tx_queue(config, q, &rings, &pool, &others, &custody)?);
         }
+        let mut vectors = self.vectors(config).into_iter();
         for q in 0..config.rx_queues as usize {
-            queues.rx.push(self.rx_queue(config, q, &rings, &pool, &custody)?);
+            let vector = vectors
+                .next()
+                .map(|vector| Box::new(vector) as Box<dyn Interrupt>);
+            let queue = self.rx_queue(config, q, &rings, &pool, &custody)?;
+            queues.rx.push(queue.with_interrupt(vector));
         }
         self.filter = Filter {
             promiscuous: config.promiscuous,
@@ -165,6 +172,16 @@ impl Igb {
         init::RX.enable(&self.bar, q, ring.iova().raw(), ring.size_bytes())?;
         let doorbell = self.bar.doorbell(RDT.at(q))?;
         RxRing::new(ring, doorbell, pool, custody).ok_or(LAYOUT)
+    }
+
+    /// Vectors for the first receive queues.
+    fn vectors(&mut self, config: &PortConfig) -> Vec<irq::Vector> {
+        let queues = if config.interrupts { config.rx_queues } else { 0 };
+        let vectors = irq::set_up(self.function.as_ref(), &self.bar, queues);
+        if let Some(running) = &mut self.running {
+            running.vectors = vectors.len();
+        }
+        vectors
     }
 
     fn await_link(&self, request: LinkRequest) {
