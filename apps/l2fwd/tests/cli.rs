@@ -118,7 +118,7 @@ fn wrong_usage_is_refused_with_the_remedy() {
         fails(
             &["--seconds", seconds],
             2,
-            "write a time above 0 and at most 1000000000",
+            "a time above 0 and up to 1000000000 is needed",
         );
     }
     fails(&["--repeat"], 2, "--replay FILE.pcap");

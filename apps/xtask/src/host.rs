@@ -318,11 +318,34 @@ fn mirror_one_line(text: &str, codename: &str) -> Option<Mirror> {
 
 /// Installs a package where that is possible; says what is missing where it is not.
 pub fn need_package(package: &str) -> Result<()> {
+    need_packages(&[package])
+}
+
+/// Installs those packages that are not there; says which are missing where that is not possible.
+pub fn need_packages(packages: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = packages
+        .iter()
+        .copied()
+        .filter(|name| !is_installed(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
     if !can_install() {
-        return Err(Missing(vec![format!("the package {package}")]).into());
+        let names = missing.join(" ");
+        return Err(Missing(vec![format!(
+            "the packages {names}: `apt-get install {names}` on Debian 12 as root"
+        )])
+        .into());
     }
     apt(&["update"])?;
-    install(&[package], None)
+    install(&missing, None)
+}
+
+fn is_installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    let status = cmd::text(query.args(["-W", "-f", "${Status}", package]));
+    status.is_ok_and(|status| status.ends_with(" installed"))
 }
 
 fn install(packages: &[&str], suite: Option<&str>) -> Result<()> {

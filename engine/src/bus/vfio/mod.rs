@@ -23,5 +23,7 @@ mod uapi;
 pub use container::Container;
 pub use device::VfioFunction;
 pub use error::{Blocker, Holder, VfioError};
+#[cfg(feature = "fuzzing")]
+pub use info::decode_any;
 pub use options::{OpenOptions, PassedFds};
 pub use token::VfToken;
