@@ -108,11 +108,13 @@ impl Output {
         print(&text).map(drop)
     }
 
-    /// Puts the table over the one before: up as many lines, then clear to the end of the screen (ECMA-48 CUU, ED).
+    /// Puts the table over the one before: to the first column, up as many lines, then clear to the end of the screen
+    /// (ECMA-48 CR, CUU, ED).
     fn redrawn(&self, text: &str) -> String {
         match self.lines {
             0 => text.to_owned(),
-            lines => format!("\x1b[{lines}A\x1b[J{text}"),
+            // From the first column: the terminal echoes Ctrl-C where the cursor is.
+            lines => format!("\r\x1b[{lines}A\x1b[J{text}"),
         }
     }
 }
