@@ -193,6 +193,11 @@ impl Container {
         act(self.fd.as_fd(), space)
     }
 
+    /// Whether nothing is mapped by this process.
+    pub(super) fn is_unmapped(&self) -> bool {
+        self.state().space.as_ref().is_none_or(Space::is_empty)
+    }
+
     /// What the kernel says now; no windows before the first device is open.
     pub(super) fn kernel_limits(&self) -> DmaLimits {
         let none = IommuInfo {
