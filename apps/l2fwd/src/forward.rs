@@ -3,9 +3,10 @@
 use barline::pool::{Batch, Packet, Pool, PoolCache};
 use barline::port::{MacAddress, RxQueue, TxQueue};
 use barline::telemetry::Cell;
+use barline::wait::{Armed, Cpu, Idle, Source};
 use barline::worker::StopToken;
 use crossbeam::utils::CachePadded;
-use std::hint::spin_loop;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
@@ -61,6 +62,31 @@ impl Lane {
     }
 }
 
+impl Source for Lane {
+    /// Its transmit queue was looked at in the round that found nothing. What is still in there can only be given back
+    /// by a look: there is no interrupt for it.
+    fn arm(&mut self) -> Armed {
+        let held = if self.tx.in_flight() > 0 {
+            Armed::Holds
+        } else {
+            Armed::Wakes
+        };
+        self.rx.arm().max(held)
+    }
+
+    fn disarm(&mut self) {
+        self.rx.disarm();
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.rx.wake_fd()
+    }
+
+    fn pause(&self, cpu: Cpu) {
+        self.rx.pause(cpu);
+    }
+}
+
 /// Packets between the one being written and the one being fetched into the cache.
 const AHEAD: usize = 4;
 
@@ -83,8 +109,14 @@ fn rewrite(packets: &mut [Packet], header: &Header) {
 const DRAIN: Duration = Duration::from_millis(100);
 
 /// Forwards on all lanes until it is stopped, then waits for what is on its way out. No allocation, lock, clock or
-/// system call while it runs.
-pub fn forward(stop: &StopToken, mut lanes: Vec<Lane>, pool: &Pool, burst: usize) -> Vec<Lane> {
+/// system call while there is traffic.
+pub fn forward(
+    stop: &StopToken,
+    mut idle: Idle,
+    mut lanes: Vec<Lane>,
+    pool: &Pool,
+    burst: usize,
+) -> Vec<Lane> {
     let mut cache = pool.cache();
     let mut batch = Batch::with_burst(burst);
     while !stop.is_stopped() {
@@ -92,9 +124,7 @@ pub fn forward(stop: &StopToken, mut lanes: Vec<Lane>, pool: &Pool, burst: usize
         for lane in &mut lanes {
             busy |= lane.poll(&mut cache, &mut batch);
         }
-        if !busy {
-            spin_loop();
-        }
+        idle.turn(busy, &mut lanes);
     }
     drain(&mut lanes, &mut cache);
     lanes

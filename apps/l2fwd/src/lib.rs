@@ -14,7 +14,7 @@ mod run;
 mod settings;
 
 pub use failure::Failure;
-pub use options::Options;
-pub use report::{Account, PortReport, table};
+pub use options::{IdleOptions, Options};
+pub use report::{Account, CoreReport, PortReport, table};
 pub use run::{Forwarder, LINK_WAIT};
 pub use settings::{Huge, Settings};

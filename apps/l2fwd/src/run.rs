@@ -1,12 +1,14 @@
 use crate::forward::{self, Lane};
-use crate::report::Counts;
+use crate::report::{CoreReport, Counts};
 use crate::{Account, Failure, PortReport, Settings};
+use barline::bus::vfio::VfioFunction;
 use barline::mem::{PageSize, Plan, Source, free_huge_pages};
 use barline::pool::{Pool, PoolBuilder};
 use barline::port::{LinkRequest, PortConfig, Queues};
-use barline::telemetry::{Cell, RxCounters, TxCounters};
-use barline::worker::Worker;
-use barline_drivers::{Opened, Opener};
+use barline::telemetry::{Cell, IdleStats, RxCounters, TxCounters};
+use barline::wait::Idle;
+use barline::worker::{StopToken, Worker};
+use barline_drivers::{Opened, Opener, SimEnd};
 use crossbeam::utils::CachePadded;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +17,18 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Forwarder {
     // Declared first: workers end before the ports whose queues they have go.
-    workers: Vec<Worker<Vec<Lane>>>,
+    cores: Vec<Core>,
     members: Vec<Member>,
     opener: Opener,
     pool: Pool,
     started: Instant,
+}
+
+/// A worker, and what it does when there is nothing to do.
+#[derive(Debug)]
+struct Core {
+    worker: Worker<Vec<Lane>>,
+    idle: Arc<CachePadded<IdleStats>>,
 }
 
 /// A port, and its queues' counters, which stay here when the queues go to their cores.
@@ -42,7 +51,16 @@ impl Forwarder {
     /// # Errors
     /// The first thing that is wrong or missing. Nothing stays open or allocated.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
+        Self::start_with(settings, Vec::new())
+    }
+
+    /// Like [`Forwarder::start`], with devices that are open already, for the ports of their addresses.
+    ///
+    /// # Errors
+    /// As [`Forwarder::start`].
+    pub fn start_with(settings: &Settings, devices: Vec<VfioFunction>) -> Result<Self, Failure> {
         let mut opener = Opener::new(settings.feed.clone());
+        opener.adopt(devices);
         let opened: Result<Vec<Opened>, _> = settings.ports.iter().map(|spec| opener.open(spec)).collect();
         let (opened, shape) = (opened?, shape(settings));
         opened.iter().try_for_each(|opened| fits(settings, opened))?;
@@ -54,9 +72,9 @@ impl Forwarder {
         for member in &mut members {
             queues.push(member.start(&config)?);
         }
-        let workers = spawn(settings, lanes(settings, queues, &members)?, &pool)?;
+        let cores = spawn(settings, lanes(settings, queues, &members)?, &members, &pool)?;
         Ok(Self {
-            workers,
+            cores,
             members,
             opener,
             pool,
@@ -82,7 +100,14 @@ impl Forwarder {
 
     /// Whether a worker has ended by itself, which none does unless it failed.
     pub fn has_failed(&self) -> bool {
-        self.workers.iter().any(Worker::is_finished)
+        self.cores.iter().any(|core| core.worker.is_finished())
+    }
+
+    /// The far ends of simulated ports' cables.
+    pub fn far_ends(&self) -> impl Iterator<Item = &SimEnd> {
+        self.members
+            .iter()
+            .filter_map(|member| member.opened.sim.as_ref())
     }
 
     /// How to get huge pages, when there were too few and 4 KiB ones were taken in their place.
@@ -121,6 +146,8 @@ impl Forwarder {
         account.received = self.received();
         account.seconds = self.started.elapsed().as_secs_f64();
         account.ports = self.members.iter_mut().map(Member::report).collect();
+        let cores = self.cores.iter();
+        account.cores = cores.map(|core| core.report(account.seconds)).collect();
         account
     }
 
@@ -132,14 +159,19 @@ impl Forwarder {
     pub fn stop(mut self) -> (Account, Result<(), Failure>) {
         let mut result = Ok(());
         let mut lanes = Vec::new();
-        self.workers.iter().for_each(Worker::stop);
-        for worker in self.workers.drain(..) {
-            match worker.join() {
+        self.cores.iter().for_each(|core| core.worker.stop());
+        // Before the workers go, and with them what they are called.
+        let cores = std::mem::take(&mut self.cores);
+        let seconds = self.started.elapsed().as_secs_f64();
+        let reports = cores.iter().map(|core| core.report(seconds)).collect();
+        for core in cores {
+            match core.worker.join() {
                 Ok(back) => lanes.extend(back),
                 Err(error) => result = result.and(Err(error.into())),
             }
         }
         let mut account = self.read();
+        account.cores = reports;
         account.held = lanes.iter().map(|lane| lane.tx.in_flight() as u64).sum();
         account.sent -= account.held.min(account.sent);
         for (member, queues) in self.members.iter_mut().zip(gather(lanes, account.ports.len())) {
@@ -162,6 +194,12 @@ impl Forwarder {
             0 => Ok(()),
             leaked => Err(Failure::run(format!("{leaked} packets leaked"))),
         }
+    }
+}
+
+impl Core {
+    fn report(&self, seconds: f64) -> CoreReport {
+        CoreReport::new(self.worker.core(), &self.idle, seconds)
     }
 }
 
@@ -273,6 +311,7 @@ fn config(settings: &Settings, pool: &Pool) -> PortConfig {
         // All links come up at once, and a signal can end the wait.
         link: LinkRequest::DoNotWait,
         ring_memory: settings.huge.rings,
+        interrupts: !settings.busy,
         ..PortConfig::new(pool)
     }
 }
@@ -304,19 +343,34 @@ fn lanes(settings: &Settings, queues: Vec<Queues>, members: &[Member]) -> Result
     Ok(lanes)
 }
 
-fn spawn(settings: &Settings, lanes: Vec<Lane>, pool: &Pool) -> Result<Vec<Worker<Vec<Lane>>>, Failure> {
+fn spawn(
+    settings: &Settings,
+    lanes: Vec<Lane>,
+    members: &[Member],
+    pool: &Pool,
+) -> Result<Vec<Core>, Failure> {
+    let fastest = members.iter().map(|member| member.opened.port.caps().speed).max();
+    let policy = settings.idle_policy(fastest.unwrap_or(0));
     let mut shares: Vec<Vec<Lane>> = settings.workers.iter().map(|_| Vec::new()).collect();
     let most = shares.len();
     for lane in lanes {
         shares[lane.queue % most].push(lane);
     }
-    let mut workers = Vec::new();
+    let mut cores = Vec::new();
     for (index, (core, lanes)) in settings.workers.iter().zip(shares).enumerate() {
-        let (pool, burst) = (pool.clone(), settings.burst);
-        let run = move |stop: &_| forward::forward(stop, lanes, &pool, burst);
-        workers.push(Worker::spawn(*core, &format!("l2fwd-{index}"), run)?);
+        let (pool, burst, stop) = (pool.clone(), settings.burst, StopToken::default());
+        let no_sleep = |error| Failure::run(format!("no worker can sleep: {error}; see: ulimit -n"));
+        let idle = Idle::new(policy, stop.alarm()).map_err(no_sleep)?;
+        lanes
+            .iter()
+            .try_for_each(|lane| idle.watch(lane))
+            .map_err(no_sleep)?;
+        let stats = idle.stats().clone();
+        let run = move |stop: &_| forward::forward(stop, idle, lanes, &pool, burst);
+        let worker = Worker::spawn_with(stop, *core, &format!("l2fwd-{index}"), run)?;
+        cores.push(Core { worker, idle: stats });
     }
-    Ok(workers)
+    Ok(cores)
 }
 
 /// Gives every port its queues back, in order.

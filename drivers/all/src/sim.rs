@@ -1,10 +1,11 @@
 use crate::SimSpec;
+use crate::pace::{Clocked, Paced, Times};
 use barline::bus::PciFunction;
 use barline::bus::local::LocalFunction;
 use barline::mem::LocalDomain;
 use barline::pci::PciAddress;
 use barline_models::e82576::{E82576, Options};
-use barline_sim::{FrameSpec, Frames, Generator, Sink, Source, Traffic};
+use barline_sim::{FrameSpec, Frames, Generator, Peer, Sink, Source, Traffic};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,8 @@ pub enum Feed {
 pub struct SimEnd {
     /// What the port has sent.
     pub sink: Sink,
+    /// When frames went past the plug of a port that has a rate.
+    pub times: Times,
     dry: Arc<AtomicBool>,
 }
 
@@ -74,30 +77,11 @@ pub(crate) fn build(
     // Locally administered, with the device's name in it.
     let mac = [0x52, 0x54, 0x82, 0x57, 0x60, index];
     let (sink, dry) = (Sink::new(), Arc::new(AtomicBool::new(false)));
-    let traffic = match feed {
-        Feed::Generated => {
-            let frames = FrameSpec {
-                destination: mac,
-                sizes: vec![spec.size],
-                flows: FLOWS,
-                seed: u64::from(index) + 1,
-                ..FrameSpec::default()
-            };
-            Traffic::new(Generator::new(&frames), &sink)
-        }
-        Feed::Frames { frames, repeat } => {
-            let source = match repeat {
-                true => Frames::looping(frames.clone()),
-                false => Frames::once(frames.clone()),
-            };
-            let dry = dry.clone();
-            Traffic::new(Watched { source, dry }, &sink)
-        }
-        Feed::Silence => Traffic::silent(&sink),
-    };
+    let times = Times::default();
+    let peer = peer(spec, source(spec, index, mac, feed, &dry), &sink, &times);
     let device = E82576::new(Options {
         mac,
-        peer: Box::new(traffic),
+        peer,
         domain: domain.clone(),
         mode: spec.mode,
     });
@@ -108,5 +92,49 @@ pub(crate) fn build(
         function: 0,
     };
     let function = LocalFunction::new(device, address, domain.clone());
-    (Arc::new(function), SimEnd { sink, dry })
+    (Arc::new(function), SimEnd { sink, times, dry })
+}
+
+/// What comes in at the port, if anything does.
+fn source(
+    spec: &SimSpec,
+    index: u8,
+    mac: [u8; 6],
+    feed: &Feed,
+    dry: &Arc<AtomicBool>,
+) -> Option<Box<dyn Source>> {
+    match feed {
+        Feed::Generated => Some(Box::new(Generator::new(&FrameSpec {
+            destination: mac,
+            sizes: vec![spec.size],
+            flows: FLOWS,
+            seed: u64::from(index) + 1,
+            ..FrameSpec::default()
+        }))),
+        Feed::Frames { frames, repeat } => {
+            let source = match repeat {
+                true => Frames::looping(frames.clone()),
+                false => Frames::once(frames.clone()),
+            };
+            let dry = dry.clone();
+            Some(Box::new(Watched { source, dry }))
+        }
+        Feed::Silence => None,
+    }
+}
+
+/// The far end of the cable.
+fn peer(spec: &SimSpec, source: Option<Box<dyn Source>>, sink: &Sink, times: &Times) -> Box<dyn Peer> {
+    let traffic = |source: Option<Box<dyn Source>>| match source {
+        Some(source) => Traffic::new(source, sink),
+        None => Traffic::silent(sink),
+    };
+    match spec.rate {
+        None => Box::new(traffic(source)),
+        Some(rate) => {
+            let paced = source.and_then(|source| Paced::new(source, rate));
+            let traffic = traffic(paced.map(|paced| Box::new(paced) as _));
+            Box::new(Clocked::new(traffic, times))
+        }
+    }
 }

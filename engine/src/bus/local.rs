@@ -1,6 +1,6 @@
 //! The in-process back end: a PCI function whose device side is a model in this process.
 
-use super::{BusError, DeviceEvents, PciFunction};
+use super::{BusError, Claim, DeviceEvents, PciFunction};
 use crate::mem::{DmaDomain, LocalDomain};
 use crate::mmio::{Bar, Trap};
 use crate::pci::{PciAddress, PciId};
@@ -42,6 +42,7 @@ pub struct LocalFunction {
     device: Arc<dyn LocalDevice>,
     address: PciAddress,
     domain: Arc<dyn DmaDomain>,
+    claim: Arc<Claim>, // a clone is the same function
 }
 
 const CONFIG_LEN: usize = 4096;
@@ -56,6 +57,7 @@ impl LocalFunction {
             device,
             address,
             domain,
+            claim: Arc::default(),
         }
     }
 
@@ -158,6 +160,10 @@ impl PciFunction for LocalFunction {
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {
         &self.domain
+    }
+
+    fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
 

@@ -1,9 +1,23 @@
 use super::{Change, Link, MacAddress, PortCaps, PortConfig, PortError};
 use crate::pool::{Batch, PoolCache};
 use crate::telemetry::{CounterSink, RxCounters, TxCounters};
+use crate::wait::{Armed, Cpu};
 use crossbeam::utils::CachePadded;
 use std::fmt::Debug;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+
+/// A receive queue's interrupt, as its driver reaches it. It is masked unless the queue's core sleeps.
+pub trait Interrupt: Send + Sync + Debug {
+    /// The eventfd that it raises.
+    fn event(&self) -> BorrowedFd<'_>;
+    /// Forgets what happened so far and lets the next thing that happens through, once. It returns when the device has
+    /// taken both: then whatever it wrote to memory before can be seen, and the caller looks. It costs a register
+    /// read.
+    fn unmask(&self);
+    /// Holds it back. Costs a register write.
+    fn mask(&self);
+}
 
 /// One receive queue: owned by one core, `Send`, never shared.
 pub trait RxQueue: Send + Debug {
@@ -16,6 +30,26 @@ pub trait RxQueue: Send + Debug {
     fn counters(&self) -> &RxCounters;
     /// The same, to keep when the queue moves to its core.
     fn shared_counters(&self) -> Arc<CachePadded<RxCounters>>;
+    /// Looks for the last time before the core sleeps: lets the queue's interrupt through, then looks whether there
+    /// is a packet after all. A queue without an interrupt says [`Armed::Silent`].
+    fn arm(&mut self) -> Armed {
+        Armed::Silent
+    }
+    /// Holds the interrupt back again. While a queue is polled it is never let through.
+    fn disarm(&mut self) {}
+    /// The eventfd that the interrupt raises; none where [`RxQueue::arm`] says [`Armed::Silent`].
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// Rests for a few microseconds at most, less if a packet comes and the processor can tell.
+    fn pause(&self, cpu: Cpu) {
+        cpu.pause();
+    }
+    /// Whether the port was stopped or its device is gone: nothing comes any more, and the port wants the queue back.
+    /// What is received from such a queue are packets that were there before.
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 /// One transmit queue: owned by one core, `Send`, never shared.
@@ -32,6 +66,11 @@ pub trait TxQueue: Send + Debug {
     fn counters(&self) -> &TxCounters;
     /// The same, to keep when the queue moves to its core.
     fn shared_counters(&self) -> Arc<CachePadded<TxCounters>>;
+    /// Whether the port was stopped or its device is gone: it takes no packet any more, and the port wants the queue
+    /// back.
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 /// The queues of a started port. They come back by value when it is stopped.

@@ -5,6 +5,7 @@ mod compare;
 mod dpdk;
 mod hugepages;
 mod line;
+mod native;
 mod ours;
 mod plot;
 mod program;
