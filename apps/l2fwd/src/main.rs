@@ -85,6 +85,8 @@ fn watch(settings: &Settings, forwarder: &mut Forwarder, output: &mut Output, st
             }
         }
         let left = end.map_or(TICK, |end| end.saturating_duration_since(now));
-        sleep(left.min(TICK));
+        for incident in forwarder.attend(left.min(TICK)) {
+            more &= output.incident(&incident);
+        }
     }
 }
