@@ -1,6 +1,6 @@
 //! What the program prints: JSON for programs, a table on a terminal, a closing summary for both.
 
-use l2fwd::{Account, Failure, Settings, table};
+use l2fwd::{Account, Failure, Incident, Settings, table};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write, stdout};
 
@@ -41,6 +41,13 @@ struct Line<'a> {
     rate: f64,
 }
 
+#[derive(Serialize)]
+struct Event<'a> {
+    r#type: &'a str,
+    #[serde(flatten)]
+    incident: &'a Incident,
+}
+
 impl Output {
     /// JSON if that is wanted, else tables, which are redrawn on a terminal.
     pub fn new(json: bool) -> Self {
@@ -75,6 +82,23 @@ impl Output {
             queues: settings.queues,
             burst: settings.burst,
             cores: cores.collect(),
+        }))
+    }
+
+    /// Something happened to a port.
+    ///
+    /// # Errors
+    /// As [`Output::started`].
+    pub fn incident(&mut self, incident: &Incident) -> Result<bool, Failure> {
+        eprintln!("l2fwd: {incident}");
+        // The table goes below the message.
+        self.lines = 0;
+        if !self.json {
+            return Ok(true);
+        }
+        print(&json(&Event {
+            r#type: "event",
+            incident,
         }))
     }
 

@@ -3,6 +3,7 @@
 use crate::cmd;
 use crate::host::{self, Missing, Tools};
 use crate::paths::{Paths, on_path};
+use crate::sim;
 use crate::vm;
 use crate::vm::kernel::Series;
 use crate::vm::qemu::Check;
@@ -27,7 +28,8 @@ pub struct TestArgs {
 }
 
 /// How a step ended.
-enum Outcome {
+#[derive(Debug)]
+pub enum Outcome {
     Passed(String),
     Failed(String),
     Skipped(String),
@@ -100,6 +102,10 @@ const LOCAL: &[Local] = &[
     Local {
         name: "doctest",
         run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
+    },
+    Local {
+        name: "sim",
+        run: |paths| sim::plans(paths, &sim::SimArgs::CI),
     },
     Local {
         name: "deny",
@@ -232,7 +238,8 @@ fn verdict(checks: &[Check], logs: &Path) -> Outcome {
     }
 }
 
-fn cargo(paths: &Paths, args: &[&str]) -> Result<Outcome> {
+/// Runs cargo in the workspace.
+pub fn cargo(paths: &Paths, args: &[&str]) -> Result<Outcome> {
     // Cargo names itself to what it runs, so that the same toolchain does the rest.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     cmd::run(Command::new(cargo).args(args).current_dir(&paths.root))?;

@@ -79,7 +79,7 @@ impl<M: Model> State<M> {
         }
         let now = self.host.clock.elapsed();
         self.host.catch_up(now);
-        while let Some(fault) = self.host.faults.timed(now) {
+        while let Some(fault) = self.host.next_event(now) {
             match fault {
                 Fault::Link { up, .. } => self.model.set_link(&mut self.host, up),
                 Fault::SpuriousInterrupt { vector, .. } => self.host.raise(vector),
