@@ -15,9 +15,12 @@ use clap::{Parser, Subcommand};
 use paths::Paths;
 use std::process::ExitCode;
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the machine lacks something.";
+
 /// Build and test tasks of the workspace.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
