@@ -15,6 +15,10 @@ const QUESTIONS: &[&str] = &[
     "info lapic 0",
     "info lapic 1",
     "info pic",
+    "i/b 0x2f9",
+    "i/b 0x2fd",
+    "i/b 0x3f9",
+    "i/b 0x3fd",
 ];
 /// Letters of the kernel's emergency key (admin-guide/sysrq): print everything, backtraces of running processors, all
 /// tasks, timers; and no longer everything.

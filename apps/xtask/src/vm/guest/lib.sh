@@ -62,6 +62,15 @@ wait_for() {
     done
 }
 
+# stacks_of PROGRAM: where each thread of it waits in the kernel.
+stacks_of() {
+    local task
+    for task in $(pidof "$1" | sed 's|[0-9][0-9]*|/proc/&/task/*|g'); do
+        echo "--- $task $(cat "$task/comm") $(sed -n 's/^State:[[:space:]]*//p' "$task/status")"
+        cat "$task/stack"
+    done
+}
+
 # l2fwd_started OUTPUT [CODE]: waits until the forwarder has said on OUTPUT that it forwards. It fails after two minutes,
 # or as soon as the file CODE is there, which says that it has ended; the reason is printed.
 l2fwd_started() {
@@ -70,7 +79,8 @@ l2fwd_started() {
         grep -q '"type":"started"' "$out" || [ -e "$code" ]
     }
     if ! wait_for 120 settled; then
-        echo 'l2fwd said no "type":"started" in 120 s'
+        stacks_of l2fwd >/dev/ttyS0
+        echo 'l2fwd said no "type":"started" in 120 s; where its threads wait is on the console'
         return 1
     fi
     [ ! -e "$code" ] || { echo "l2fwd ended with $(cat "$code")"; return 1; }
