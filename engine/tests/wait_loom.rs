@@ -140,18 +140,3 @@ fn a_frame_wakes_a_sleeper_or_is_seen() {
         frame.join().unwrap();
     });
 }
-
-/// The same order without the last look must be caught, or the model above shows nothing.
-#[test]
-#[should_panic(expected = "deadlock")]
-fn without_the_last_look_a_frame_is_lost() {
-    loom::model(|| {
-        let device = Device::new();
-        let there = device.clone();
-        let frame = thread::spawn(move || there.receive());
-        device.clear();
-        device.enable();
-        device.event.sleep();
-        frame.join().unwrap();
-    });
-}

@@ -4,10 +4,11 @@ use barline::pool::{Batch, Packet, Pool, PoolCache};
 use barline::port::{MacAddress, RxQueue, TxQueue};
 use barline::telemetry::Cell;
 use barline::wait::{Armed, Cpu, Idle, Source};
-use barline::worker::StopToken;
+use barline::worker::{Inbox, StopToken};
 use crossbeam::utils::CachePadded;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
@@ -123,26 +124,64 @@ fn rewrite(packets: &mut [Packet], header: &Header) {
 /// Longest wait at the end for the devices to send what they were given.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// Forwards on all lanes until it is stopped, then waits for what is on its way out. No allocation, lock, clock or
-/// system call while there is traffic.
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Mail {
+    /// Forward on this lane too.
+    Take(Box<Lane>),
+    /// Give back the lanes of ports that were stopped.
+    Release,
+}
+
+/// Forwards on the lanes that it is sent until it is stopped, then waits for what is on its way out and returns them.
+/// No allocation, lock, clock or system call while there is traffic.
 pub fn forward(
     stop: &StopToken,
     mut idle: Idle,
-    mut lanes: Vec<Lane>,
+    inbox: &Inbox<Mail>,
+    home: &Sender<Lane>,
     pool: &Pool,
     burst: usize,
 ) -> Vec<Lane> {
+    let mut lanes = Vec::new();
     let mut cache = pool.cache();
     let mut batch = Batch::with_burst(burst);
     while !stop.is_stopped() {
+        while let Some(mail) = inbox.take() {
+            obey(mail, &mut lanes, &idle, home);
+        }
         let mut busy = false;
         for lane in &mut lanes {
             busy |= lane.poll(&mut cache, &mut batch);
         }
         idle.turn(busy, &mut lanes);
     }
+    // Lanes that never got here have packets of nobody.
+    while let Some(mail) = inbox.take() {
+        obey(mail, &mut lanes, &idle, home);
+    }
     drain(&mut lanes, &mut cache);
     lanes
+}
+
+#[cold]
+fn obey(mail: Mail, lanes: &mut Vec<Lane>, idle: &Idle, home: &Sender<Lane>) {
+    match mail {
+        Mail::Take(lane) => {
+            if let Err(error) = idle.watch(&*lane) {
+                // It wakes nobody, so that its packets wait for the end of a sleep.
+                tracing::warn!(%error, "a queue cannot wake its core");
+            }
+            lanes.push(*lane);
+        }
+        Mail::Release => {
+            for lane in lanes.extract_if(.., |lane| lane.rx.has_ended() || lane.tx.has_ended()) {
+                idle.forget(&lane);
+                // Without a receiver the forwarder is gone, and nobody wants the lane.
+                let _ = home.send(lane);
+            }
+        }
+    }
 }
 
 fn drain(lanes: &mut [Lane], cache: &mut PoolCache) {

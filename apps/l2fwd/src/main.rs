@@ -93,7 +93,9 @@ fn watch(
             }
         }
         let left = end.map_or(TICK, |end| end.saturating_duration_since(now));
-        sleep(left.min(TICK));
+        for incident in forwarder.attend(left.min(TICK)) {
+            more &= output.incident(&incident)?;
+        }
     }
     Ok(())
 }

@@ -68,6 +68,9 @@ pub struct Options {
     /// Poll for ever, even without traffic: a core then never sleeps
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub busy: Option<bool>,
+    /// Open a port again when its device, which was taken away or failed, is back
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub replug: Option<bool>,
     /// Thresholds of an idle core: a table of the configuration file.
     #[arg(skip)]
     pub idle: IdleOptions,
@@ -149,6 +152,7 @@ impl Options {
             tx_ring: self.tx_ring.or(file.tx_ring),
             mtu: self.mtu.or(file.mtu),
             busy: self.busy.or(file.busy),
+            replug: self.replug.or(file.replug),
             idle: file.idle,
         }
     }

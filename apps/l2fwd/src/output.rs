@@ -1,6 +1,6 @@
 //! What the program prints: JSON for programs, a table on a terminal, a closing summary for both.
 
-use l2fwd::{Account, Failure, Settings, table};
+use l2fwd::{Account, Failure, Incident, Settings, table};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write, stdout};
 
@@ -41,6 +41,13 @@ struct Line<'a> {
     rate: f64,
 }
 
+#[derive(Serialize)]
+struct Event<'a> {
+    r#type: &'a str,
+    #[serde(flatten)]
+    incident: &'a Incident,
+}
+
 impl Output {
     /// JSON if that is wanted, else tables, which are redrawn on a terminal.
     pub fn new(json: bool) -> Self {
@@ -78,6 +85,23 @@ impl Output {
         }))
     }
 
+    /// Something happened to a port.
+    ///
+    /// # Errors
+    /// As [`Output::started`].
+    pub fn incident(&mut self, incident: &Incident) -> Result<bool, Failure> {
+        eprintln!("l2fwd: {incident}");
+        // The table goes below the message.
+        self.lines = 0;
+        if !self.json {
+            return Ok(true);
+        }
+        print(&json(&Event {
+            r#type: "event",
+            incident,
+        }))
+    }
+
     /// A second has passed.
     ///
     /// # Errors
@@ -108,11 +132,13 @@ impl Output {
         print(&text).map(drop)
     }
 
-    /// Puts the table over the one before: up as many lines, then clear to the end of the screen (ECMA-48 CUU, ED).
+    /// Puts the table over the one before: to the first column, up as many lines, then clear to the end of the screen
+    /// (ECMA-48 CR, CUU, ED).
     fn redrawn(&self, text: &str) -> String {
         match self.lines {
             0 => text.to_owned(),
-            lines => format!("\x1b[{lines}A\x1b[J{text}"),
+            // From the first column: the terminal echoes Ctrl-C where the cursor is.
+            lines => format!("\r\x1b[{lines}A\x1b[J{text}"),
         }
     }
 }

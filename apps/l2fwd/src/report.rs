@@ -112,6 +112,8 @@ impl CoreReport {
 pub struct PortReport {
     /// The port as it was named.
     pub port: String,
+    /// `running`; or why it does not: `released` (the host asked for the device), `gone`, `failed`, `reset`.
+    pub state: &'static str,
     /// Its MAC address.
     pub mac: String,
     /// Mbit/s, 0 without a link.

@@ -40,6 +40,8 @@ pub struct Settings {
     pub mtu: u32,
     /// Never sleep.
     pub busy: bool,
+    /// Bring ports back whose device comes back.
+    pub replug: bool,
     /// Thresholds that are not derived from rings and links.
     idle: IdleOptions,
 }
@@ -83,6 +85,7 @@ impl Settings {
             tx_ring: at_least_one("tx-ring", options.tx_ring.unwrap_or(512))?,
             mtu: at_least_one("mtu", options.mtu.unwrap_or(1500))?,
             busy: options.busy == Some(true),
+            replug: options.replug == Some(true),
             idle: sleep_bounded(&options.idle)?,
         })
     }

@@ -27,6 +27,18 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
+/// What was asked for is wrong: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// What VM runs use on the host.
 #[derive(Debug, Clone)]
 pub struct Tools {

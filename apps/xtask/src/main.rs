@@ -63,8 +63,9 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
-            // 3: the machine lacks something; 1: it was tried and did not work.
-            ExitCode::from(if error.is::<host::Missing>() { 3 } else { 1 })
+            // 3: the machine lacks something; 2: wrong usage; 1: it was tried and did not work.
+            let code = if error.is::<host::Usage>() { 2 } else { 1 };
+            ExitCode::from(if error.is::<host::Missing>() { 3 } else { code })
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::vm;
 use crate::vm::kernel::Series;
 use crate::vm::qemu::Check;
 use crate::vm::scenario::{SCENARIOS, Scenario};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::env;
 use std::path::Path;
 use std::process::Command;
@@ -152,7 +152,8 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
         .filter(|(scenario, series)| chosen(&scenario.run_name(*series)))
         .collect();
     if local.is_empty() && guests.is_empty() {
-        bail!("no step has such a name: `cargo xtask test --list` prints them all");
+        let text = "no step has such a name: `cargo xtask test --list` prints them all";
+        return Err(host::Usage(text.to_owned()).into());
     }
     if args.list {
         for step in local {

@@ -1,11 +1,13 @@
 use crate::SimSpec;
 use crate::pace::{Clocked, Paced, Times};
 use barline::bus::PciFunction;
-use barline::bus::local::LocalFunction;
+use barline::bus::local::{LocalDevice, LocalFunction};
 use barline::mem::LocalDomain;
 use barline::pci::PciAddress;
+use barline::wait::EventFd;
 use barline_models::e82576::{E82576, Options};
-use barline_sim::{FrameSpec, Frames, Generator, Peer, Sink, Source, Traffic};
+use barline_sim::{FrameSpec, Frames, Generator, Peer, SimDevice, Sink, Source, Traffic};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +35,9 @@ pub struct SimEnd {
     pub sink: Sink,
     /// When frames went past the plug of a port that has a rate.
     pub times: Times,
+    device: Arc<SimDevice<E82576>>,
+    request: Arc<EventFd>,
+    error: Arc<EventFd>,
     dry: Arc<AtomicBool>,
 }
 
@@ -40,6 +45,37 @@ impl SimEnd {
     /// Whether the feed has come to its end.
     pub fn is_dry(&self) -> bool {
         self.dry.load(Ordering::Relaxed)
+    }
+
+    /// Pulls the device out: it does not answer any more.
+    pub fn remove(&self) {
+        self.device.surprise_remove();
+    }
+
+    /// Pulls the cable, or plugs it in.
+    pub fn set_link(&self, up: bool) {
+        self.device.set_link(up);
+    }
+
+    /// Resets it, as somebody could who shares the machine.
+    pub fn reset(&self) {
+        self.device.reset();
+    }
+
+    /// Plays the host that wants the device back.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn request_unplug(&self) -> io::Result<()> {
+        self.request.raise()
+    }
+
+    /// Plays the bus that reports an uncorrectable error.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn report_error(&self) -> io::Result<()> {
+        self.error.raise()
     }
 }
 
@@ -73,7 +109,7 @@ pub(crate) fn build(
     index: u8,
     feed: &Feed,
     domain: &Arc<LocalDomain>,
-) -> (Arc<dyn PciFunction>, SimEnd) {
+) -> io::Result<(Arc<dyn PciFunction>, SimEnd)> {
     // Locally administered, with the device's name in it.
     let mac = [0x52, 0x54, 0x82, 0x57, 0x60, index];
     let (sink, dry) = (Sink::new(), Arc::new(AtomicBool::new(false)));
@@ -91,8 +127,17 @@ pub(crate) fn build(
         device: index,
         function: 0,
     };
-    let function = LocalFunction::new(device, address, domain.clone());
-    (Arc::new(function), SimEnd { sink, times, dry })
+    let (request, error) = (Arc::new(EventFd::new()?), Arc::new(EventFd::new()?));
+    let function = LocalFunction::new(device.clone(), address, domain.clone()).with_events(&request, &error);
+    let end = SimEnd {
+        sink,
+        times,
+        device,
+        request,
+        error,
+        dry,
+    };
+    Ok((Arc::new(function), end))
 }
 
 /// What comes in at the port, if anything does.

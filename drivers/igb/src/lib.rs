@@ -7,6 +7,7 @@ mod counters;
 mod desc;
 mod init;
 mod irq;
+mod life;
 mod port;
 mod regs;
 mod start;
@@ -45,6 +46,7 @@ pub struct Igb {
     running: Option<start::Running>,
     /// Alive as long as queues of the last start are.
     last: Weak<Custody>,
+    events: life::Events,
     // Last: the device is quiet when the next driver may have it.
     function: Claimed,
 }
@@ -102,6 +104,7 @@ impl Igb {
             filter: port::Filter::default(),
             running: None,
             last: Weak::new(),
+            events: function.events().into(),
             function,
         })
     }

@@ -3,8 +3,10 @@
 use crate::regs::rctl;
 use crate::start::Running;
 use crate::{Igb, init, irq, regs};
-use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, Queues};
+use barline::mmio::MmioError;
+use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues};
 use barline::telemetry::CounterSink;
+use std::os::fd::BorrowedFd;
 
 /// Which frames for others are received.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,11 +33,15 @@ impl Igb {
         let Some(running) = self.running.take() else {
             return Ok(());
         };
-        let silent = init::shutdown(&self.bar, running.queues);
-        if let Err(error) = self.function.set_bus_master(false) {
+        let silent = match self.is_gone() {
+            // Every wait would run to its end.
+            true => Err(MmioError::Gone { register: "STATUS" }),
+            false => init::shutdown(&self.bar, running.queues),
+        };
+        if let Err(error) = self.cut_off() {
             // Not known to be quiet: what it can reach stays mapped and in nobody's hands.
             std::mem::forget(running);
-            return Err(error.into());
+            return Err(error);
         }
         irq::take_down(self.function.as_ref(), running.vectors);
         running.custody.open();
@@ -88,6 +94,14 @@ impl Port for Igb {
     fn counters(&mut self, out: &mut dyn CounterSink) {
         self.count();
         self.counters.show(out);
+    }
+
+    fn event(&mut self) -> Option<PortEvent> {
+        self.look()
+    }
+
+    fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.events.fds()
     }
 
     fn set(&mut self, change: Change) -> Result<(), PortError> {

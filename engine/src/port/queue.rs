@@ -73,6 +73,22 @@ pub trait TxQueue: Send + Debug {
     }
 }
 
+/// What happens to a device as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PortEvent {
+    /// The host wants the device back and waits, with the device locked, until every descriptor and mapping of it is
+    /// closed: stop the port and drop it with its queues. Until then, touch nothing of the device in sysfs: whoever
+    /// reads there waits for the host, which waits for us.
+    UnplugRequested,
+    /// It does not answer: registers read as all ones. It was pulled out, or has lost its power.
+    Gone,
+    /// An uncorrectable error on its way to memory (PCI Express AER). What it does now is not known.
+    Error,
+    /// Somebody else has reset it: it knows nothing of its rings.
+    Reset,
+}
+
 /// The queues of a started port. They come back by value when it is stopped.
 #[derive(Debug, Default)]
 pub struct Queues {
@@ -105,6 +121,16 @@ pub trait Port: Send + Debug {
     fn link(&self) -> Link;
     /// The device's own statistics since the start. Reads registers: not for the packet path.
     fn counters(&mut self, out: &mut dyn CounterSink);
+    /// What happened to the device as a whole since the last call, the gravest first. Each ends the port's run: stop it,
+    /// drop it, and open it again when its device is back. Reads registers: not for the packet path.
+    fn event(&mut self) -> Option<PortEvent> {
+        None
+    }
+    /// Eventfds that are raised when [`Port::event`] has something to tell. Not all can be known that way: ask once in
+    /// a while too.
+    fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
     /// Changes a setting: checked, then applied.
     ///
     /// # Errors

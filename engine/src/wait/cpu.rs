@@ -1,12 +1,12 @@
 //! Instructions that let a core rest for a moment. They touch no memory and no register that the compiler uses.
 
 use std::fs;
-use std::hint::spin_loop;
+use std::thread::yield_now;
 
 /// How this machine's cores can rest without a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cpu {
-    /// PAUSE and its like: a few dozen cycles.
+    /// Not at all: the kernel may run somebody else meanwhile, which helps where cores are shared.
     Plain,
     /// Intel's WAITPKG: UMONITOR, UMWAIT, TPAUSE (SDM volume 2; "waitpkg" among the kernel's flags).
     Waitpkg,
@@ -17,9 +17,6 @@ pub enum Cpu {
 /// Longest rest in cycles of the time-stamp counter: one to four microseconds. A watched write ends it at once.
 #[cfg(target_arch = "x86_64")]
 const REST: u64 = 4096;
-/// PAUSE instructions in a rest without anything better.
-const PAUSES: u32 = 16;
-
 impl Cpu {
     /// Asks the kernel: it can have switched off what the processor has.
     pub fn detect() -> Self {
@@ -46,7 +43,7 @@ impl Cpu {
             #[cfg(target_arch = "x86_64")]
             Self::Waitpkg => x86::tpause(REST),
             // MWAITX waits only after a MONITORX.
-            _ => (0..PAUSES).for_each(|_| spin_loop()),
+            _ => yield_now(),
         }
     }
 

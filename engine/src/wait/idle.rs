@@ -4,6 +4,7 @@ use crate::telemetry::IdleStats;
 use crossbeam::utils::CachePadded;
 use std::hint::spin_loop;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ impl Idle {
     /// # Errors
     /// Out of file descriptors: three are needed.
     pub fn new(policy: IdlePolicy, alarm: &Arc<Alarm>) -> io::Result<Self> {
+        let sleeper = Sleeper::new()?;
+        sleeper.heed(alarm.event()?.as_fd())?;
         Ok(Self {
             policy,
             sleeps: policy.sleeps(),
@@ -45,7 +48,7 @@ impl Idle {
             since: Instant::now(),
             hold: HOLD,
             cpu: Cpu::detect(),
-            sleeper: Sleeper::new(std::os::fd::AsFd::as_fd(alarm.event()?))?,
+            sleeper,
             alarm: alarm.clone(),
             stats: Arc::default(),
         })

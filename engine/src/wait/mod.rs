@@ -18,4 +18,5 @@ pub use cpu::Cpu;
 pub use eventfd::EventFd;
 pub use idle::Idle;
 pub use policy::IdlePolicy;
+pub use sleeper::Watch;
 pub use source::{Armed, Source};

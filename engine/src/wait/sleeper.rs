@@ -32,7 +32,7 @@ const TIMER: u64 = 2;
 const EVENTS: usize = 8;
 
 impl Sleeper {
-    pub fn new(alarm: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let sleeper = Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             // epoll's own time-out counts milliseconds and may be late by a thousandth.
@@ -41,7 +41,6 @@ impl Sleeper {
                 TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
             )?,
         };
-        sleeper.add(alarm, ALARM)?;
         sleeper.add(sleeper.timer.as_fd(), TIMER)?;
         Ok(sleeper)
     }
@@ -49,6 +48,11 @@ impl Sleeper {
     fn add(&self, fd: BorrowedFd<'_>, what: u64) -> io::Result<()> {
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, what);
         Ok(self.epoll.add(fd, event)?)
+    }
+
+    /// Wakes for the alarm.
+    pub fn heed(&self, alarm: BorrowedFd<'_>) -> io::Result<()> {
+        self.add(alarm, ALARM)
     }
 
     /// Wakes for this eventfd too.
@@ -86,6 +90,41 @@ impl Sleeper {
     }
 }
 
+/// What a thread that is not a core of the packet path waits for: events of devices, at most for a time.
+#[derive(Debug)]
+pub struct Watch(Sleeper);
+
+impl Watch {
+    /// Waits for nothing but the time yet.
+    ///
+    /// # Errors
+    /// Out of file descriptors: two are needed.
+    pub fn new() -> io::Result<Self> {
+        Sleeper::new().map(Self)
+    }
+
+    /// Waits for an eventfd too, until it is closed.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn add(&self, event: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.watch(event)
+    }
+
+    /// Ends [`Watch::add`]: an eventfd that others hold too outlives its owner here.
+    pub fn remove(&self, event: BorrowedFd<'_>) {
+        self.0.forget(event);
+    }
+
+    /// Returns when something was raised, or after `limit`; whether something was.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn wait(&self, limit: Duration) -> io::Result<bool> {
+        self.0.sleep(limit).map(|woken| woken == Woken::Source)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +135,8 @@ mod tests {
     #[test]
     fn every_raise_wakes_once_and_nothing_is_read() {
         let (alarm, source) = (EventFd::new().unwrap(), EventFd::new().unwrap());
-        let sleeper = Sleeper::new(alarm.as_fd()).unwrap();
+        let sleeper = Sleeper::new().unwrap();
+        sleeper.heed(alarm.as_fd()).unwrap();
         sleeper.watch(source.as_fd()).unwrap();
         let short = Duration::from_millis(1);
         for _ in 0..3 {
@@ -114,8 +154,7 @@ mod tests {
 
     #[test]
     fn a_time_that_is_over_ends_a_sleep_at_once() {
-        let alarm = EventFd::new().unwrap();
-        let sleeper = Sleeper::new(alarm.as_fd()).unwrap();
+        let sleeper = Sleeper::new().unwrap();
         assert!(matches!(sleeper.sleep(Duration::ZERO).unwrap(), Woken::Timer(_)));
     }
 }
