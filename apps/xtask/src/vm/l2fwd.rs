@@ -87,7 +87,7 @@ pub fn errors(bed: &Bed<'_>, iommu: bool) -> Result<Vec<Check>> {
 }
 
 /// What layer-2 forwarding makes of a frame: the port that sends it is in both addresses.
-fn rewritten(frame: &Frame, port: usize) -> Frame {
+pub fn rewritten(frame: &Frame, port: usize) -> Frame {
     let mut out = frame.clone();
     out[..6].copy_from_slice(&[2, 0, 0, 0, 0, port as u8]);
     out[6..12].copy_from_slice(&Nic::mac(port));

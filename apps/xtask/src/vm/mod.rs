@@ -15,13 +15,16 @@
 pub mod console;
 pub mod dpdk;
 pub mod frames;
+pub mod idle;
 pub mod initramfs;
 pub mod instructions;
 pub mod kernel;
 pub mod l2fwd;
+pub mod monitor;
 pub mod qemu;
 pub mod scenario;
 pub mod traffic;
+pub mod unplug;
 pub mod wire;
 
 use crate::host::{Missing, Tools};

@@ -70,6 +70,24 @@ impl Nic {
                 host.display()
             ),
         };
+        vec![
+            "-device".to_owned(),
+            format!("pcie-root-port,id=rp{number},chassis={number},slot={number},addr={number}.0"),
+            "-netdev".to_owned(),
+            netdev,
+            "-device".to_owned(),
+            self.device(index),
+        ]
+    }
+
+    /// QEMU's name for the NIC at an index.
+    pub fn id(index: usize) -> String {
+        format!("nic{}", index + 1)
+    }
+
+    /// The device itself, in the words of `-device` and of the monitor's `device_add`.
+    pub fn device(&self, index: usize) -> String {
+        let (number, id) = (index + 1, Self::id(index));
         let mac = Self::mac(index).map(|byte| format!("{byte:02x}")).join(":");
         // An option ROM would only cost start-up time. virtio needs the modern interface to honour the IOMMU.
         let extra = if self.is_virtio() {
@@ -77,17 +95,10 @@ impl Nic {
         } else {
             ""
         };
-        vec![
-            "-device".to_owned(),
-            format!("pcie-root-port,id=rp{number},chassis={number},slot={number},addr={number}.0"),
-            "-netdev".to_owned(),
-            netdev,
-            "-device".to_owned(),
-            format!(
-                "{},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
-                self.model
-            ),
-        ]
+        format!(
+            "{},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
+            self.model
+        )
     }
 }
 
