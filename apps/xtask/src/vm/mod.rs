@@ -16,6 +16,7 @@ pub mod console;
 pub mod dpdk;
 pub mod evidence;
 pub mod frames;
+pub mod idle;
 pub mod initramfs;
 pub mod instructions;
 pub mod kernel;
@@ -25,6 +26,7 @@ pub mod program;
 pub mod qemu;
 pub mod scenario;
 pub mod traffic;
+pub mod unplug;
 pub mod vfio;
 pub mod wire;
 

@@ -4,6 +4,7 @@ use super::console;
 use super::evidence;
 use super::initramfs;
 use super::kernel::Kernel;
+use super::monitor::Monitor;
 use crate::host::Tools;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -72,6 +73,24 @@ impl Nic {
                 host.display()
             ),
         };
+        vec![
+            "-device".to_owned(),
+            format!("pcie-root-port,id=rp{number},chassis={number},slot={number},addr={number}.0"),
+            "-netdev".to_owned(),
+            netdev,
+            "-device".to_owned(),
+            self.device(index),
+        ]
+    }
+
+    /// QEMU's name for the NIC at an index.
+    pub fn id(index: usize) -> String {
+        format!("nic{}", index + 1)
+    }
+
+    /// The device itself, in the words of `-device` and of the monitor's `device_add`.
+    pub fn device(&self, index: usize) -> String {
+        let (number, id) = (index + 1, Self::id(index));
         let mac = Self::mac(index).map(|byte| format!("{byte:02x}")).join(":");
         // An option ROM would only cost start-up time. virtio needs the modern interface to honour the IOMMU.
         let extra = if self.is_virtio() {
@@ -79,17 +98,10 @@ impl Nic {
         } else {
             ""
         };
-        vec![
-            "-device".to_owned(),
-            format!("pcie-root-port,id=rp{number},chassis={number},slot={number},addr={number}.0"),
-            "-netdev".to_owned(),
-            netdev,
-            "-device".to_owned(),
-            format!(
-                "{},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
-                self.model
-            ),
-        ]
+        format!(
+            "{},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
+            self.model
+        )
     }
 }
 
@@ -361,6 +373,11 @@ impl Running {
         writeln!(self.stdin, "{line}")
             .and_then(|()| self.stdin.flush())
             .context("the guest does not listen any more")
+    }
+
+    /// A connection to QEMU's monitor. There is one at a time: drop it after use.
+    pub fn monitor(&self) -> Result<Monitor> {
+        Monitor::connect(&self.monitor)
     }
 
     /// The next line that is no result; `None` when the guest has ended.

@@ -1,9 +1,11 @@
 //! The table of VM scenarios and how one is run.
 
+use super::idle;
 use super::kernel::{Kernel, Series};
 use super::l2fwd::{self, Variant};
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::traffic::Lines;
+use super::unplug::{self, How};
 use super::vfio;
 use crate::host::Tools;
 use crate::paths::Paths;
@@ -101,6 +103,36 @@ pub const SCENARIOS: &[Scenario] = &[
                 },
             )
         },
+    },
+    Scenario {
+        name: "l2fwd-idle",
+        about: "below 2 % of a core without traffic, and frames wake it",
+        run: idle::idle,
+    },
+    Scenario {
+        name: "l2fwd-syscalls",
+        about: "no system call of the worker under load",
+        run: idle::system_calls,
+    },
+    Scenario {
+        name: "l2fwd-kill",
+        about: "killed at fourteen moments: nothing is left behind",
+        run: idle::kill,
+    },
+    Scenario {
+        name: "l2fwd-unbind",
+        about: "a NIC is unbound ten times under traffic: released in time, the others forward on",
+        run: |bed| unplug::run(bed, How::Unbind),
+    },
+    Scenario {
+        name: "l2fwd-unplug",
+        about: "the same, with device_del and device_add",
+        run: |bed| unplug::run(bed, How::DeviceDel),
+    },
+    Scenario {
+        name: "l2fwd-aer",
+        about: "the same, with an uncorrectable error on the bus",
+        run: |bed| unplug::run(bed, How::Aer),
     },
     Scenario {
         name: "l2fwd-errors",
