@@ -4,6 +4,7 @@
 mod compare;
 mod dpdk;
 mod hugepages;
+pub mod instructions;
 mod line;
 mod native;
 mod ours;
@@ -27,6 +28,8 @@ pub enum BenchTask {
     Compare(compare::CompareArgs),
     /// Packet rate, cycles a packet and share of the line rate, by packet size and number of cores.
     Line(line::LineArgs),
+    /// Count instructions a packet with callgrind and compare with the committed baseline.
+    Instructions(instructions::InstructionArgs),
 }
 
 /// Runs what was asked for; `false` when a result is not what it has to be.
@@ -36,6 +39,7 @@ pub fn run(paths: &Paths, task: &BenchTask) -> Result<bool> {
     match task {
         BenchTask::Compare(args) => compare::run(paths, &dir, args, &interrupt),
         BenchTask::Line(args) => line::run(paths, &dir, args, &interrupt).map(|()| true),
+        BenchTask::Instructions(args) => instructions::run(paths, args),
     }
 }
 
