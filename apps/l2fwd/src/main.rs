@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod output;
+mod passed;
 
 use clap::Parser;
 use l2fwd::{Failure, Forwarder, LINK_WAIT, Options, Settings};
@@ -25,10 +26,12 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), Failure> {
-    let settings = Settings::new(&options.with_file()?)?;
+    let mut options = options.with_file()?;
+    let devices = passed::devices(&mut options)?;
+    let settings = Settings::new(&options)?;
     // Before the devices: from here on a signal finds them stopped.
     let stop = signals()?;
-    let mut forwarder = Forwarder::start(&settings)?;
+    let mut forwarder = Forwarder::start_with(&settings, devices)?;
     if let Some(advice) = forwarder.advice(&settings) {
         eprintln!("l2fwd: {advice}");
     }

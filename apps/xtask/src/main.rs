@@ -4,6 +4,7 @@
 
 mod bench;
 mod cmd;
+mod fuzz;
 mod host;
 mod paths;
 mod test;
@@ -34,6 +35,8 @@ enum Task {
     /// Measure: rates of our own, and the same work side by side with DPDK.
     #[command(subcommand)]
     Bench(bench::BenchTask),
+    /// Fuzz one target or all of them in turn, where a nightly compiler and cargo-fuzz are.
+    Fuzz(fuzz::FuzzArgs),
     /// Boot a virtual machine with two joined NICs and use its shell.
     Vm(vm::VmArgs),
     /// Count guest instructions a packet of l2fwd and of DPDK's testpmd, on the same two NICs.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Setup { update } => setup(&paths, *update).map(|()| true),
         Task::Test(args) => test::run(&paths, args),
         Task::Bench(task) => bench::run(&paths, task),
+        Task::Fuzz(args) => fuzz::run(&paths, args),
         Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
         Task::VmInstructions(args) => vm::instructions::run(&paths, args).map(|()| true),
     };

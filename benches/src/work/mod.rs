@@ -48,7 +48,7 @@ pub enum Workload {
     SpscTwoCores,
     /// A ring that any number of producers and consumers may use, both sides on one core.
     Mpmc,
-    /// Empty packets out of the core's cache and back.
+    /// Bare buffers out of the core's cache and back.
     Pool,
     /// Packets of 64 bytes out of the core's cache and back.
     AllocFree,
@@ -115,7 +115,7 @@ pub fn setup(workload: Workload, cores: usize, size: usize) -> Result<Setup> {
         Workload::Spsc => rings::spsc(),
         Workload::SpscTwoCores => rings::spsc_two_cores(),
         Workload::Mpmc => rings::mpmc(),
-        Workload::Pool => rings::alloc_free(0),
+        Workload::Pool => rings::slots(),
         Workload::AllocFree => rings::alloc_free(size),
         Workload::AllocHereFreeThere => rings::alloc_here_free_there(size),
     }

@@ -82,6 +82,21 @@ pub fn alloc_free(size: usize) -> Result<Setup> {
     })
 }
 
+/// 32 free buffers out of the core's cache and back: bare, as an object of a mempool is, with no handle written.
+pub fn slots() -> Result<Setup> {
+    let pool = Pool::builder().packets(8192).build()?;
+    let (mut cache, mut out) = (pool.cache(), [0; BURST]);
+    let work = Rounds(move || {
+        let mut got = 0;
+        cache.churn(&mut out, |slots| got = black_box(slots).len());
+        got as u64
+    });
+    Ok(Setup {
+        pool: Some(pool),
+        ..alone(work)
+    })
+}
+
 /// Packets that one core takes from the pool and another gives back, both played by one thread: every one goes through
 /// the pool's shared list.
 pub fn alloc_here_free_there(size: usize) -> Result<Setup> {

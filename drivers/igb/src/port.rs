@@ -11,7 +11,7 @@ use barline::port::{
 use barline::ring::{FrameLimit, RxRing, TxRing};
 use barline::telemetry::CounterSink;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a started device can reach. Kept until it is quiet.
 #[derive(Debug)]
@@ -192,9 +192,9 @@ impl Igb {
         let LinkRequest::WaitMillis(limit) = request else {
             return;
         };
-        let end = Instant::now() + Duration::from_millis(limit.into());
-        while !init::link(&self.bar).up && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
+        let end = self.bar.now() + Duration::from_millis(limit.into());
+        while !init::link(&self.bar).up && self.bar.now() < end {
+            self.bar.pause(Duration::from_millis(5));
         }
     }
 

@@ -14,14 +14,18 @@
 
 pub mod console;
 pub mod dpdk;
+pub mod evidence;
 pub mod frames;
 pub mod initramfs;
 pub mod instructions;
 pub mod kernel;
 pub mod l2fwd;
+pub mod monitor;
+pub mod program;
 pub mod qemu;
 pub mod scenario;
 pub mod traffic;
+pub mod vfio;
 pub mod wire;
 
 use crate::host::{Missing, Tools};

@@ -1,6 +1,7 @@
 //! Runs one guest: command line, channel to its scripts, limits, and the verdict on its console.
 
 use super::console;
+use super::evidence;
 use super::initramfs;
 use super::kernel::Kernel;
 use crate::host::Tools;
@@ -12,6 +13,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Where a NIC's cable goes.
 #[derive(Debug, Clone)]
@@ -122,6 +124,8 @@ pub struct Vm {
     pub expected_faults: Vec<String>,
     /// The guest is killed after this long. Emulation on a loaded machine is slow: be generous.
     pub limit: Duration,
+    /// After this long without a line of the guest's, what it is doing is written to `silent-N.txt`. No verdict.
+    pub silence: Duration,
 }
 
 impl Vm {
@@ -144,6 +148,7 @@ impl Vm {
             settings: Vec::new(),
             expected_faults: Vec::new(),
             limit: Duration::from_secs(300),
+            silence: Duration::from_secs(90),
         }
     }
 
@@ -162,6 +167,11 @@ impl Vm {
             "stdio,id=control,signal=off",
         ]);
         command.args(["-serial", "chardev:control", "-monitor", "none"]);
+        // Names of sockets must be short, so it is not in the output directory.
+        let sockets =
+            TempDir::with_prefix("barline-").context("cannot make a directory for QEMU's monitor")?;
+        let monitor = sockets.path().join("monitor");
+        command.args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -185,6 +195,10 @@ impl Vm {
             lines,
             deadline,
             limit: self.limit,
+            silence: self.silence,
+            silences: 0,
+            monitor,
+            _sockets: sockets,
             dir: dir.to_path_buf(),
             checks: Vec::new(),
             exit: None,
@@ -205,7 +219,14 @@ impl Vm {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&tools.qemu);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-M", "q35,kernel-irqchip=split", "-cpu", "max"]);
+        command.args([
+            "-name",
+            "guest,debug-threads=on",
+            "-M",
+            "q35,kernel-irqchip=split",
+            "-cpu",
+            "max",
+        ]);
         if let Some(shift) = self.icount {
             command.args(["-accel", "tcg,thread=single,tb-size=512", "-icount"]);
             command.arg(format!("shift={shift},sleep=off"));
@@ -257,7 +278,7 @@ impl Vm {
             "console=ttyS0 loglevel=5 panic=-1 intel_iommu=on mitigations=off tsc=reliable no_timer_check"
                 .to_owned(),
             "nokaslr random.trust_cpu=on cryptomgr.notests nosoftlockup nowatchdog".to_owned(),
-            "rcupdate.rcu_cpu_stall_suppress=1 ipv6.disable=1".to_owned(),
+            "rcupdate.rcu_cpu_stall_suppress=1 ipv6.disable=1 sysrq_always_enabled=1".to_owned(),
             format!("hugepages={}", self.huge_pages),
         ];
         words.extend(self.append.iter().cloned());
@@ -299,6 +320,9 @@ impl Check {
     }
 }
 
+/// Most times that evidence of a silent guest is taken.
+const SILENCES: u32 = 2;
+
 /// A guest at work; it is killed when this goes away.
 pub struct Running {
     child: Child,
@@ -306,6 +330,11 @@ pub struct Running {
     lines: Receiver<String>,
     deadline: Instant,
     limit: Duration,
+    silence: Duration,
+    /// Times that evidence was taken.
+    silences: u32,
+    monitor: PathBuf,
+    _sockets: TempDir,
     dir: PathBuf,
     checks: Vec<Check>,
     /// Exit code that the guest announced.
@@ -338,7 +367,7 @@ impl Running {
     fn next_line(&mut self) -> Result<Option<String>> {
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
+            match self.lines.recv_timeout(left.min(self.silence)) {
                 Ok(line) => {
                     if let Some(check) = Check::parse(&line) {
                         self.checks.push(check);
@@ -349,6 +378,8 @@ impl Running {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if self.silences < SILENCES => self.note_silence()?,
+                Err(RecvTimeoutError::Timeout) if left > self.silence => {}
                 Err(RecvTimeoutError::Timeout) => {
                     bail!(
                         "the guest took longer than {} s: {}",
@@ -358,6 +389,22 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Writes down what the silent guest is doing.
+    fn note_silence(&mut self) -> Result<()> {
+        self.silences += 1;
+        let path = self.dir.join(format!("silent-{}.txt", self.silences));
+        let console = self.dir.join("console.log");
+        fs::write(&path, evidence::collect(&self.monitor, self.child.id(), &console))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.expected_faults.push(evidence::ADDED.to_owned());
+        println!(
+            "    no line of the guest for {} s: what it does is in {}",
+            self.silence.as_secs(),
+            path.display()
+        );
+        Ok(())
     }
 
     /// Waits for the end of the guest. Its exit code and its console become results too.
