@@ -10,7 +10,7 @@
 
 use barline::ring::{RxRing, TxRing};
 use barline_benches::device::Rig;
-use barline_benches::work::{Setup, Work, Workload, setup};
+use barline_benches::work::{Setup, Shape, Work, Workload, setup};
 use barline_igb::{Rx, Tx};
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint};
@@ -30,7 +30,7 @@ fn run(work: &mut dyn Work, objects: u64) {
 
 fn ready(name: &str) -> Setup {
     let workload = Workload::named(name).expect("a known workload");
-    let mut ready = setup(workload, 1, 60).expect("memory for the workload");
+    let mut ready = setup(workload, 1, Shape::default()).expect("memory for the workload");
     run(&mut *ready.works[0], WARM);
     ready
 }
@@ -51,10 +51,19 @@ fn workload(mut ready: Setup) -> Setup {
     black_box(ready)
 }
 
+/// Rings of 512 descriptors, as the driver's default.
+fn shape(burst: u32) -> Shape {
+    Shape {
+        burst: burst as usize,
+        ring: 512,
+        ..Shape::default()
+    }
+}
+
 type Concrete = Rig<RxRing<Rx>, TxRing<Tx>>;
 
 fn concrete(burst: u32) -> (Concrete, u32) {
-    (Rig::new(burst as usize).expect("memory for the rings"), burst)
+    (Rig::new(shape(burst)).expect("memory for the rings"), burst)
 }
 
 fn boxed(burst: u32) -> (Rig, u32) {

@@ -2,6 +2,7 @@
 //! stands in `benches/README.md`.
 
 mod compare;
+mod curves;
 mod dpdk;
 mod hugepages;
 pub mod instructions;
@@ -28,6 +29,8 @@ pub enum BenchTask {
     Compare(compare::CompareArgs),
     /// Packet rate, cycles a packet and share of the line rate, by packet size and number of cores.
     Line(line::LineArgs),
+    /// What a packet costs by frame size, burst, length of rings and packets in flight: tables and plots.
+    Curves(curves::CurveArgs),
     /// Count instructions a packet with callgrind and compare with the committed baseline.
     Instructions(instructions::InstructionArgs),
 }
@@ -39,6 +42,7 @@ pub fn run(paths: &Paths, task: &BenchTask) -> Result<bool> {
     match task {
         BenchTask::Compare(args) => compare::run(paths, &dir, args, &interrupt),
         BenchTask::Line(args) => line::run(paths, &dir, args, &interrupt).map(|()| true),
+        BenchTask::Curves(args) => curves::run(paths, &dir, args, &interrupt),
         BenchTask::Instructions(args) => instructions::run(paths, args),
     }
 }
