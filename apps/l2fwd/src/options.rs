@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
     /// Ports: PCI addresses of devices bound to vfio-pci, or sim:82576; options follow a simulated one, as in
-    /// sim:82576,size=1514,mode=thread [default: sim:82576,sim:82576]
+    /// sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
     #[arg(long, value_name = "PORT,...")]
     pub ports: Vec<String>,
     /// Ports are devices that a launcher passes through the socket on standard input (engine/examples/launch.rs); those
@@ -65,6 +65,29 @@ pub struct Options {
     /// MTU in bytes [default: 1500]
     #[arg(long, value_name = "N")]
     pub mtu: Option<u32>,
+    /// Poll for ever, even without traffic: a core then never sleeps
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub busy: Option<bool>,
+    /// Open a port again when its device, which was taken away or failed, is back
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub replug: Option<bool>,
+    /// Thresholds of an idle core: a table of the configuration file.
+    #[arg(skip)]
+    pub idle: IdleOptions,
+}
+
+/// When a core without work stops polling, and for how long.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IdleOptions {
+    /// Polls at full speed for so many microseconds.
+    pub spin_us: Option<u32>,
+    /// Then rests between polls for so many.
+    pub pause_us: Option<u32>,
+    /// Longest sleep in microseconds when a port cannot wake its core.
+    pub nap_us: Option<u32>,
+    /// Longest sleep in milliseconds.
+    pub sleep_ms: Option<u32>,
 }
 
 const EXAMPLES: &str = "\
@@ -128,6 +151,9 @@ impl Options {
             rx_ring: self.rx_ring.or(file.rx_ring),
             tx_ring: self.tx_ring.or(file.tx_ring),
             mtu: self.mtu.or(file.mtu),
+            busy: self.busy.or(file.busy),
+            replug: self.replug.or(file.replug),
+            idle: file.idle,
         }
     }
 }

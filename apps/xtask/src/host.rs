@@ -27,6 +27,18 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
+/// What was asked for is wrong: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// What VM runs use on the host.
 #[derive(Debug, Clone)]
 pub struct Tools {
@@ -62,7 +74,12 @@ impl Tools {
 
 /// Whether `setup` can install packages here: root on Debian or one of its children.
 pub fn can_install() -> bool {
-    nix::unistd::Uid::effective().is_root() && on_path("apt-get") && on_path("dpkg")
+    nix::unistd::Uid::effective().is_root() && can_download()
+}
+
+/// Whether packages can be downloaded here: by any user on Debian or one of its children.
+fn can_download() -> bool {
+    on_path("apt-get") && on_path("dpkg")
 }
 
 /// Gets everything VM tests need. Quick when it is all there; `update` looks for newer kernels.
@@ -78,16 +95,18 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
         println!("setup: complete ({})", describe(paths)?);
         return Ok(());
     }
-    if !can_install() {
+    if can_install() {
+        apt(&["update"])?;
+        if !packages.is_empty() {
+            install(&packages, None)?;
+        }
+        if qemu().is_err() {
+            install_qemu()?;
+        }
+    } else if !packages.is_empty() || qemu().is_err() || !can_download() {
         return Err(cannot_install(&wanted, &packages, tools.err()));
     }
-    apt(&["update"])?;
-    if !packages.is_empty() {
-        install(&packages, None)?;
-    }
-    if qemu().is_err() {
-        install_qemu()?;
-    }
+    // The rest is only unpacked into the cache, which any user may do.
     if busybox(paths).is_none() {
         fetch_busybox(paths)?;
     }

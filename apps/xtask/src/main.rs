@@ -7,6 +7,7 @@ mod cmd;
 mod fuzz;
 mod host;
 mod paths;
+mod sim;
 mod test;
 mod vm;
 
@@ -37,6 +38,8 @@ enum Task {
     Bench(bench::BenchTask),
     /// Fuzz one target or all of them in turn, where a nightly compiler and cargo-fuzz are.
     Fuzz(fuzz::FuzzArgs),
+    /// Run random plans of faults over every driver that has a model.
+    Sim(sim::SimArgs),
     /// Boot a virtual machine with two joined NICs and use its shell.
     Vm(vm::VmArgs),
     /// Count guest instructions a packet of l2fwd and of DPDK's testpmd, on the same two NICs.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&paths, args),
         Task::Bench(task) => bench::run(&paths, task),
         Task::Fuzz(args) => fuzz::run(&paths, args),
+        Task::Sim(args) => sim::run(&paths, args),
         Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
         Task::VmInstructions(args) => vm::instructions::run(&paths, args).map(|()| true),
     };
@@ -59,8 +63,9 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
-            // 3: the machine lacks something; 1: it was tried and did not work.
-            ExitCode::from(if error.is::<host::Missing>() { 3 } else { 1 })
+            // 3: the machine lacks something; 2: wrong usage; 1: it was tried and did not work.
+            let code = if error.is::<host::Usage>() { 2 } else { 1 };
+            ExitCode::from(if error.is::<host::Missing>() { 3 } else { code })
         }
     }
 }

@@ -41,6 +41,9 @@ pub enum OpenError {
     /// More simulated ports than there are addresses for.
     #[error("{0} simulated ports are the most")]
     TooManySims(usize),
+    /// A simulated port cannot tell of events.
+    #[error("a simulated port has no file descriptors for its events: {0}; see: ulimit -n")]
+    Events(std::io::Error),
     /// VFIO refused.
     #[error(transparent)]
     Vfio(#[from] VfioError),
@@ -64,7 +67,7 @@ impl OpenError {
             Self::Spec(_) | Self::NoDriver { .. } | Self::Twice(_) | Self::TooManySims(_) => Fault::Usage,
             Self::Vfio(error) => fault_of_vfio(error),
             Self::Port { source, .. } => fault_of_port(source),
-            Self::Plan(_) => Fault::Machine,
+            Self::Plan(_) | Self::Events(_) => Fault::Machine,
         }
     }
 }

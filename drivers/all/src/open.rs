@@ -108,6 +108,14 @@ impl Opener {
         })
     }
 
+    /// Drops a port that this opener has opened; its name can be opened again. The port's queues must be gone, or they
+    /// keep its device open.
+    pub fn close(&mut self, opened: Opened) {
+        let Opened { port, spec, .. } = opened;
+        drop(port);
+        self.pci.retain(|address| spec != PortSpec::Pci(*address));
+    }
+
     /// Compares what is going to be allocated and mapped with the machine and with the address spaces of all ports
     /// opened so far. Call it when they are open: only then are VFIO's limits known.
     ///
@@ -160,7 +168,8 @@ impl Opener {
         if index >= sim::MOST {
             return Err(OpenError::TooManySims(sim::MOST));
         }
-        let (function, end) = sim::build(spec, index as u8, &self.feed, &self.local);
+        let built = sim::build(spec, index as u8, &self.feed, &self.local);
+        let (function, end) = built.map_err(OpenError::Events)?;
         self.sims.push(end.clone());
         Ok((function, end))
     }

@@ -35,6 +35,7 @@ impl Null {
             tx_queues: 64,
             ring: (8, 1 << 16),
             mtu: 9600,
+            speed: 0,
         };
         Ok(Self {
             size,

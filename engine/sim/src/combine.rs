@@ -17,9 +17,10 @@ const SYNC_BUDGET: u32 = 4096;
 const THREAD_BUDGET: u32 = 256;
 /// Runs in a row on a caller's stack, so that a source without end cannot keep it.
 const MOST_RUNS: u32 = 16;
-/// An idle thread first yields, then sleeps.
+/// An idle thread first yields, then sleeps, longer each time: a source without a kick is only seen by looking.
 const YIELDS: u32 = 64;
 const NAP: Duration = Duration::from_micros(100);
+const DOUBLINGS: u32 = 6;
 
 pub(crate) struct Core<M> {
     state: Mutex<State<M>>,
@@ -78,7 +79,7 @@ impl<M: Model> State<M> {
         }
         let now = self.host.clock.elapsed();
         self.host.catch_up(now);
-        while let Some(fault) = self.host.faults.timed(now) {
+        while let Some(fault) = self.host.next_event(now) {
             match fault {
                 Fault::Link { up, .. } => self.model.set_link(&mut self.host, up),
                 Fault::SpuriousInterrupt { vector, .. } => self.host.raise(vector),
@@ -164,7 +165,7 @@ impl<M: Model> Core<M> {
     /// The thread of [`Mode::Thread`].
     pub(crate) fn work(&self) {
         let _ = self.thread.set(std::thread::current());
-        let mut idle = 0;
+        let mut idle = 0u32;
         while !self.stop.load(Ordering::Relaxed) {
             while self.waiting.load(Ordering::SeqCst) > 0 && !self.stop.load(Ordering::Relaxed) {
                 std::thread::yield_now();
@@ -176,19 +177,19 @@ impl<M: Model> Core<M> {
                 (moved, state.host.peer().owed_kick())
             };
             fire(owed);
-            idle = if moved > 0 { 0 } else { idle + 1 };
+            idle = if moved > 0 { 0 } else { idle.saturating_add(1) };
             if idle > YIELDS {
-                self.nap();
+                self.nap(idle - YIELDS - 1);
             } else if idle > 0 {
                 std::thread::yield_now();
             }
         }
     }
 
-    fn nap(&self) {
+    fn nap(&self, naps: u32) {
         self.asleep.store(true, Ordering::SeqCst);
         if !self.pending.load(Ordering::SeqCst) {
-            std::thread::park_timeout(NAP);
+            std::thread::park_timeout(NAP * (1 << naps.min(DOUBLINGS)));
         }
         self.asleep.store(false, Ordering::SeqCst);
     }

@@ -32,7 +32,7 @@ pub enum Spoiled {
     },
 }
 
-/// One thing that goes wrong. Events are counted from 0, times are those of the device's clock.
+/// One thing that goes wrong. Events are counted from 0; times are since the first frame arrived at the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The device is gone from this register access on: reads are all ones, writes are lost, no DMA.

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::counts::Counts;
-use crate::fault::{Faults, Side, Spoiled};
+use crate::fault::{Fault, Faults, Side, Spoiled};
 use crate::ledger::{Fate, Ledger};
 use crate::peer::Peer;
 use barline::mem::{DmaFault, Iova, LocalDomain};
@@ -82,6 +82,8 @@ pub struct Host {
     pub(crate) clock: Arc<Clock>,
     pub(crate) faults: Faults,
     pub(crate) ledger: Ledger,
+    /// When the first frame arrived.
+    began: Option<Duration>,
 }
 
 impl Host {
@@ -94,6 +96,7 @@ impl Host {
             clock: Clock::real(),
             faults: Faults::default(),
             ledger: Ledger::default(),
+            began: None,
             vectors: (0..vectors).map(|_| None).collect(),
             corrupt: VecDeque::new(),
         }
@@ -137,6 +140,11 @@ impl Host {
         self.check(iova, 8, true)?;
         let result = self.domain.store(Iova::new(iova), value);
         self.counted(result)
+    }
+
+    /// The next planned event whose time has come.
+    pub(crate) fn next_event(&mut self, now: Duration) -> Option<Fault> {
+        self.faults.timed(now.checked_sub(self.began?)?)
     }
 
     fn check(&mut self, iova: u64, len: usize, write: bool) -> Result<(), DmaFault> {
@@ -238,6 +246,9 @@ impl Host {
     /// The next frame that arrives at the port.
     pub fn receive(&mut self, frame: &mut Vec<u8>) -> bool {
         let some = self.peer.receive(frame);
+        if some && self.began.is_none() {
+            self.began = Some(self.clock.elapsed());
+        }
         self.ledger.arrived += u64::from(some);
         some
     }

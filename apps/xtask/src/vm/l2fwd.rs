@@ -6,7 +6,7 @@ use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
 use super::traffic::{COUNT, Lines};
 use crate::paths::Paths;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::env;
 use std::path::PathBuf;
@@ -90,10 +90,17 @@ pub fn rewritten(frame: &Frame, port: usize) -> Frame {
     out
 }
 
-/// Builds the forwarder for a guest; `BARLINE_L2FWD` names one that is built already.
+/// Builds the forwarder for a guest; `BARLINE_L2FWD` names one that is built already, a static program.
 pub fn build(paths: &Paths) -> Result<PathBuf> {
-    match env::var_os("BARLINE_L2FWD") {
-        Some(path) => Ok(path.into()),
+    match env::var_os("BARLINE_L2FWD").map(PathBuf::from) {
+        // Guests find it by its name.
+        Some(path) if path.file_name().is_none_or(|name| name != "l2fwd") => {
+            bail!(
+                "BARLINE_L2FWD is {}: the file must be called l2fwd",
+                path.display()
+            )
+        }
+        Some(path) => Ok(path),
         None => Program::L2FWD.build(paths),
     }
 }

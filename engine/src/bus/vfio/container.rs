@@ -133,6 +133,7 @@ impl Container {
     /// The group, attached; opened at the first of its devices.
     fn group(&self, number: u32, address: PciAddress) -> Result<Arc<Group>, VfioError> {
         let mut state = self.state();
+        state.groups.retain(|group| group.is_alive());
         let known = state
             .groups
             .iter()

@@ -7,7 +7,7 @@ use super::options::PassedFds;
 use super::region::Region;
 use super::token::VfToken;
 use super::uapi::{self, Query};
-use crate::bus::{BusError, PciFunction};
+use crate::bus::{BusError, Claim, PciFunction};
 use crate::mem::DmaDomain;
 use crate::pci::{BarKind, Command, ConfigImage, PciAddress, PciId};
 use crate::wait::EventFd;
@@ -37,6 +37,7 @@ pub struct VfioFunction {
     device: Arc<File>,
     /// Another process has it now: dropping leaves it as it is.
     passed_on: bool,
+    claim: Claim,
     // Dropped after the device; the group stays attached while the container lives.
     group: Arc<Group>,
     container: Arc<Container>,
@@ -78,6 +79,7 @@ impl VfioFunction {
             request: event(VFIO_PCI_REQ_IRQ_INDEX),
             device,
             passed_on: false,
+            claim: Claim::default(),
             group,
             dma: container.clone(),
             container,

@@ -53,6 +53,12 @@ impl Group {
         self.number
     }
 
+    /// Whether the kernel still has the group behind this descriptor. When its last device was removed or unbound it
+    /// has not, and a device that comes back is in a new group of the same number.
+    pub fn is_alive(&self) -> bool {
+        status(self.fd.as_fd()).is_ok()
+    }
+
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -96,7 +96,7 @@ rm -f $err /tmp/out.txt
 # A second opener is told who the first one is.
 /payload/l2fwd --ports "pci:$first" --json >/tmp/first.json 2>/tmp/first.err &
 pid=$!
-if wait_for 120 grep -q started /tmp/first.json; then
+if l2fwd_started /tmp/first.json >/dev/null; then
     l2fwd --ports "pci:$first" --seconds 1
     result=$?
     text=$(tr '\n' ' ' <$err)

@@ -1,7 +1,7 @@
 use super::super::VfioError;
 use super::super::region::Region;
 use super::VfioFunction;
-use crate::bus::{BusError, DeviceEvents, PciFunction};
+use crate::bus::{BusError, Claim, DeviceEvents, PciFunction};
 use crate::mem::DmaDomain;
 use crate::mmio::Bar;
 use crate::pci::{Command, PciAddress, PciId};
@@ -95,5 +95,9 @@ impl PciFunction for VfioFunction {
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {
         &self.dma
+    }
+
+    fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
