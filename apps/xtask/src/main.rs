@@ -28,7 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Get everything the VM tests need: QEMU, kernels, busybox.
+    /// Get everything the tests need: QEMU, kernels and busybox, valgrind and its runner.
     Setup {
         /// Look for newer kernels even when there are some.
         #[arg(long)]
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let paths = Paths::find();
     let result = match &cli.task {
-        Task::Setup { update } => host::setup(&paths, *update).map(|()| true),
+        Task::Setup { update } => setup(&paths, *update).map(|()| true),
         Task::Test(args) => test::run(&paths, args),
         Task::Bench(task) => bench::run(&paths, task),
         Task::Fuzz(args) => fuzz::run(&paths, args),
@@ -71,4 +71,9 @@ fn main() -> ExitCode {
             ExitCode::from(if error.is::<host::Missing>() { 3 } else { code })
         }
     }
+}
+
+fn setup(paths: &Paths, update: bool) -> anyhow::Result<()> {
+    host::setup(paths, update)?;
+    bench::instructions::set_up(paths)
 }

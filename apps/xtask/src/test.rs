@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check and test in order, with a table at the end.
 
+use crate::bench::instructions::{self, Verdict};
 use crate::cmd;
 use crate::host::{self, Missing, Tools};
 use crate::paths::{Paths, on_path};
@@ -102,6 +103,10 @@ const LOCAL: &[Local] = &[
     Local {
         name: "doctest",
         run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
+    },
+    Local {
+        name: "instructions",
+        run: instructions,
     },
     Local {
         name: "sim",
@@ -263,6 +268,23 @@ fn unit(paths: &Paths) -> Result<Outcome> {
             &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"],
         )
     }
+}
+
+/// Instructions a packet, against the committed baseline.
+fn instructions(paths: &Paths) -> Result<Outcome> {
+    Ok(match instructions::check(paths, false)? {
+        Verdict::Kept => Outcome::Passed(String::new()),
+        Verdict::Exceeded => Outcome::Failed(
+            "more than 3 % above benches/baselines/instructions.json; if it has to be, `cargo xtask bench \
+             instructions --write`"
+                .to_owned(),
+        ),
+        Verdict::OtherCompiler => Outcome::Skipped(
+            "the baseline is of another compiler; `cargo xtask bench instructions --write` on a good commit, \
+             then this again"
+                .to_owned(),
+        ),
+    })
 }
 
 fn deny(paths: &Paths, arguments: &[&str]) -> Result<Outcome> {
