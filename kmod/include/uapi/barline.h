@@ -65,10 +65,10 @@
  *   ENOENT     nothing is mapped there
  *   ENXIO      there is no device attached yet
  *   ENOMEM     RLIMIT_MEMLOCK, or out of memory
- *   EBUSY      in use: the device, its group, or an interrupt mode
- *   EPERM      forbidden where interrupts are not remapped
+ *   ENOSPC     max_maps mappings exist, or too few interrupt vectors are left
+ *   EBUSY      in use (the device, its group, an interrupt mode), or asleep until PM_ACK
+ *   EPERM      not without an address space; the MSI-X table where interrupts are not remapped
  *   ENODEV     the device is gone, or was revoked
- *   EAGAIN     the machine is suspending
  */
 #ifndef _UAPI_BARLINE_H
 #define _UAPI_BARLINE_H
@@ -159,20 +159,27 @@ struct barline_ioas_stats {
 
 /* ---- /dev/barline/DDDD:BB:DD.F ----------------------------------------------------------- */
 
-/* What state a device is in; it only ever moves along these, and from REVOKED nowhere. */
+/*
+ * The life of a device. OPEN, ATTACHED and MASTER are the normal ones; the machine's suspend leads
+ * to SUSPENDED and its resume to WOKEN, which PM_ACK ends; nothing leads out of REVOKED.
+ */
 enum barline_state {
-	BARLINE_STATE_BOUND	= 0,	/* not open: reset, quiet, configuration restored */
-	BARLINE_STATE_OPEN	= 1,	/* no DMA, no BARs, no interrupts */
-	BARLINE_STATE_ATTACHED	= 2,
-	BARLINE_STATE_SUSPENDED	= 3,	/* from the machine's suspend until PM_ACK of the resume */
-	BARLINE_STATE_REVOKED	= 4,
+	BARLINE_STATE_BOUND		= 0,	/* closed: reset, quiet, configuration restored */
+	BARLINE_STATE_OPEN		= 1,	/* no DMA, no BARs, no interrupts */
+	BARLINE_STATE_ATTACHED		= 2,	/* BARs and interrupts */
+	BARLINE_STATE_MASTER		= 3,	/* and DMA */
+	BARLINE_STATE_SUSPENDED_OPEN	= 4,
+	BARLINE_STATE_SUSPENDED_ATTACHED = 5,
+	BARLINE_STATE_WOKEN_OPEN	= 6,
+	BARLINE_STATE_WOKEN_ATTACHED	= 7,
+	BARLINE_STATE_REVOKED		= 8,
 };
 
 /* What the PM eventfd announces. */
 enum barline_pm_event {
 	BARLINE_PM_NONE		= 0,
 	BARLINE_PM_SUSPEND	= 1,	/* save its state, then PM_ACK: it loses power */
-	BARLINE_PM_RESUME	= 2,	/* it was reset; PM_ACK, then program it again */
+	BARLINE_PM_RESUME	= 2,	/* PM_ACK, then program it again: it was reset */
 };
 
 /* BARLINE_DEV_INFO - what it is. */
@@ -373,22 +380,36 @@ enum barline_why {
 	BARLINE_WHY_ERRORS	= 6,	/* W6: device errors become host errors; stale caches */
 	BARLINE_WHY_STORE	= 7,	/* W7: a store that the host shares (VPD) */
 	BARLINE_WHY_POWER	= 8,	/* W8: wakes the host */
-	BARLINE_WHY_UNKNOWN	= 9,	/* a gap, or a capability nobody here knows: read-only */
-	BARLINE_WHY_FIXED	= 10,	/* read-only by the PCI specification */
+	BARLINE_WHY_LIST	= 9,	/* ids and pointers of the lists: some are hidden */
+	BARLINE_WHY_UNKNOWN	= 10,	/* no register is known there: read-only */
 };
 
-/* A field of configuration space. What is neither virtual nor writable is read-only hardware. */
+/* What the kernel does at a write, besides or instead of writing. */
+enum barline_action {
+	BARLINE_ACT_NONE	= 0,
+	BARLINE_ACT_COMMAND	= 1,	/* MEM, IO off: mappings first; MASTER: the state follows */
+	BARLINE_ACT_POWER	= 2,	/* mappings first, configuration restored after D3hot */
+	BARLINE_ACT_READRQ	= 3,	/* not below the payload size */
+	BARLINE_ACT_FLR		= 4,	/* as DEV_RESET */
+};
+
+#define BARLINE_CFG_GAP		0xffff	/* cap of what belongs to no capability */
+
+/*
+ * Some bits of configuration space and their rule; every bit is in exactly one row. A read gives
+ * the kernel's copy where virt, else the hardware. A write changes bits of write: in the copy where
+ * virt, else in the hardware. From offset 0x100 on, cap is an extended capability's id.
+ */
 struct barline_cfg_row {
-	__u16 offset;			/* in configuration space */
-	__u8 len;			/* bytes: 1, 2 or 4 */
+	__u16 offset;			/* bytes */
+	__u16 size;			/* bytes */
+	__u16 cap;			/* capability id; 0: the header */
 	__u8 why;			/* enum barline_why */
-	__u16 cap;			/* capability id; 0: the header, or a gap */
-	__u16 flags;
-#define BARLINE_CFG_EXTENDED	(1U << 0)	/* cap is an extended capability's id */
-#define BARLINE_CFG_GAP		(1U << 1)	/* belongs to no capability */
-#define BARLINE_CFG_HIDDEN	(1U << 2)	/* its capability is not in the list that is seen */
-	__u32 virt;			/* bits that come from the kernel's copy */
-	__u32 write;			/* bits that a write changes: hardware's, or the copy's */
+	__u8 action;			/* enum barline_action */
+	__u32 bits;			/* of a register up to 4 bytes; all ones for a longer range */
+	__u32 virt;
+	__u32 write;
+	__u32 __pad;
 };
 
 /* BARLINE_DEV_CFG_POLICY - the live policy; count as nr_reserved of IOAS_INFO. */
@@ -424,7 +445,7 @@ BARLINE_ASSERT(sizeof(struct barline_attach) == 16);
 BARLINE_ASSERT(sizeof(struct barline_simple) == 8);
 BARLINE_ASSERT(sizeof(struct barline_bus_master) == 16);
 BARLINE_ASSERT(sizeof(struct barline_pm_ack) == 16);
-BARLINE_ASSERT(sizeof(struct barline_cfg_row) == 16);
+BARLINE_ASSERT(sizeof(struct barline_cfg_row) == 24);
 BARLINE_ASSERT(sizeof(struct barline_cfg_policy) == 24);
 BARLINE_ASSERT(__builtin_offsetof(struct barline_ioas_info, aperture) == 24);
 BARLINE_ASSERT(__builtin_offsetof(struct barline_dev_info, state) == 44);
