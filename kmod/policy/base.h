@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the policy files stand on, in the kernel and outside of it: integer types, error numbers, PCI register names.
+ *
+ * The policy is the part of the module that decides. It is freestanding C: it allocates nothing, takes no lock, writes
+ * no global and calls nothing but itself, so that the very same files run under a test in user space. Callers pass
+ * buffers, hold the locks and do all input and output.
+ */
+#ifndef BARLINE_POLICY_BASE_H
+#define BARLINE_POLICY_BASE_H
+
+#include <linux/types.h>
+#include <linux/errno.h>
+#include <linux/pci_regs.h>
+
+#ifndef __KERNEL__
+#include <stdbool.h>
+#include <stddef.h>
+
+#define u8 __u8
+#define u16 __u16
+#define u32 __u32
+#define u64 __u64
+#endif
+
+#endif
