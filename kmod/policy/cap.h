@@ -10,6 +10,12 @@
 #define BLP_STD_DWORDS (PCI_CFG_SPACE_SIZE / 4)
 #define BLP_HDR_DWORDS (PCI_STD_HEADER_SIZEOF / 4)
 
+/* Fields of headers that pci_regs.h has no masks for. */
+#define BLP_CAP_ID_MASK 0xffu
+#define BLP_CAP_NEXT_MASK 0xfcu
+#define BLP_EXT_NEXT_SHIFT 20
+#define BLP_EXT_NEXT_MASK (0xfffu << BLP_EXT_NEXT_SHIFT)
+
 /* Owner of a dword that no list reaches. */
 #define BLP_CAP_GAP 0xffffu
 
@@ -20,8 +26,9 @@ struct blp_reader {
 };
 
 /*
- * The owner of each dword: index of the dword where its capability starts (0: the header), or BLP_CAP_GAP; and at each
- * start the capability's id. Which list a capability is in tells its place: extended ones start at BLP_STD_DWORDS.
+ * The owner of each dword: index of the dword where its capability starts (0: the header), or
+ * BLP_CAP_GAP; and at each start the capability's id. Which list a capability is in tells its
+ * place: extended ones start at BLP_STD_DWORDS.
  */
 struct blp_cap_map {
 	u32 dwords;	/* 64 or 1024 */
@@ -30,11 +37,13 @@ struct blp_cap_map {
 };
 
 /*
- * Walks both lists of a type 0 function with @size bytes of configuration space (PCI_CFG_SPACE_SIZE or
- * PCI_CFG_SPACE_EXP_SIZE). A capability may start once at a dword, so the walk ends after 48 and 960 steps at the latest.
+ * Walks both lists of a type 0 function with @size bytes of configuration space
+ * (PCI_CFG_SPACE_SIZE or PCI_CFG_SPACE_EXP_SIZE). A capability may start once at a dword, so the
+ * walk ends after 48 and 960 steps at the latest.
  *
- * -EINVAL: another size; -ENODEV: all ones were read, the device is gone; -ELOOP: a list meets itself, or two
- * capabilities claim a dword (a vendor's one, whose length the device makes up, is cut instead). Others: the reader's.
+ * -EINVAL: another size; -ENODEV: all ones were read, the device is gone; -ELOOP: a list meets
+ * itself, or two capabilities claim a dword (a vendor's one, whose length the device makes up, is
+ * cut instead). Others: the reader's.
  */
 int blp_cap_walk(struct blp_cap_map *map, u32 size, const struct blp_reader *reader);
 

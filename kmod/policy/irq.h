@@ -6,12 +6,12 @@
 #include "base.h"
 
 /* Flags of SET_IRQS; the values are those of VFIO and of the ABI (the module asserts that). */
-#define BLP_IRQ_DATA_NONE (1u << 0)
-#define BLP_IRQ_DATA_BOOL (1u << 1)
-#define BLP_IRQ_DATA_EVENTFD (1u << 2)
-#define BLP_IRQ_MASK (1u << 3)
-#define BLP_IRQ_UNMASK (1u << 4)
-#define BLP_IRQ_TRIGGER (1u << 5)
+#define BLP_IRQ_DATA_NONE BIT(0)
+#define BLP_IRQ_DATA_BOOL BIT(1)
+#define BLP_IRQ_DATA_EVENTFD BIT(2)
+#define BLP_IRQ_MASK BIT(3)
+#define BLP_IRQ_UNMASK BIT(4)
+#define BLP_IRQ_TRIGGER BIT(5)
 
 /* Vectors that MSI-X has at most: Message Control holds the number less one in 11 bits. */
 #define BLP_IRQ_MAX (PCI_MSIX_FLAGS_QSIZE + 1)
@@ -28,10 +28,11 @@ struct blp_irq_request {
 int blp_irq_range(u32 start, u32 count, u32 total);
 
 /*
- * Checks a request for an index with @total vectors. @maskable: MASK and UNMASK make sense (INTx).
- * -EINVAL: unknown flags, not exactly one kind of data and one action, eventfds for another action than TRIGGER,
- * vectors that do not exist.
+ * Checks a request for an index with @total vectors. @maskable: MASK and UNMASK make sense
+ * (INTx). -EINVAL: unknown flags, not exactly one kind of data and one action, eventfds for
+ * another action than TRIGGER, vectors that do not exist.
  */
-int blp_irq_check(u32 flags, u32 start, u32 count, u32 total, bool maskable, struct blp_irq_request *out);
+int blp_irq_check(u32 flags, u32 start, u32 count, u32 total, bool maskable,
+		  struct blp_irq_request *out);
 
 #endif

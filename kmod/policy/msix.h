@@ -29,19 +29,26 @@ struct blp_area {
 #define BLP_AREAS 3
 
 /*
- * Geometry from the capability: @flags is the Message Control word, @table and @pba the two dwords behind it, @bar_len
- * the lengths of the BARs (0: absent). -EINVAL: the device points outside of its BARs.
+ * Geometry from the capability: @flags is the Message Control word, @table and @pba the two
+ * dwords behind it, @bar_len the lengths of the BARs (0: absent). -EINVAL: the device points
+ * outside of its BARs.
  */
-int blp_msix_geometry(u16 flags, u32 table, u32 pba, const u64 bar_len[BLP_BARS], struct blp_msix *out);
+int blp_msix_geometry(u16 flags, u32 table, u32 pba, const u64 bar_len[BLP_BARS],
+		      struct blp_msix *out);
 
 /*
- * Areas of BAR @bar (@bar_len bytes) that may be mapped with pages of @page bytes: whole pages, in order, none with a
- * byte of the table or of the pending bits. @msix NULL: interrupts are isolated, so the table needs no guard.
- * Returns their number; BARs below a page have none and are used with read() and write().
+ * Areas of BAR @bar (@bar_len bytes) that may be mapped with pages of @page bytes: whole pages,
+ * in order, none with a byte of the table or of the pending bits. @msix NULL: interrupts are
+ * isolated, so the table needs no guard. Returns their number; BARs below a page have none and
+ * are used with read() and write().
  */
-u32 blp_msix_carve(const struct blp_msix *msix, u32 bar, u64 bar_len, u64 page, struct blp_area out[BLP_AREAS]);
+u32 blp_msix_carve(const struct blp_msix *msix, u32 bar, u64 bar_len, u64 page,
+		   struct blp_area out[BLP_AREAS]);
 
-/* Whether [@offset, @offset + @size) of BAR @bar has a byte of the table or of the pending bits. A range that wraps has. */
+/*
+ * Whether [@offset, @offset + @size) of BAR @bar has a byte of the table or of the pending bits.
+ * A range that wraps has.
+ */
 bool blp_msix_touches(const struct blp_msix *msix, u32 bar, u64 offset, u64 size);
 
 /* Whether [@offset, @offset + @size) may be mapped: whole pages inside one area. 0 or -EINVAL. */

@@ -11,7 +11,10 @@ struct blp_span {
 	u64 last;
 };
 
-/* Where a device may do DMA: inside the aperture and outside of every reserved span (unsorted, may overlap). */
+/*
+ * Where a device may do DMA: inside the aperture and outside of every reserved span (unsorted,
+ * may overlap).
+ */
 struct blp_aperture {
 	struct blp_span span;
 	const struct blp_span *reserved;
@@ -40,30 +43,45 @@ bool blp_range_fits(u64 start, u64 size, u64 limit);
 /* @value rounded down to a multiple of @align, a power of two. */
 u64 blp_align_down(u64 value, u64 align);
 
-/* @value rounded up to a multiple of @align, a power of two. -EOVERFLOW: it does not fit in 64 bits. */
+/*
+ * @value rounded up to a multiple of @align, a power of two. -EOVERFLOW: it does not fit in 64
+ * bits.
+ */
 int blp_align_up(u64 value, u64 align, u64 *out);
 
 /*
- * Whether @size bytes at @vaddr may be mapped at @iova; @page is the page size. 0 and the span of IOVAs, or
- * -EINVAL: not whole pages, or none; -EOVERFLOW: either end wraps; -ERANGE: outside of the aperture or in a reserved span.
+ * Whether @size bytes at @vaddr may be mapped at @iova; @page is the page size. 0 and the span of
+ * IOVAs, or -EINVAL: not whole pages, or none; -EOVERFLOW: either end wraps; -ERANGE: outside of
+ * the aperture or in a reserved span.
  */
-int blp_dma_check(const struct blp_aperture *aperture, u64 vaddr, u64 iova, u64 size, u64 page, struct blp_span *out);
+int blp_dma_check(const struct blp_aperture *aperture, u64 vaddr, u64 iova, u64 size, u64 page,
+		  struct blp_span *out);
 
-/* Whether an unmap of @want may remove @map, which overlaps it. -EINVAL: it would cut the mapping in two. */
+/*
+ * Whether an unmap of @want may remove @map, which overlaps it. -EINVAL: it would cut the mapping
+ * in two.
+ */
 int blp_unmap_check(const struct blp_span *want, const struct blp_span *map);
 
-/* Appends @size bytes at @phys to a run. false: they do not follow it; map the run, empty it and add them again. */
+/*
+ * Appends @size bytes at @phys to a run. false: they do not follow it; map the run, empty it and
+ * add them again.
+ */
 bool blp_run_add(struct blp_run *run, u64 phys, u64 size);
 
 /* A run was mapped: the next one starts behind it. */
 void blp_run_next(struct blp_run *run);
 
-/* File offsets of a device: the region is above this bit, the offset in it below (as in vfio-pci). */
+/*
+ * File offsets of a device: the region is above this bit, the offset in it below (as in vfio-
+ * pci).
+ */
 #define BLP_REGION_SHIFT 40
 
 /*
- * Bytes of the next access of a read() or write() of @count bytes at @offset: the largest power of two that is not above
- * @max, not above @count and divides @offset. @max is a power of two. 0 only when @count is 0.
+ * Bytes of the next access of a read() or write() of @count bytes at @offset: the largest power
+ * of two that is not above @max, not above @count and divides @offset. @max is a power of two. 0
+ * only when @count is 0.
  */
 u32 blp_access_width(u64 offset, u64 count, u32 max);
 

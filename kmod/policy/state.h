@@ -28,7 +28,7 @@ enum blp_state {
 	BLP_MASTER,		/* and DMA is on */
 	BLP_SUSPENDED_OPEN,	/* the system sleeps */
 	BLP_SUSPENDED_ATTACHED,
-	BLP_WOKEN_OPEN,		/* it woke; the process has not acknowledged that the device lost its state */
+	BLP_WOKEN_OPEN,		/* awake; the process does not know yet that the device lost all */
 	BLP_WOKEN_ATTACHED,
 	BLP_REVOKED,		/* unplugged or taken away; the fd is an empty shell */
 	BLP_STATES
@@ -42,7 +42,7 @@ enum blp_event {
 	BLP_EV_MASTER_ON,
 	BLP_EV_MASTER_OFF,
 	BLP_EV_RESET,
-	BLP_EV_ACCESS,		/* use of BARs, write of configuration space, a page fault: legal? */
+	BLP_EV_ACCESS,		/* are BARs and configuration writes allowed? */
 	BLP_EV_SUSPEND,
 	BLP_EV_RESUME,
 	BLP_EV_PM_ACK,
@@ -50,18 +50,21 @@ enum blp_event {
 	BLP_EVENTS
 };
 
-/* What the caller must do for a transition, from the lowest bit to the highest: it is the only safe order (R12). */
-#define BLP_DO_VERIFY (1u << 0)		/* compare with the saved configuration; reset when it differs (R11) */
-#define BLP_DO_ZAP (1u << 1)		/* take all mappings of registers away */
-#define BLP_DO_MASTER_OFF (1u << 2)
-#define BLP_DO_DRAIN (1u << 3)		/* wait for transactions on their way */
-#define BLP_DO_IRQS_MASK (1u << 4)	/* silence, but keep the eventfds */
-#define BLP_DO_IRQS_OFF (1u << 5)	/* free interrupts and drop the eventfds */
-#define BLP_DO_RESET (1u << 6)		/* and restore the saved configuration */
-#define BLP_DO_IRQS_REARM (1u << 7)	/* undo IRQS_MASK */
-#define BLP_DO_ATTACH (1u << 8)
-#define BLP_DO_DETACH (1u << 9)		/* domain off, then the address space's reference */
-#define BLP_DO_MASTER_ON (1u << 10)
+/*
+ * What the caller must do for a transition, from the lowest bit to the highest: it is the only
+ * safe order (R12).
+ */
+#define BLP_DO_VERIFY BIT(0)		/* reset unless it equals the saved state (R11) */
+#define BLP_DO_ZAP BIT(1)		/* take all mappings of registers away */
+#define BLP_DO_MASTER_OFF BIT(2)
+#define BLP_DO_DRAIN BIT(3)		/* wait for transactions on their way */
+#define BLP_DO_IRQS_MASK BIT(4)	/* silence, but keep the eventfds */
+#define BLP_DO_IRQS_OFF BIT(5)	/* free interrupts and drop the eventfds */
+#define BLP_DO_RESET BIT(6)		/* and restore the saved configuration */
+#define BLP_DO_IRQS_REARM BIT(7)	/* undo IRQS_MASK */
+#define BLP_DO_ATTACH BIT(8)
+#define BLP_DO_DETACH BIT(9)		/* domain off, then the address space's reference */
+#define BLP_DO_MASTER_ON BIT(10)
 
 struct blp_step {
 	u32 state;	/* the next state */
@@ -69,9 +72,10 @@ struct blp_step {
 };
 
 /*
- * The step that an event takes. 0, or -ENODEV: revoked; -EBUSY: not in this state (open twice, attach twice, asleep);
- * -EPERM: not without an address space; -EINVAL: no such state or event. On an error nothing changes.
- * Events that the kernel brings (CLOSE, SUSPEND, RESUME, REVOKE) never fail in a state in which they can happen.
+ * The step that an event takes. 0, or -ENODEV: revoked; -EBUSY: not in this state (open twice,
+ * attach twice, asleep); -EPERM: not without an address space; -EINVAL: no such state or event.
+ * On an error nothing changes. Events that the kernel brings (CLOSE, SUSPEND, RESUME, REVOKE)
+ * never fail in a state in which they can happen.
  */
 int blp_state_next(u32 state, u32 event, struct blp_step *out);
 
