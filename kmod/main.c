@@ -131,9 +131,12 @@ static int bl_fs_init(struct fs_context *fc)
 	return init_pseudo(fc, BL_FS_MAGIC) ? 0 : -ENOMEM;
 }
 
+/*
+ * No owner: bound devices pin it, and they must not keep the module from being unloaded. Who has a
+ * device open does.
+ */
 static struct file_system_type bl_fs = {
 	.name = "barline",
-	.owner = THIS_MODULE,
 	.init_fs_context = bl_fs_init,
 	.kill_sb = kill_anon_super,
 };
