@@ -219,7 +219,10 @@ mod tests {
     fn value(name: &str) -> &'static str {
         let line = HEADER
             .lines()
-            .find(|line| line.split_whitespace().any(|word| word == name))
+            .find(|line| {
+                let line = line.trim_start_matches("#define").trim_start();
+                line.split_whitespace().next() == Some(name)
+            })
             .unwrap_or_else(|| panic!("no {name} in the header"));
         let rest = line.split_once(name).unwrap().1.split("/*").next().unwrap();
         rest.trim_matches([' ', '\t', '=', ',', '(', ')'])
