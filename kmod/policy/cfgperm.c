@@ -207,8 +207,8 @@ static void init_links(struct blp_cfg *cfg)
 	u32 *list = &cfg->shadow[PCI_CAPABILITY_LIST / DWORD];
 	u32 i, next;
 
-	*list &= ~lanes(PCI_CAPABILITY_LIST, sizeof(u8));
-	*list |= next_shown(cfg, PCI_CAPABILITY_LIST / DWORD);
+	next = next_shown(cfg, PCI_CAPABILITY_LIST / DWORD);
+	*list = (*list & ~lanes(PCI_CAPABILITY_LIST, sizeof(u8))) | next;
 	/*
 	 * A walk passes through pointers of hidden capabilities only: the others can change in
 	 * any order.
