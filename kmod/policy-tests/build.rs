@@ -20,9 +20,11 @@ fn main() {
         build.file(format!("../policy/{name}.c"));
     }
     if env::var_os("BARLINE_SANITIZE").is_some_and(|value| !value.is_empty()) {
-        let kinds = "-fsanitize=address,undefined";
-        build.flag(kinds).flag("-fno-sanitize-recover=all").flag("-g");
-        println!("cargo:rustc-link-arg={kinds}");
+        build.flag("-fsanitize=address,undefined");
+        build.flag("-fno-sanitize-recover=all").flag("-g");
+        // Named here, they come before the C library, as the address sanitizer wants.
+        println!("cargo:rustc-link-lib=dylib=asan");
+        println!("cargo:rustc-link-lib=dylib=ubsan");
     } else {
         build.flag("-ffreestanding");
     }
