@@ -15,4 +15,4 @@ pub use error::{Fault, OpenError, fault_of_memory, fault_of_port};
 pub use list::{ALL, Driver, OpenFn, driver_for};
 pub use open::{Opened, Opener};
 pub use sim::{Feed, SimEnd};
-pub use spec::{PortSpec, SimSpec, SpecError};
+pub use spec::{Bus, PortSpec, SimSpec, SpecError};

@@ -12,13 +12,12 @@ mod group;
 mod info;
 mod irq;
 mod options;
-mod region;
-mod space;
 mod sysfs;
 #[allow(unsafe_code)] // ioctls, the mapping of device memory, and the DMA contract with the caller
 mod uapi;
 
+pub use super::bind::{Blocker, Holder};
 pub use container::Container;
 pub use device::VfioFunction;
-pub use error::{Blocker, Holder, VfioError};
+pub use error::VfioError;
 pub use options::{OpenOptions, PassedFds};
