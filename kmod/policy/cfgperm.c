@@ -256,7 +256,9 @@ u32 blp_cfg_chunk(const struct blp_cfg *cfg, u32 offset, u64 count)
 
 	if (offset >= size)
 		return 0;
-	return blp_access_width(offset, count < size - offset ? count : size - offset, DWORD);
+	if (count > size - offset)
+		count = size - offset;
+	return blp_access_width(offset, count, DWORD);
 }
 
 bool blp_cfg_needs_hw(const struct blp_cfg *cfg, u32 offset, u32 width)

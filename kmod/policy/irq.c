@@ -39,7 +39,11 @@ int blp_irq_check(u32 flags, u32 start, u32 count, u32 total, bool maskable,
 	if (out->action != BLP_IRQ_TRIGGER && (!maskable || out->data == BLP_IRQ_DATA_EVENTFD))
 		return -EINVAL;
 	out->disable = flags == (BLP_IRQ_DATA_NONE | BLP_IRQ_TRIGGER) && !start && !count;
-	/* At most the total, so the product is small. */
-	out->bytes = (count < total ? count : total) * element_size(out->data);
-	return out->disable ? 0 : blp_irq_range(start, count, total);
+	out->bytes = 0;
+	if (out->disable)
+		return 0;
+	if (blp_irq_range(start, count, total))
+		return -EINVAL;
+	out->bytes = count * element_size(out->data);
+	return 0;
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod cmd;
 mod host;
+mod kmod;
 mod paths;
 mod test;
 mod vm;
@@ -47,7 +48,10 @@ fn main() -> ExitCode {
         Task::Setup { update } => host::setup(&paths, *update).map(|()| true),
         Task::Test(args) => test::run(&paths, args),
         Task::Bench(task) => bench::run(&paths, task),
-        Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
+        Task::Vm(args) => match &args.task {
+            Some(vm::VmTask::DebugKernel) => kmod::debug::build(&paths).map(|()| true),
+            None => vm::interactive(&paths, args).map(|()| true),
+        },
         Task::VmInstructions(args) => vm::instructions::run(&paths, args).map(|()| true),
     };
     match result {

@@ -22,12 +22,14 @@ pub struct Bed<'a> {
     pub dir: PathBuf,
 }
 
-/// A test that runs in a guest, on every kernel series.
+/// A test that runs in a guest, on several kernels.
 pub struct Scenario {
     /// Name; the kernel series is appended for a run.
     pub name: &'static str,
     /// What it shows, in a line.
     pub about: &'static str,
+    /// Kernels it runs on.
+    pub kernels: &'static [Series],
     run: fn(&Bed<'_>) -> Result<Vec<Check>>,
 }
 
@@ -36,16 +38,19 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "boot",
         about: "IOMMU, interrupt remapping, vfio-pci takes igb and gives it back",
+        kernels: &Series::STOCK,
         run: boot,
     },
     Scenario {
         name: "bridge",
         about: "kernel drivers forward 10,000 frames each way over the wire",
+        kernels: &Series::STOCK,
         run: bridge,
     },
     Scenario {
         name: "l2fwd-sigint",
         about: "l2fwd forwards 10,000 frames each way, ends cleanly",
+        kernels: &Series::STOCK,
         run: |bed| {
             l2fwd::run(
                 bed,
@@ -59,6 +64,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "l2fwd-sigterm",
         about: "the same, ended by SIGTERM",
+        kernels: &Series::STOCK,
         run: |bed| {
             l2fwd::run(
                 bed,
@@ -72,6 +78,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "l2fwd-sigkill",
         about: "the same, killed: the machine must be left as it was",
+        kernels: &Series::STOCK,
         run: |bed| {
             l2fwd::run(
                 bed,
@@ -85,6 +92,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "l2fwd-queues",
         about: "the same on two queues and two cores",
+        kernels: &Series::STOCK,
         run: |bed| {
             l2fwd::run(
                 bed,
@@ -98,11 +106,13 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "l2fwd-errors",
         about: "every lack of the machine: one cause, one remedy, nothing left behind",
+        kernels: &Series::STOCK,
         run: |bed| l2fwd::errors(bed, true),
     },
     Scenario {
         name: "l2fwd-no-iommu",
         about: "the same where there is no IOMMU",
+        kernels: &Series::STOCK,
         run: |bed| l2fwd::errors(bed, false),
     },
 ];
