@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * bind.c - which functions are taken, and how they are given back.
+ * Which functions are taken, and how they are given back.
  */
 #include <linux/module.h>
 
-#include "barline.h"
+#include "internal.h"
 
 static void bl_dev_free(struct device *dev)
 {
@@ -59,8 +59,8 @@ static u32 bl_count_reset_methods(struct pci_dev *pdev)
 }
 
 /*
- * A trial reset: that it can be done at close is known before anybody opens the device. What is saved then is what a
- * bound device always goes back to: quiet, its interrupt line masked.
+ * A trial reset: that it can be done at close is known before anybody opens the device. What is
+ * saved then is what a bound device always goes back to: quiet, its interrupt line masked.
  */
 static int bl_first_reset(struct bl_dev *bd)
 {
@@ -71,7 +71,10 @@ static int bl_first_reset(struct bl_dev *bd)
 	bd->irqs.intx_shared = pci_intx_mask_supported(pdev);
 	if (bd->irqs.intx_shared)
 		pci_intx(pdev, 0);
-	/* On by default in devices; the policy lets a process set it where the IOMMU snoops anyway. */
+	/*
+	 * On by default in devices; the policy lets a process set it where the IOMMU snoops
+	 * anyway.
+	 */
 	pcie_capability_clear_word(pdev, PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_NOSNOOP_EN);
 	pci_save_state(pdev);
 	bd->saved = bl_fail("bind: save") ? NULL : pci_store_saved_state(pdev);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * config.c - configuration space, under the policy of policy/cfgperm.c.
+ * Configuration space, under the policy of policy/cfgperm.c.
  *
- * The policy says what of an access goes to the hardware, and which writes stand for an action of the kernel. The actions
- * are here. All of it runs under bl_dev.lock.
+ * The policy says what of an access goes to the hardware, and which writes stand for an action of
+ * the kernel. The actions are here. All of it runs under bl_dev.lock.
  */
 #include <linux/slab.h>
 
-#include "barline.h"
+#include "internal.h"
 
 static int bl_reader_dword(void *ctx, u32 offset, u32 *value)
 {
@@ -103,7 +103,10 @@ static void bl_command_change(struct bl_dev *bd, u16 bits, u16 value)
 		pci_write_config_word(bd->pdev, PCI_COMMAND, value);
 }
 
-/* Makes BARs decode, for what the kernel has to do in them; memory_lock is held, so the process does not see it. */
+/*
+ * Makes BARs decode, for what the kernel has to do in them; memory_lock is held, so the process
+ * does not see it.
+ */
 u16 bl_config_decode_on(struct bl_dev *bd)
 {
 	u16 command;
@@ -118,7 +121,10 @@ void bl_config_decode_back(struct bl_dev *bd, u16 command)
 	bl_command_change(bd, PCI_COMMAND_MEMORY, command);
 }
 
-/* MEM off: the mappings go first, so that no access finds nobody (W2). MASTER: only where the state allows it (R21). */
+/*
+ * MEM off: the mappings go first, so that no access finds nobody (W2). MASTER: only where the
+ * state allows it (R21).
+ */
 static int bl_act_command(struct bl_dev *bd, u16 value)
 {
 	const u16 decode = PCI_COMMAND_MEMORY | PCI_COMMAND_IO;
@@ -128,7 +134,8 @@ static int bl_act_command(struct bl_dev *bd, u16 value)
 	bl_update_live(bd);
 	bl_command_change(bd, decode, value);
 	up_write(&bd->memory_lock);
-	return bl_event(bd, value & PCI_COMMAND_MASTER ? BLP_EV_MASTER_ON : BLP_EV_MASTER_OFF, NULL);
+	return bl_event(bd, value & PCI_COMMAND_MASTER ? BLP_EV_MASTER_ON : BLP_EV_MASTER_OFF,
+			NULL);
 }
 
 /* From D3hot a function may come back without its configuration. memory_lock is held. */
@@ -167,7 +174,10 @@ static void bl_act_readrq(struct bl_dev *bd, u32 devctl)
 	pcie_set_readrq(bd->pdev, max(bytes, floor));
 }
 
-/* What is left of a write besides bits for the hardware; @value is in its place in the dword. 1: a reset is wanted. */
+/*
+ * What is left of a write besides bits for the hardware; @value is in its place in the dword.
+ * 1: a reset is wanted.
+ */
 static int bl_act(struct bl_dev *bd, u32 actions, u32 value)
 {
 	int err = 0;
@@ -186,7 +196,7 @@ static int bl_act(struct bl_dev *bd, u32 actions, u32 value)
 static int bl_write_locked(struct bl_dev *bd, u32 offset, u32 width, u32 value)
 {
 	struct blp_cfg_write out;
-	u32 old = 0;
+	u32 old = 0, value_hw;
 	int err;
 
 	err = bl_event_check(bd, BLP_EV_ACCESS);
@@ -195,7 +205,8 @@ static int bl_write_locked(struct bl_dev *bd, u32 offset, u32 width, u32 value)
 	blp_cfg_write(bd->cfg, offset, width, value, &out);
 	if (out.mask) {
 		err = out.keep ? bl_hw_read(bd->pdev, offset, width, &old) : 0;
-		err = err ?: bl_hw_write(bd->pdev, offset, width, (old & out.keep) | (value & out.mask));
+		value_hw = (old & out.keep) | (value & out.mask);
+		err = err ?: bl_hw_write(bd->pdev, offset, width, value_hw);
 		if (err)
 			return err;
 	}
@@ -286,7 +297,8 @@ int bl_config_policy(struct bl_dev *bd, struct barline_cfg_policy *arg)
 			continue;
 		out = (struct barline_cfg_row){
 			.offset = row.offset, .size = row.size, .cap = row.cap, .why = row.why,
-			.action = row.action, .bits = row.bits, .virt = row.virt, .write = row.write,
+			.action = row.action, .bits = row.bits, .virt = row.virt,
+			.write = row.write,
 		};
 		if (copy_to_user(to + n, &out, sizeof(out)))
 			return -EFAULT;

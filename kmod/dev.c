@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * dev.c - a bound function: open, close, and the steps from one state to the next.
+ * A bound function: open, close, and the steps from one state to the next.
  */
 #include <linux/fs.h>
 #include <linux/poll.h>
 
-#include "barline.h"
+#include "internal.h"
 
 /* Writes back what was saved at probe. MSI and MSI-X follow the kernel's own state. */
 static void bl_restore(struct bl_dev *bd)
@@ -16,7 +16,10 @@ static void bl_restore(struct bl_dev *bd)
 		pci_restore_state(bd->pdev);
 }
 
-/* Resets and restores. device_lock() is held: by the caller, or by remove() for it, see bl_lock(). */
+/*
+ * Resets and restores. device_lock() is held: by the caller, or by remove() for it, see
+ * bl_lock().
+ */
 int bl_reset_function(struct bl_dev *bd)
 {
 	struct pci_dev *pdev = bd->pdev;
@@ -35,8 +38,8 @@ int bl_reset_function(struct bl_dev *bd)
 }
 
 /*
- * Whether a closed device is as it was left (R11): it cannot be otherwise, unless the machine has meddled with it.
- * The BARs stand for all that a reset clears.
+ * Whether a closed device is as it was left (R11): it cannot be otherwise, unless the machine has
+ * meddled with it. The BARs stand for all that a reset clears.
  */
 static bool bl_is_at_rest(struct bl_dev *bd)
 {
@@ -100,8 +103,9 @@ static int bl_reset_step(struct bl_dev *bd)
 }
 
 /*
- * The order is the policy's, from the lowest bit up: the CPU lets go of the device, then the device of memory, and only
- * when all that was on its way has arrived do its address space and its pages go (R12). memory_lock is held.
+ * The order is the policy's, from the lowest bit up: the CPU lets go of the device, then the
+ * device of memory, and only when all that was on its way has arrived do its address space and
+ * its pages go (R12). memory_lock is held.
  */
 static int bl_do(struct bl_dev *bd, u32 todo)
 {
@@ -141,7 +145,10 @@ void bl_slot_restore(struct bl_dev *bd)
 	bl_event(bd, BLP_EV_MASTER_OFF, NULL);
 }
 
-/* Takes the step that an event asks for, or says why not. bl_dev.lock is held; for a reset, device_lock() too. */
+/*
+ * Takes the step that an event asks for, or says why not. bl_dev.lock is held; for a reset,
+ * device_lock() too.
+ */
 int bl_event(struct bl_dev *bd, u32 event, struct bl_ioas *ioas)
 {
 	struct blp_step step;
@@ -177,9 +184,10 @@ int bl_event_check(struct bl_dev *bd, u32 event)
 }
 
 /*
- * Takes bl_dev.lock, and device_lock() before it, for what resets. While remove() runs, it has device_lock() and waits for
- * the process; it touches the device only after it has got bl_dev.lock. So the process may go on under that one alone:
- * it could not give the device back otherwise. Returns whether device_lock() was taken.
+ * Takes bl_dev.lock, and device_lock() before it, for what resets. While remove() runs, it has
+ * device_lock() and waits for the process; it touches the device only after it has got
+ * bl_dev.lock. So the process may go on under that one alone: it could not give the device back
+ * otherwise. Returns whether device_lock() was taken.
  */
 static bool bl_lock(struct bl_dev *bd)
 {
@@ -195,7 +203,10 @@ static bool bl_lock(struct bl_dev *bd)
 	return locked;
 }
 
-/* The address space that the device has left; its reference is the caller's, to put outside of bl_dev.lock. */
+/*
+ * The address space that the device has left; its reference is the caller's, to put outside of
+ * bl_dev.lock.
+ */
 struct bl_ioas *bl_part(struct bl_dev *bd)
 {
 	struct bl_ioas *ioas = bd->parting;
@@ -227,10 +238,15 @@ int bl_event_locked(struct bl_dev *bd, u32 event)
 
 static int bl_bars_mask(struct bl_dev *bd)
 {
-	return pci_select_bars(bd->pdev, IORESOURCE_MEM | IORESOURCE_IO) & GENMASK(PCI_STD_NUM_BARS - 1, 0);
+	int bars = pci_select_bars(bd->pdev, IORESOURCE_MEM | IORESOURCE_IO);
+
+	return bars & GENMASK(PCI_STD_NUM_BARS - 1, 0);
 }
 
-/* What other drivers may want once this one is gone: also while a process still holds the fd of a revoked device. */
+/*
+ * What other drivers may want once this one is gone: also while a process still holds the fd of
+ * a revoked device.
+ */
 void bl_drop_hardware(struct bl_dev *bd)
 {
 	down_write(&bd->memory_lock);

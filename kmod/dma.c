@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * dma.c - pins memory of a process and maps it for devices, and the reverse.
+ * Pins memory of a process and maps it for devices, and the reverse.
  *
- * Of a mapping, only its range is kept: which pages it pins stands in the page tables of the IOMMU.
+ * Of a mapping, only its range is kept: which pages it pins stands in the page tables of the
+ * IOMMU.
  */
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "barline.h"
+#include "internal.h"
 
-/* A physically contiguous piece that was unmapped, until the IOMMU has forgotten it and its pages can go. */
+/*
+ * A physically contiguous piece that was unmapped, until the IOMMU has forgotten it and its
+ * pages can go.
+ */
 struct bl_piece {
 	u64 phys;
 	u64 size;
@@ -31,7 +35,8 @@ static void bl_unpin(u64 phys, u64 size, bool dirty)
 }
 
 /* No device reaches the pieces after the flush; only then are their pages given back. */
-static void bl_flush_pieces(struct bl_ioas *ioas, struct iommu_iotlb_gather *gather, u32 nr, bool dirty)
+static void bl_flush_pieces(struct bl_ioas *ioas, struct iommu_iotlb_gather *gather, u32 nr,
+			    bool dirty)
 {
 	struct bl_piece *pieces = ioas->scratch;
 	u32 i;
@@ -52,7 +57,10 @@ static u64 bl_piece_size(struct iommu_domain *domain, u64 iova, u64 phys, u64 li
 	return size;
 }
 
-/* Unmaps and unpins [iova, iova + size), which is wholly mapped. The scratch page is the caller's, by map_lock. */
+/*
+ * Unmaps and unpins [iova, iova + size), which is wholly mapped. The scratch page is the
+ * caller's, by map_lock.
+ */
 static void bl_unmap_range(struct bl_ioas *ioas, u64 iova, u64 size, bool dirty)
 {
 	struct bl_piece *pieces = ioas->scratch;
@@ -66,7 +74,8 @@ static void bl_unmap_range(struct bl_ioas *ioas, u64 iova, u64 size, bool dirty)
 		phys = iommu_iova_to_phys(ioas->domain, iova + done);
 		piece = bl_piece_size(ioas->domain, iova + done, phys, size - done);
 		/* Cannot be: then the pages stay pinned, which is safe. */
-		if (WARN_ON_ONCE(!phys || iommu_unmap_fast(ioas->domain, iova + done, piece, &gather) != piece))
+		if (WARN_ON_ONCE(!phys || iommu_unmap_fast(ioas->domain, iova + done, piece,
+							   &gather) != piece))
 			continue;
 		pieces[nr].phys = phys;
 		pieces[nr++].size = piece;
@@ -101,8 +110,12 @@ static int bl_map_run(struct bl_ioas *ioas, struct blp_run *run, int prot)
 	return 0;
 }
 
-/* Appends pinned pages to the run, which is mapped when they do not follow it. On failure all of them are unpinned. */
-static int bl_map_pages(struct bl_ioas *ioas, struct blp_run *run, struct page **pages, u32 nr, int prot)
+/*
+ * Appends pinned pages to the run, which is mapped when they do not follow it. On failure all
+ * of them are unpinned.
+ */
+static int bl_map_pages(struct bl_ioas *ioas, struct blp_run *run, struct page **pages, u32 nr,
+			int prot)
 {
 	int err;
 	u32 i;
@@ -135,7 +148,10 @@ static int bl_pin_batch(struct bl_ioas *ioas, u64 vaddr, u64 left, bool write)
 	return nr ?: -EFAULT;
 }
 
-/* Pins and maps all of it, or nothing. The run is the only thing that is neither mapped nor in the scratch page. */
+/*
+ * Pins and maps all of it, or nothing. The run is the only thing that is neither mapped nor in
+ * the scratch page.
+ */
 static int bl_pin_and_map(struct bl_ioas *ioas, const struct barline_ioas_map *arg)
 {
 	bool write = arg->flags & BARLINE_MAP_WRITE;
@@ -201,7 +217,7 @@ static void bl_map_remove(struct bl_ioas *ioas, struct bl_map *map)
 }
 
 /* Charges the whole request before any page of it is pinned. */
-static int bl_charge_and_pin(struct bl_ioas *ioas, const struct barline_ioas_map *arg, struct bl_map *map)
+static int bl_charge_and_pin(struct bl_ioas *ioas, const struct barline_ioas_map *arg)
 {
 	unsigned long nr = arg->size >> PAGE_SHIFT;
 	int err;
@@ -215,7 +231,8 @@ static int bl_charge_and_pin(struct bl_ioas *ioas, const struct barline_ioas_map
 	return err;
 }
 
-static int bl_map_locked(struct bl_ioas *ioas, const struct barline_ioas_map *arg, struct bl_map *map)
+static int bl_map_locked(struct bl_ioas *ioas, const struct barline_ioas_map *arg,
+			 struct bl_map *map)
 {
 	int err;
 
@@ -224,7 +241,7 @@ static int bl_map_locked(struct bl_ioas *ioas, const struct barline_ioas_map *ar
 	mutex_unlock(&ioas->lock);
 	if (err)
 		return err;
-	err = bl_charge_and_pin(ioas, arg, map);
+	err = bl_charge_and_pin(ioas, arg);
 	if (err) {
 		bl_map_remove(ioas, map);
 		return err;
@@ -271,10 +288,11 @@ static void bl_map_free(struct bl_ioas *ioas, struct bl_map *map)
 /* Whether each mapping that overlaps the span is inside of it. */
 static int bl_unmap_possible(struct bl_ioas *ioas, const struct blp_span *want)
 {
-	struct interval_tree_node *node = interval_tree_iter_first(&ioas->maps, want->first, want->last);
+	struct interval_tree_node *node;
 	struct blp_span span;
 	int err;
 
+	node = interval_tree_iter_first(&ioas->maps, want->first, want->last);
 	if (!node)
 		return -ENOENT;
 	for (; node; node = interval_tree_iter_next(node, want->first, want->last)) {

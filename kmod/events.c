@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * events.c - SET_IRQS, and the events that are not the device's interrupts: ERR, REQ, PM.
+ * SET_IRQS, and the events that are not the device's interrupts: ERR, REQ, PM.
  */
 #include <linux/eventfd.h>
 #include <linux/slab.h>
 
-#include "barline.h"
+#include "internal.h"
 
 void bl_event_signal(struct bl_dev *bd, u32 index)
 {
@@ -36,7 +36,8 @@ void bl_events_off(struct bl_dev *bd)
 }
 
 static int bl_events_apply(struct bl_dev *bd, const struct barline_set_irqs *arg,
-			   const struct blp_irq_request *request, struct eventfd_ctx **ctxs, const u8 *bools)
+			   const struct blp_irq_request *request, struct eventfd_ctx **ctxs,
+			   const u8 *bools)
 {
 	if (bd->state == BLP_REVOKED)
 		return -ENODEV;
@@ -101,7 +102,10 @@ static int bl_irqs_set_locked(struct bl_dev *bd, const struct barline_set_irqs *
 	return err;
 }
 
-/* Everything that the process passes is copied and looked up before a lock is taken: it can delay only itself. */
+/*
+ * Everything that the process passes is copied and looked up before a lock is taken: it can
+ * delay only itself.
+ */
 int bl_irqs_set(struct bl_dev *bd, const struct barline_set_irqs *arg)
 {
 	struct eventfd_ctx **ctxs = NULL;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * group.c - which IOMMU group is in which address space.
+ * Which IOMMU group is in which address space.
  *
- * A group moves as one: its first device takes it along, its last one brings it back. The kernel's own count of owners
- * cannot tell these apart (6.1 has none), so it is kept here.
+ * A group moves as one: its first device takes it along, its last one brings it back. The
+ * kernel's own count of owners cannot tell these apart (6.1 has none), so it is kept here.
  */
 #include <linux/slab.h>
 
-#include "barline.h"
+#include "internal.h"
 
 struct bl_group {
 	struct list_head link;
@@ -17,6 +17,7 @@ struct bl_group {
 };
 
 static LIST_HEAD(bl_groups);
+/* Guards the list, and the counts in it. */
 static DEFINE_MUTEX(bl_groups_lock);
 
 static struct bl_group *bl_group_find(struct iommu_group *group)
@@ -58,7 +59,10 @@ static int bl_reserve_regions(struct bl_ioas *ioas, struct list_head *regions)
 		/* Only needed by a driver of the kernel, until it is unbound. */
 		if (region->type == IOMMU_RESV_DIRECT_RELAXABLE)
 			continue;
-		/* Interrupts that go through the address space (Arm): not on the machines this is for. */
+		/*
+		 * Interrupts that go through the address space (Arm): not on the machines this
+		 * is for.
+		 */
 		if (region->type == IOMMU_RESV_SW_MSI)
 			return -EOPNOTSUPP;
 		err = bl_reserve_span(ioas, region->start, region->start + region->length - 1);
@@ -139,9 +143,10 @@ err_owner:
 
 static struct bl_group *bl_group_new(struct bl_dev *bd, struct bl_ioas *ioas)
 {
-	struct bl_group *bg = bl_fail("attach: new") ? NULL : kzalloc(sizeof(*bg), GFP_KERNEL_ACCOUNT);
+	struct bl_group *bg;
 	int err;
 
+	bg = bl_fail("attach: new") ? NULL : kzalloc(sizeof(*bg), GFP_KERNEL_ACCOUNT);
 	if (!bg)
 		return ERR_PTR(-ENOMEM);
 	bg->group = bd->group;
@@ -153,7 +158,10 @@ static struct bl_group *bl_group_new(struct bl_dev *bd, struct bl_ioas *ioas)
 		kfree(bg);
 		return ERR_PTR(err);
 	}
-	/* The group, by the device; the address space, by a reference that each of its devices holds. */
+	/*
+	 * The group, by the device; the address space, by a reference that each of its devices
+	 * holds.
+	 */
 	list_add(&bg->link, &bl_groups);
 	return bg;
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioas.c - an I/O address space: the file of /dev/barline/iommu and its calls.
+ * An I/O address space: the file of /dev/barline/iommu and its calls.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/slab.h>
 
-#include "barline.h"
+#include "internal.h"
 
 static void bl_ioas_release_ref(struct kref *kref)
 {
@@ -47,8 +47,9 @@ struct bl_ioas *bl_ioas_get_fd(int fd)
 
 static struct bl_ioas *bl_ioas_new(void)
 {
-	struct bl_ioas *ioas = bl_fail("ioas: new") ? NULL : kzalloc(sizeof(*ioas), GFP_KERNEL_ACCOUNT);
+	struct bl_ioas *ioas;
 
+	ioas = bl_fail("ioas: new") ? NULL : kzalloc(sizeof(*ioas), GFP_KERNEL_ACCOUNT);
 	if (!ioas)
 		return NULL;
 	ioas->reserved = bl_fail("ioas: reserved") ? NULL :
@@ -93,7 +94,7 @@ static int bl_ioas_release(struct inode *inode, struct file *file)
 static int bl_copy_reserved(struct bl_ioas *ioas, struct barline_ioas_info *info)
 {
 	struct blp_span *spans;
-	u32 room = min(info->nr_reserved, (u32)BL_MAX_RESERVED);
+	u32 room = min_t(u32, info->nr_reserved, BL_MAX_RESERVED);
 	int err = 0;
 
 	static_assert(sizeof(*spans) == sizeof(struct barline_range));

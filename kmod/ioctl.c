@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioctl.c - the calls of a device's file.
+ * The calls of a device's file.
  */
 #include <linux/fs.h>
 
-#include "barline.h"
+#include "internal.h"
 
 /*
- * Reads a structure whose first field is its size: longer ones may only have zeros behind what is known here (E2BIG),
- * shorter ones than the first version make no sense. All structures are at their first version.
+ * Reads a structure whose first field is its size: longer ones may only have zeros behind what is
+ * known here (E2BIG), shorter ones than the first version make no sense. All structures are at
+ * their first version.
  */
 int bl_copy_in(void *to, size_t size, const void __user *from)
 {

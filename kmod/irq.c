@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * irq.c - interrupts of the function as eventfds: INTx, MSI, MSI-X.
+ * Interrupts of the function as eventfds: INTx, MSI, MSI-X.
  *
- * All of this runs under bl_dev.lock, and with memory_lock held for writing: the table of MSI-X is in a BAR, which must
- * decode meanwhile. The handlers take no lock; an eventfd is put when no handler can have it any more.
+ * All of this runs under bl_dev.lock, and with memory_lock held for writing: the table of MSI-X
+ * is in a BAR, which must decode meanwhile. The handlers take no lock; an eventfd is put when no
+ * handler can have it any more.
  */
 #include <linux/eventfd.h>
 #include <linux/interrupt.h>
 #include <linux/slab.h>
 
-#include "barline.h"
+#include "internal.h"
 
 void bl_irqs_init(struct bl_dev *bd)
 {
@@ -114,8 +115,8 @@ static int bl_vector_request(struct bl_dev *bd, u32 n, struct eventfd_ctx *ctx)
 	int err;
 
 	vector->name = bl_fail("irq: name") ? NULL :
-		       kasprintf(GFP_KERNEL_ACCOUNT, "barline-%s[%u](%s)", bl_irq_kind(bd->irqs.index), n,
-				 pci_name(bd->pdev));
+		       kasprintf(GFP_KERNEL_ACCOUNT, "barline-%s[%u](%s)",
+				 bl_irq_kind(bd->irqs.index), n, pci_name(bd->pdev));
 	if (!vector->name)
 		return -ENOMEM;
 	/* Before the request: an interrupt that comes at once counts. */
@@ -203,7 +204,10 @@ static int bl_vectors_set(struct bl_dev *bd, u32 start, u32 count, struct eventf
 	return 0;
 }
 
-/* Allocates all vectors of a kind; which of them have an eventfd can then change at any time (R9). */
+/*
+ * Allocates all vectors of a kind; which of them have an eventfd can then change at any time
+ * (R9).
+ */
 static int bl_irqs_on(struct bl_dev *bd, u32 index)
 {
 	u32 wanted = bl_irq_count(bd, index);
@@ -258,7 +262,10 @@ void bl_irqs_off(struct bl_dev *bd)
 	bd->irqs.index = -1;
 }
 
-/* Silence for a reset or a suspend. MSI and MSI-X are silenced by those themselves, and restored with the rest. */
+/*
+ * Silence for a reset or a suspend. MSI and MSI-X are silenced by those themselves, and
+ * restored with the rest.
+ */
 void bl_irqs_mask(struct bl_dev *bd)
 {
 	if (bd->irqs.index != BARLINE_IRQ_INTX)
@@ -275,7 +282,7 @@ void bl_irqs_rearm(struct bl_dev *bd)
 }
 
 static int bl_vectors_trigger(struct bl_dev *bd, const struct barline_set_irqs *arg,
-			      const struct blp_irq_request *request, struct eventfd_ctx **ctxs)
+			      struct eventfd_ctx **ctxs)
 {
 	bool first = bd->irqs.index < 0;
 	int err = first ? bl_irqs_on(bd, arg->index) : 0;
@@ -293,7 +300,8 @@ static int bl_vectors_trigger(struct bl_dev *bd, const struct barline_set_irqs *
 	return err;
 }
 
-static void bl_vectors_act(struct bl_dev *bd, const struct barline_set_irqs *arg, u32 action, const u8 *bools)
+static void bl_vectors_act(struct bl_dev *bd, const struct barline_set_irqs *arg, u32 action,
+			   const u8 *bools)
 {
 	u32 i;
 
@@ -312,8 +320,8 @@ static void bl_vectors_act(struct bl_dev *bd, const struct barline_set_irqs *arg
 }
 
 /* A request that was checked, for INTx, MSI or MSI-X. */
-int bl_irqs_apply(struct bl_dev *bd, const struct barline_set_irqs *arg, const struct blp_irq_request *request,
-		  struct eventfd_ctx **ctxs, const u8 *bools)
+int bl_irqs_apply(struct bl_dev *bd, const struct barline_set_irqs *arg,
+		  const struct blp_irq_request *request, struct eventfd_ctx **ctxs, const u8 *bools)
 {
 	int mode = bd->irqs.index;
 	u16 command;
@@ -330,7 +338,7 @@ int bl_irqs_apply(struct bl_dev *bd, const struct barline_set_irqs *arg, const s
 	if (request->disable)
 		bl_irqs_off(bd);
 	else if (ctxs)
-		err = bl_vectors_trigger(bd, arg, request, ctxs);
+		err = bl_vectors_trigger(bd, arg, ctxs);
 	else if (mode < 0 || blp_irq_range(arg->start, arg->count, bd->irqs.count))
 		err = -EINVAL;
 	else

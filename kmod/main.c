@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * main.c - the module: parameters, numbers of nodes, the file system that holds the address spaces of mappings.
+ * The module: parameters, numbers of nodes, the file system that holds the address
+ * spaces of mappings.
  */
 #include <linux/fs.h>
 #include <linux/idr.h>
@@ -11,7 +12,7 @@
 #include <linux/pseudo_fs.h>
 #include <linux/suspend.h>
 
-#include "barline.h"
+#include "internal.h"
 
 /* The policy and the ABI name the same things. */
 #define BL_SAME(policy, abi) static_assert((int)(policy) == (int)(abi))
@@ -33,8 +34,6 @@ BL_SAME(BLP_IRQ_MASK, BARLINE_SET_MASK);
 BL_SAME(BLP_IRQ_UNMASK, BARLINE_SET_UNMASK);
 BL_SAME(BLP_IRQ_TRIGGER, BARLINE_SET_TRIGGER);
 
-/* Magic number of the file system ("barl"); it is never mounted where a process could see it. */
-#define BL_FS_MAGIC		0x6261726c
 #define BL_MINORS		(MINORMASK + 1)
 
 unsigned int bl_max_vectors = BLP_IRQ_MAX;
@@ -64,7 +63,8 @@ MODULE_PARM_DESC(allow_unsafe_interrupts,
 
 bool bl_allow_noreset;
 module_param_named(allow_noreset, bl_allow_noreset, bool, 0444);
-MODULE_PARM_DESC(allow_noreset, "Bind a device that cannot be reset: it keeps state from one process to the next");
+MODULE_PARM_DESC(allow_noreset,
+		 "Bind a device that cannot be reset: it keeps state from one process to the next");
 
 #ifdef BARLINE_FAULTS
 static atomic_t bl_fail_left = ATOMIC_INIT(0);
@@ -86,7 +86,8 @@ static int bl_fail_get(char *buf, const struct kernel_param *param)
 static const struct kernel_param_ops bl_fail_ops = { .set = bl_fail_set, .get = bl_fail_get };
 
 module_param_cb(fail_nth, &bl_fail_ops, NULL, 0600);
-MODULE_PARM_DESC(fail_nth, "Fail the n-th fallible step from now (0: none); reads what is left, 0 once it has failed");
+MODULE_PARM_DESC(fail_nth,
+		 "Fail the n-th fallible step from now (0: none); reads what is left, 0 once failed");
 
 bool bl_fail(const char *point)
 {
@@ -98,6 +99,7 @@ bool bl_fail(const char *point)
 #endif
 
 LIST_HEAD(bl_devs);
+/* Guards the list. A suspend holds it while it waits for processes, an unbind waits for that. */
 DEFINE_MUTEX(bl_devs_lock);
 
 static DEFINE_IDA(bl_minors);
@@ -132,8 +134,8 @@ static int bl_fs_init(struct fs_context *fc)
 }
 
 /*
- * No owner: bound devices pin it, and they must not keep the module from being unloaded. Who has a
- * device open does.
+ * No owner: bound devices pin it, and they must not keep the module from being unloaded. Who has
+ * a device open does.
  */
 static struct file_system_type bl_fs = {
 	.name = "barline",
@@ -147,7 +149,8 @@ struct inode *bl_inode_new(void)
 	struct inode *inode;
 	int err;
 
-	err = bl_fail("bind: file system") ? -ENOMEM : simple_pin_fs(&bl_fs, &bl_mnt, &bl_mnt_users);
+	err = bl_fail("bind: file system") ? -ENOMEM :
+	      simple_pin_fs(&bl_fs, &bl_mnt, &bl_mnt_users);
 	if (err)
 		return ERR_PTR(err);
 	inode = bl_fail("bind: inode") ? ERR_PTR(-ENOMEM) : alloc_anon_inode(bl_mnt->mnt_sb);
@@ -164,7 +167,8 @@ void bl_inode_free(struct inode *inode)
 
 int bl_minor_get(dev_t *devt)
 {
-	int minor = bl_fail("bind: minor") ? -ENOSPC : ida_alloc_max(&bl_minors, BL_MINORS - 1, GFP_KERNEL);
+	int minor = bl_fail("bind: minor") ? -ENOSPC :
+		    ida_alloc_max(&bl_minors, BL_MINORS - 1, GFP_KERNEL);
 
 	if (minor < 0)
 		return minor;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * mmap.c - BARs in the address space of a process, for as long as they may be reached.
+ * BARs in the address space of a process, for as long as they may be reached.
  *
- * A mapping holds the file, so the device stays open until the last one is gone (R20). Its page table entries come and go:
- * they are taken away before anything that makes the registers unreachable, and faulted in again afterwards.
+ * A mapping holds the file, so the device stays open until the last one is gone (R20). Its page
+ * table entries come and go: they are taken away before anything that makes the registers
+ * unreachable, and faulted in again afterwards.
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/pfn.h>
 
-#include "barline.h"
+#include "internal.h"
 
 u64 bl_bar_size(struct bl_dev *bd, u32 bar)
 {
@@ -17,8 +18,9 @@ u64 bl_bar_size(struct bl_dev *bd, u32 bar)
 }
 
 /*
- * What of a BAR can be mapped: all of it, or what is left beside the MSI-X table where interrupts are not remapped. Memory
- * in whole pages only: what shares a page with a BAR is not the process's.
+ * What of a BAR can be mapped: all of it, or what is left beside the MSI-X table where interrupts
+ * are not remapped. Memory in whole pages only: what shares a page with a BAR is not the
+ * process's.
  */
 u32 bl_bar_areas(struct bl_dev *bd, u32 bar, struct blp_area areas[BLP_AREAS])
 {
@@ -28,10 +30,14 @@ u32 bl_bar_areas(struct bl_dev *bd, u32 bar, struct blp_area areas[BLP_AREAS])
 		return 0;
 	if (!PAGE_ALIGNED(pci_resource_start(pdev, bar)))
 		return 0;
-	return blp_msix_carve(bd->isolated ? NULL : &bd->msix, bar, bl_bar_size(bd, bar), PAGE_SIZE, areas);
+	return blp_msix_carve(bd->isolated ? NULL : &bd->msix, bar, bl_bar_size(bd, bar),
+			      PAGE_SIZE, areas);
 }
 
-/* Takes all mappings of the device away; the next access faults. memory_lock is held for writing. */
+/*
+ * Takes all mappings of the device away; the next access faults. memory_lock is held for
+ * writing.
+ */
 void bl_zap(struct bl_dev *bd)
 {
 	unmap_mapping_range(bd->inode->i_mapping, 0, 0, 1);
@@ -56,7 +62,10 @@ static unsigned long bl_vma_pfn(struct bl_dev *bd, const struct vm_area_struct *
 	return PHYS_PFN(pci_resource_start(bd->pdev, bar) + (at & (BARLINE_REGION_OFFSET(1) - 1)));
 }
 
-/* All of it at once, so that a poll loop faults once: the page that is wanted first, the rest as a favour. */
+/*
+ * All of it at once, so that a poll loop faults once: the page that is wanted first, the rest
+ * as a favour.
+ */
 static vm_fault_t bl_insert_all(struct bl_dev *bd, struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
@@ -101,7 +110,7 @@ static int bl_ones_page(struct bl_dev *bd)
 	bd->ones = bl_fail("mmap: ones") ? NULL : alloc_page(GFP_KERNEL_ACCOUNT);
 	if (!bd->ones)
 		return -ENOMEM;
-	memset(page_address(bd->ones), 0xff, PAGE_SIZE);
+	memset(page_address(bd->ones), BL_ONES, PAGE_SIZE);
 	return 0;
 }
 

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * pm.c - what happens to the device as a whole: suspend and resume, errors, resets by somebody else.
+ * What happens to the device as a whole: suspend and resume, errors, resets by somebody
+ * else.
  *
- * The process is told of a suspend while it can still run, by the notifier: when .suspend is called it is frozen.
+ * The process is told of a suspend while it can still run, by the notifier: when .suspend is
+ * called it is frozen.
  */
 #include <linux/jiffies.h>
 #include <linux/notifier.h>
 #include <linux/suspend.h>
 
-#include "barline.h"
+#include "internal.h"
 
 static void bl_pm_tell(struct bl_dev *bd, u32 event)
 {
@@ -39,7 +41,8 @@ static void bl_pm_prepare(void)
 	list_for_each_entry(bd, &bl_devs, link) {
 		long left = max_t(long, end - jiffies, 0);
 
-		if (!wait_event_timeout(bd->wait, READ_ONCE(bd->pm_event) != BARLINE_PM_SUSPEND, left))
+		if (!wait_event_timeout(bd->wait,
+					READ_ONCE(bd->pm_event) != BARLINE_PM_SUSPEND, left))
 			pci_info(bd->pdev, "suspended without the process's word\n");
 	}
 	mutex_unlock(&bl_devs_lock);
@@ -126,7 +129,10 @@ const struct dev_pm_ops bl_pm_ops = {
 	SYSTEM_SLEEP_PM_OPS(bl_pm_suspend, bl_pm_resume)
 };
 
-/* Registers may not be reached while somebody else has the device; what follows is up to the process, which is told. */
+/*
+ * Registers may not be reached while somebody else has the device; what follows is up to the
+ * process, which is told.
+ */
 static void bl_err_block(struct bl_dev *bd, bool block)
 {
 	mutex_lock(&bd->lock);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * rdwr.c - read() and write(): the slow way to registers, and the only one to I/O ports, the ROM and configuration space.
+ * Read() and write(): the slow way to registers, and the only one to I/O ports, the ROM
+ * and configuration space.
  */
 #include <linux/fs.h>
 #include <linux/io.h>
 
-#include "barline.h"
+#include "internal.h"
 
 /* One access: what it goes to, and how wide it is. */
 struct bl_access {
@@ -93,7 +94,8 @@ static int bl_bar_prepare(struct bl_dev *bd, u32 region)
 }
 
 /* One access to a BAR, if it may be reached now. @write: from @value, else to it. */
-static int bl_bar_access(struct bl_dev *bd, u32 bar, struct bl_access *access, u64 *value, bool write)
+static int bl_bar_access(struct bl_dev *bd, u32 bar, struct bl_access *access, u64 *value,
+			 bool write)
 {
 	int err = 0;
 
@@ -128,20 +130,25 @@ static int bl_rom_access(struct bl_dev *bd, struct bl_access *access, u64 *value
 	return err;
 }
 
-static int bl_access_one(struct bl_dev *bd, u32 region, struct bl_access *access, u64 *value, bool write)
+static int bl_access_one(struct bl_dev *bd, u32 region, struct bl_access *access, u64 *value,
+			 bool write)
 {
 	if (region == BARLINE_REGION_ROM)
 		return bl_rom_access(bd, access, value);
 	return bl_bar_access(bd, region, access, value, write);
 }
 
-/* Whether a write is one of vectors: where interrupts are not remapped, they name any interrupt of the machine (R17). */
+/*
+ * Whether a write is one of vectors: where interrupts are not remapped, they name any interrupt
+ * of the machine (R17).
+ */
 static bool bl_vectors_touched(struct bl_dev *bd, u32 region, u64 offset, size_t count)
 {
 	return !bd->isolated && blp_msix_touches(&bd->msix, region, offset, count);
 }
 
-static ssize_t bl_region_rw(struct bl_dev *bd, u32 region, char __user *buf, size_t count, u64 offset, bool write)
+static ssize_t bl_region_rw(struct bl_dev *bd, u32 region, char __user *buf, size_t count,
+			    u64 offset, bool write)
 {
 	bool ports = pci_resource_flags(bd->pdev, region) & IORESOURCE_IO;
 	u64 size = bl_bar_size(bd, region);
@@ -160,7 +167,8 @@ static ssize_t bl_region_rw(struct bl_dev *bd, u32 region, char __user *buf, siz
 	err = bl_bar_prepare(bd, region);
 	for (done = 0; !err && done < count; done += access.width) {
 		access.offset = offset + done;
-		access.width = blp_access_width(access.offset, count - done, bl_widest(region, ports));
+		access.width = blp_access_width(access.offset, count - done,
+						bl_widest(region, ports));
 		value = 0;
 		/* The process's memory is touched without a lock: it may be this very region. */
 		if (write && copy_from_user(&value, buf + done, access.width))
@@ -176,7 +184,8 @@ static ssize_t bl_region_rw(struct bl_dev *bd, u32 region, char __user *buf, siz
 	return done ?: err;
 }
 
-static ssize_t bl_dev_rw(struct bl_dev *bd, char __user *buf, size_t count, loff_t *ppos, bool write)
+static ssize_t bl_dev_rw(struct bl_dev *bd, char __user *buf, size_t count, loff_t *ppos,
+			 bool write)
 {
 	u64 region = (u64)*ppos >> BARLINE_REGION_SHIFT;
 	u64 offset = *ppos & (BARLINE_REGION_OFFSET(1) - 1);

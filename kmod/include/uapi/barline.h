@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * barline.h - a PCI function in the hands of a process: the ABI of barline.ko
+ * A PCI function in the hands of a process: the ABI of barline.ko
  *
  *    process                                   kernel                       hardware
  *   +-------------------------+
@@ -75,6 +75,11 @@
 
 #include <linux/ioctl.h>
 #include <linux/types.h>
+#ifdef __KERNEL__
+#include <linux/build_bug.h>
+#else
+#include <assert.h>
+#endif
 
 /* Version of this file, reported by IOAS_INFO and DEV_INFO. */
 #define BARLINE_ABI		1
@@ -94,7 +99,7 @@ struct barline_range {
  * BARLINE_IOAS_INFO - what can be mapped.
  *
  * In: nr_reserved is the room at reserved_ptr (0: none). Out: the number there is, whether or not
- * it fitted; as many as fit are written, in rising order, disjoint. Before the first attach there
+ * it fitted; as many as fit are written; they may overlap. Before the first attach there
  * is no aperture yet: page_sizes is 0.
  */
 struct barline_ioas_info {
@@ -406,7 +411,7 @@ struct barline_cfg_row {
 	__u16 cap;			/* capability id; 0: the header */
 	__u8 why;			/* enum barline_why */
 	__u8 action;			/* enum barline_action */
-	__u32 bits;			/* of a register up to 4 bytes; all ones for a longer range */
+	__u32 bits;			/* of the register; all ones for a longer range */
 	__u32 virt;
 	__u32 write;
 	__u32 __pad;
@@ -425,31 +430,25 @@ struct barline_cfg_policy {
 
 /* ---- layout, the same for 32-bit and 64-bit processes ------------------------------------- */
 
-#ifdef __cplusplus
-#define BARLINE_ASSERT(what)	static_assert(what, #what)
-#else
-#define BARLINE_ASSERT(what)	_Static_assert(what, #what)
-#endif
-
-BARLINE_ASSERT(sizeof(struct barline_range) == 16);
-BARLINE_ASSERT(sizeof(struct barline_ioas_info) == 64);
-BARLINE_ASSERT(sizeof(struct barline_ioas_map) == 32);
-BARLINE_ASSERT(sizeof(struct barline_ioas_unmap) == 32);
-BARLINE_ASSERT(sizeof(struct barline_ioas_stats) == 48);
-BARLINE_ASSERT(sizeof(struct barline_dev_info) == 64);
-BARLINE_ASSERT(sizeof(struct barline_area) == 16);
-BARLINE_ASSERT(sizeof(struct barline_region_info) == 48);
-BARLINE_ASSERT(sizeof(struct barline_irq_info) == 16);
-BARLINE_ASSERT(sizeof(struct barline_set_irqs) == 32);
-BARLINE_ASSERT(sizeof(struct barline_attach) == 16);
-BARLINE_ASSERT(sizeof(struct barline_simple) == 8);
-BARLINE_ASSERT(sizeof(struct barline_bus_master) == 16);
-BARLINE_ASSERT(sizeof(struct barline_pm_ack) == 16);
-BARLINE_ASSERT(sizeof(struct barline_cfg_row) == 24);
-BARLINE_ASSERT(sizeof(struct barline_cfg_policy) == 24);
-BARLINE_ASSERT(__builtin_offsetof(struct barline_ioas_info, aperture) == 24);
-BARLINE_ASSERT(__builtin_offsetof(struct barline_dev_info, state) == 44);
-BARLINE_ASSERT(__builtin_offsetof(struct barline_region_info, size) == 16);
-BARLINE_ASSERT(__builtin_offsetof(struct barline_set_irqs, data_ptr) == 24);
+static_assert(sizeof(struct barline_range) == 16);
+static_assert(sizeof(struct barline_ioas_info) == 64);
+static_assert(sizeof(struct barline_ioas_map) == 32);
+static_assert(sizeof(struct barline_ioas_unmap) == 32);
+static_assert(sizeof(struct barline_ioas_stats) == 48);
+static_assert(sizeof(struct barline_dev_info) == 64);
+static_assert(sizeof(struct barline_area) == 16);
+static_assert(sizeof(struct barline_region_info) == 48);
+static_assert(sizeof(struct barline_irq_info) == 16);
+static_assert(sizeof(struct barline_set_irqs) == 32);
+static_assert(sizeof(struct barline_attach) == 16);
+static_assert(sizeof(struct barline_simple) == 8);
+static_assert(sizeof(struct barline_bus_master) == 16);
+static_assert(sizeof(struct barline_pm_ack) == 16);
+static_assert(sizeof(struct barline_cfg_row) == 24);
+static_assert(sizeof(struct barline_cfg_policy) == 24);
+static_assert(__builtin_offsetof(struct barline_ioas_info, aperture) == 24);
+static_assert(__builtin_offsetof(struct barline_dev_info, state) == 44);
+static_assert(__builtin_offsetof(struct barline_region_info, size) == 16);
+static_assert(__builtin_offsetof(struct barline_set_irqs, data_ptr) == 24);
 
 #endif /* _UAPI_BARLINE_H */

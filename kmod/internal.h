@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * barline.h - the objects of the module, and the locks that guard them.
+ * The objects of the module, and the locks that guard them.
  *
  * Locks, outer to inner:
  *
@@ -8,18 +8,18 @@
  *   bl_ioas.map_lock          one MAP or UNMAP at a time
  *     mmap_lock               the kernel's: pinning, charging, page faults, mmap()
  *       bl_dev.lock           state, interrupts, configuration shadow
- *         bl_dev.memory_lock  write: zap, reset, power, decoding; read: access to BARs, page faults
+ *         bl_dev.memory_lock  write: zap, reset, power, decoding; read: use of BARs, page faults
  *         bl_groups_lock      which group is in which address space
  *           bl_ioas.lock      the domain, the tree of mappings
  *
  * A process can hold up pinning, and whatever touches its memory, for as long as it likes. So there
- * is no copy_to_user(), no pinning and no wait for a process under bl_dev.lock and what is inside of
- * it, and nobody but MAP, UNMAP and the end of an address space takes map_lock: attach, detach and
- * unbind do not wait for a process. The last reference to an address space is dropped outside of
- * bl_dev.lock, because that unpins.
+ * is no copy_to_user(), no pinning and no wait for a process under bl_dev.lock and what is inside
+ * of it, and nobody but MAP, UNMAP and the end of an address space takes map_lock: attach, detach
+ * and unbind do not wait for a process. The last reference to an address space is dropped outside
+ * of bl_dev.lock, because that unpins.
  */
-#ifndef BARLINE_H
-#define BARLINE_H
+#ifndef BARLINE_INTERNAL_H
+#define BARLINE_INTERNAL_H
 
 #include <linux/cdev.h>
 #include <linux/completion.h>
@@ -45,8 +45,17 @@
 
 struct eventfd_ctx;
 
-/* Bytes of a read request at code 0 of DEVCTL's field, PCIe 6.0 section 7.5.3.4; each next one doubles. */
+/*
+ * Bytes of a read request at code 0 of DEVCTL's field, PCIe 6.0 section 7.5.3.4; each next one
+ * doubles.
+ */
 #define BL_READRQ_UNIT		128
+
+/* Magic number of the file system ("barl"); it is never mounted where a process could see it. */
+#define BL_FS_MAGIC		0x6261726c
+
+/* A byte of a register that nobody answers for. */
+#define BL_ONES			0xff
 
 /* Reserved ranges that an address space can know; more of them is an odd machine, and ENOSPC. */
 #define BL_MAX_RESERVED		64
@@ -54,8 +63,8 @@ struct eventfd_ctx;
 /* An I/O address space: the file of /dev/barline/iommu, and what its devices are attached to. */
 struct bl_ioas {
 	struct kref kref;
-	struct mutex map_lock;
-	struct mutex lock;
+	struct mutex map_lock;		/* MAP and UNMAP, see above */
+	struct mutex lock;		/* domain, tree, counts, ranges; never held for long */
 	struct iommu_domain *domain;	/* from the first attach to the end */
 	bool snoop_enforced;		/* the IOMMU snoops whatever a device asks for */
 	struct rb_root_cached maps;	/* written under both locks, read under either */
@@ -108,7 +117,7 @@ struct bl_dev {
 	struct pci_saved_state *saved;	/* as it was at probe, after a reset */
 	struct blp_msix msix;
 
-	struct mutex lock;
+	struct mutex lock;		/* state, and all down to memory_lock */
 	u32 state;			/* enum blp_state */
 	bool opened;			/* somebody holds the fd */
 	bool removing;			/* remove() holds device_lock() and waits, see bl_lock() */
@@ -126,7 +135,7 @@ struct bl_dev {
 	bool live;			/* registers may be reached */
 	bool decodes;			/* COMMAND.MEM, as the process has set it */
 	bool powered;			/* in D0 */
-	bool resetting;			/* by somebody else: between reset_prepare() and reset_done() */
+	bool resetting;			/* by somebody else, or in error recovery */
 
 	wait_queue_head_t wait;		/* poll(), and who waits for a process */
 };
@@ -148,8 +157,9 @@ void bl_minor_put(dev_t devt);
 extern struct class bl_class;
 
 /*
- * Whether this fallible step fails now; @point names it. Only a module built with BARLINE_FAULTS=1 has points, for the
- * test that walks all error paths: the parameter fail_nth makes the n-th point that is passed fail.
+ * Whether this fallible step fails now; @point names it. Only a module built with
+ * BARLINE_FAULTS=1 has points, for the test that walks all error paths: the parameter fail_nth
+ * makes the n-th point that is passed fail.
  */
 #ifdef BARLINE_FAULTS
 bool bl_fail(const char *point);
@@ -232,4 +242,4 @@ extern const struct dev_pm_ops bl_pm_ops;
 extern struct notifier_block bl_pm_notifier;
 int bl_pm_ack(struct bl_dev *bd, u32 event);
 
-#endif /* BARLINE_H */
+#endif /* BARLINE_INTERNAL_H */
