@@ -94,21 +94,37 @@ fn rewritten(frame: &Frame, port: usize) -> Frame {
     out
 }
 
-/// Builds the forwarder without need of shared libraries; `BARLINE_L2FWD` names one that is built already.
+/// Builds the forwarder; `BARLINE_L2FWD` names one that is built already.
 pub fn build(paths: &Paths) -> Result<PathBuf> {
-    if let Some(path) = env::var_os("BARLINE_L2FWD") {
-        return Ok(path.into());
+    match env::var_os("BARLINE_L2FWD") {
+        Some(path) => Ok(path.into()),
+        None => build_static(paths, "l2fwd", "release"),
     }
+}
+
+/// Builds a program of the workspace without need of shared libraries.
+pub fn build_static(paths: &Paths, package: &str, profile: &str) -> Result<PathBuf> {
     let target = paths.target.join("vm-build");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--release", "-p", "l2fwd", "--target", TARGET]);
+    command.args([
+        "build",
+        "--quiet",
+        "--profile",
+        profile,
+        "-p",
+        package,
+        "--target",
+        TARGET,
+    ]);
     command.current_dir(&paths.root).env("CARGO_TARGET_DIR", &target);
     command
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    cmd::run(&mut command).context("cannot build l2fwd for the guest")?;
-    Ok(target.join(TARGET).join("release/l2fwd"))
+    cmd::run(&mut command).with_context(|| format!("cannot build {package} for the guest"))?;
+    // The development profile's directory has another name than the profile.
+    let dir = if profile == "dev" { "debug" } else { profile };
+    Ok(target.join(TARGET).join(dir).join(package))
 }
 
 /// The forwarder's own account: every frame is in exactly one number.

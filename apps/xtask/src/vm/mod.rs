@@ -18,6 +18,7 @@ pub mod frames;
 pub mod initramfs;
 pub mod instructions;
 pub mod kernel;
+pub mod kmod;
 pub mod l2fwd;
 pub mod qemu;
 pub mod scenario;

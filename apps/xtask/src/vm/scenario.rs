@@ -1,6 +1,7 @@
 //! The table of VM scenarios and how one is run.
 
 use super::kernel::{Kernel, Series};
+use super::kmod;
 use super::l2fwd::{self, Variant};
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::traffic::Lines;
@@ -108,6 +109,18 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "every lack of the machine: one cause, one remedy, nothing left behind",
         kernels: &Series::STOCK,
         run: |bed| l2fwd::errors(bed, true),
+    },
+    Scenario {
+        name: "kmod",
+        about: "the kernel module: every point of the review, every bug of the patch, every error path",
+        kernels: &Series::ALL,
+        run: kmod::main,
+    },
+    Scenario {
+        name: "kmod-noremap",
+        about: "the kernel module where interrupts are not remapped: refused, or with the table left out",
+        kernels: &Series::ALL,
+        run: kmod::noremap,
     },
     Scenario {
         name: "l2fwd-no-iommu",
