@@ -6,6 +6,7 @@ mod bench;
 mod cmd;
 mod fuzz;
 mod host;
+mod kmod;
 mod paths;
 mod sim;
 mod test;
@@ -58,7 +59,10 @@ fn main() -> ExitCode {
         Task::Bench(task) => bench::run(&paths, task),
         Task::Fuzz(args) => fuzz::run(&paths, args),
         Task::Sim(args) => sim::run(&paths, args),
-        Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
+        Task::Vm(args) => match &args.task {
+            Some(vm::VmTask::DebugKernel) => kmod::debug::build(&paths).map(|()| true),
+            None => vm::interactive(&paths, args).map(|()| true),
+        },
         Task::VmInstructions(args) => vm::instructions::run(&paths, args).map(|()| true),
     };
     match result {

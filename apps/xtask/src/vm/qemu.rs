@@ -114,6 +114,8 @@ pub struct Vm {
     pub smp: u32,
     /// Counts instructions: each takes 2^N ns of the guest's time, the host's plays no part. Needs one processor.
     pub icount: Option<u32>,
+    /// Whether the IOMMU remaps interrupts.
+    pub interrupt_remapping: bool,
     /// Memory in MiB.
     pub memory: u32,
     /// Reserved huge pages of 2 MiB.
@@ -147,6 +149,7 @@ impl Vm {
             kernel,
             smp: 2,
             icount: None,
+            interrupt_remapping: true,
             memory: 1024,
             huge_pages: 64,
             append: Vec::new(),
@@ -246,10 +249,11 @@ impl Vm {
             command.args(["-accel", "tcg,thread=multi,tb-size=512"]);
         }
         command.args(["-smp", &self.smp.to_string(), "-m", &self.memory.to_string()]);
-        command.args([
-            "-device",
-            "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
-        ]);
+        let remap = if self.interrupt_remapping { "on" } else { "off" };
+        command.arg("-device");
+        command.arg(format!(
+            "intel-iommu,intremap={remap},caching-mode=on,device-iotlb=on"
+        ));
         command.args(["-device", "isa-debug-exit,iobase=0x501,iosize=1"]);
         command
             .arg("-kernel")
@@ -357,15 +361,24 @@ pub struct Running {
 impl Running {
     /// Waits for a line `TAG rest` of the guest and returns the rest; results on the way are kept.
     pub fn wait_for(&mut self, tag: &str) -> Result<String> {
+        Ok(self.wait_for_one(&[tag])?.1)
+    }
+
+    /// Waits for the first line with one of these tags; the tag and the rest.
+    pub fn wait_for_one<'a>(&mut self, tags: &[&'a str]) -> Result<(&'a str, String)> {
         while let Some(line) = self.next_line()? {
-            if let Some(rest) = line
-                .strip_prefix(tag)
-                .filter(|rest| rest.is_empty() || rest.starts_with(' '))
-            {
-                return Ok(rest.trim().to_owned());
+            for tag in tags {
+                let rest = line.strip_prefix(tag);
+                if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+                    return Ok((tag, rest.trim().to_owned()));
+                }
             }
         }
-        bail!("the guest ended before it said {tag}: {}", self.explain())
+        bail!(
+            "the guest ended before it said {}: {}",
+            tags.join(" or "),
+            self.explain()
+        )
     }
 
     /// Says a line to the guest.
