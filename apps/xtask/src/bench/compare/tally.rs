@@ -2,11 +2,10 @@
 
 use super::list::{Comparison, Target};
 use crate::bench::dpdk::Peer;
+use crate::bench::ours::NEAR;
 use crate::bench::stats::{Summary, mann_whitney, summary};
 use serde_json::{Value, json};
 
-/// The longest hop of two cores that are near, in cycles.
-const NEAR: u64 = 150;
 /// Windows of each side from which on a result can be relied on.
 const ENOUGH: usize = 20;
 
