@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where a guest's monitor listens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Monitor(PathBuf);
 
 const PROMPT: &[u8] = b"(qemu) ";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(10);
 
 impl Monitor {
     /// A socket in `dir`, whose name must be short.
@@ -31,18 +31,25 @@ impl Monitor {
         ]
     }
 
-    /// Says a command; what QEMU prints to it is an error.
+    /// Says a command.
+    ///
+    /// # Errors
+    /// QEMU's word.
     pub fn say(&self, command: &str) -> Result<()> {
+        let said = self.ask(command)?;
+        ensure!(!said.contains("rror:"), "{command}: {said}");
+        Ok(())
+    }
+
+    /// Says a command and returns what QEMU prints, with the terminal codes of its echo.
+    pub fn ask(&self, command: &str) -> Result<String> {
         let mut stream = UnixStream::connect(&self.0).context("QEMU's monitor does not listen")?;
         stream
             .set_read_timeout(Some(LIMIT))
             .context("cannot limit a read")?;
         until_prompt(&mut stream)?;
         writeln!(stream, "{command}").context("QEMU's monitor does not take commands")?;
-        let said = until_prompt(&mut stream)?;
-        // The command itself comes back too, letter by letter with terminal codes.
-        ensure!(!said.contains("rror:"), "{command}: {said}");
-        Ok(())
+        until_prompt(&mut stream)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::console;
 use super::initramfs;
 use super::kernel::Kernel;
+use super::monitor::Monitor;
 use crate::host::Tools;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -12,6 +13,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Where a NIC's cable goes.
 #[derive(Debug, Clone)]
@@ -166,6 +168,9 @@ impl Vm {
         command
             .arg("-chardev")
             .arg(format!("file,id=console,path={}", console.display()));
+        let sockets = tempfile::tempdir().context("cannot make a directory for sockets")?;
+        let monitor = Monitor::new(sockets.path());
+        command.args(monitor.arguments());
         command.args([
             "-serial",
             "chardev:console",
@@ -200,6 +205,8 @@ impl Vm {
             checks: Vec::new(),
             exit: None,
             expected_faults: self.expected_faults.clone(),
+            monitor,
+            _sockets: sockets,
         })
     }
 
@@ -322,6 +329,9 @@ pub struct Running {
     /// Exit code that the guest announced.
     exit: Option<i32>,
     expected_faults: Vec<String>,
+    monitor: Monitor,
+    /// Holds the monitor's socket.
+    _sockets: TempDir,
 }
 
 impl Running {
@@ -336,6 +346,11 @@ impl Running {
             }
         }
         bail!("the guest ended before it said {tag}: {}", self.explain())
+    }
+
+    /// QEMU's own ear.
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
     }
 
     /// Says a line to the guest.
@@ -361,6 +376,7 @@ impl Running {
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {
+                    self.examine();
                     bail!(
                         "the guest took longer than {} s: {}",
                         self.limit.as_secs(),
@@ -382,6 +398,20 @@ impl Running {
             &self.expected_faults,
         ));
         Ok(checks)
+    }
+
+    /// Writes down what a silent guest's processors do: where they are, whether they halt, and whether their timers are
+    /// armed. A guest that only sleeps and never wakes looks like nothing from outside.
+    fn examine(&self) {
+        let mut text = String::new();
+        for command in ["info status", "info registers -a", "info lapic", "info pic"] {
+            let said = self
+                .monitor
+                .ask(command)
+                .unwrap_or_else(|error| format!("{error:#}\n"));
+            text.push_str(&format!("--- {command}\n{said}\n"));
+        }
+        fs::write(self.dir.join("processors.log"), text).ok();
     }
 
     /// Results so far and the end of the console, for an error message.

@@ -2,7 +2,6 @@
 
 use super::instructions::inject;
 use super::l2fwd;
-use super::monitor::Monitor;
 use super::qemu::{Cable, Check, Nic, Running, Vm};
 use super::scenario::Bed;
 use super::traffic::Lines;
@@ -40,7 +39,6 @@ const HUB: u32 = 1;
 
 /// What the host does while the guest runs.
 struct Rig {
-    monitor: Monitor,
     wire: End,
     victim: Nic,
     how: How,
@@ -55,7 +53,6 @@ pub fn run(bed: &Bed<'_>, how: How) -> Result<Vec<Check>> {
         cable: Cable::Hub(HUB),
     };
     let rig = Rig {
-        monitor: Monitor::new(sockets.path()),
         wire: End::new(sockets.path(), "wire")?,
         victim: victim.clone(),
         how,
@@ -63,7 +60,7 @@ pub fn run(bed: &Bed<'_>, how: How) -> Result<Vec<Check>> {
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/unplug.sh"));
     vm.nics = lines.nics("igb");
     vm.nics.extend([victim.clone(), victim]);
-    vm.arguments = [rig.monitor.arguments(), rig.wire.on_hub(HUB)].concat();
+    vm.arguments = rig.wire.on_hub(HUB).to_vec();
     vm.payload = vec![l2fwd::build(bed.paths)?];
     vm.settings = vec![("HOW".to_owned(), how.name().to_owned())];
     vm.limit = Duration::from_secs(600);
@@ -114,9 +111,9 @@ impl Rig {
             let asked = guest.wait_for("ASK")?;
             match asked.as_str() {
                 "traffic" => inject(&self.wire)?,
-                "take" => self.monitor.say(&self.take())?,
-                "give" => self
-                    .monitor
+                "take" => guest.monitor().say(&self.take())?,
+                "give" => guest
+                    .monitor()
                     .say(&format!("device_add {}", self.victim.device(VICTIM)))?,
                 _ => return guest.tell("over"),
             }

@@ -51,15 +51,24 @@ report() {
     sed 's/^/LINE /' "$1" >&3
 }
 
-# wait_for SECONDS COMMAND...: tries until the command succeeds. The guest is emulated: be generous.
+# wait_for SECONDS COMMAND...: tries until the command succeeds. The guest is emulated: be generous. Seconds are those
+# of the clock: a round takes far longer than its sleep where the host is busy.
 wait_for() {
-    local left=$(($1 * 10))
+    local end=$(($(date +%s) + $1))
     shift
     while ! "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || return 1
+        [ "$(date +%s)" -lt $end ] || return 1
         usleep 100000
     done
+}
+
+# where_is PID: what its threads wait for, to the console: for a program that says nothing.
+where_is() {
+    local task
+    for task in /proc/"$1"/task/*; do
+        echo "$(cat "$task/comm") $(grep State "$task/status") call $(cat "$task/syscall")"
+        cat "$task/stack"
+    done >/dev/ttyS0 2>&1
 }
 
 # l2fwd_started OUTPUT [CODE]: waits until the forwarder has said on OUTPUT that it forwards. It fails after two minutes,
@@ -70,7 +79,8 @@ l2fwd_started() {
         grep -q '"type":"started"' "$out" || [ -e "$code" ]
     }
     if ! wait_for 120 settled; then
-        echo 'l2fwd said no "type":"started" in 120 s'
+        for pid in $(pidof l2fwd); do where_is "$pid"; done
+        echo 'l2fwd said no "type":"started" in 120 s; the console shows what it waited for'
         return 1
     fi
     [ ! -e "$code" ] || { echo "l2fwd ended with $(cat "$code")"; return 1; }
