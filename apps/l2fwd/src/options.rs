@@ -16,6 +16,10 @@ pub struct Options {
     /// sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
     #[arg(long, value_name = "PORT,...")]
     pub ports: Vec<String>,
+    /// Ports are devices that a launcher passes through the socket on standard input (engine/examples/launch.rs); those
+    /// of --ports, or all
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub passed: Option<bool>,
     /// Receive and transmit queues a port [default: one a core of --cores, else 1]
     #[arg(long, value_name = "N")]
     pub queues: Option<u16>,
@@ -103,7 +107,15 @@ impl Options {
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        toml::from_str(&text).map_err(|error| wrong(&error.to_string().trim_end()))
+        Self::from_toml(&text).map_err(|error| wrong(&error))
+    }
+
+    /// The contents of a configuration file.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where; the file's name is the caller's to add.
+    pub fn from_toml(text: &str) -> Result<Self, Failure> {
+        toml::from_str(text).map_err(|error| Failure::usage(error.to_string().trim_end()))
     }
 
     /// These options, and where they say nothing those of the configuration file they name.
@@ -124,6 +136,7 @@ impl Options {
             } else {
                 self.ports
             },
+            passed: self.passed.or(file.passed),
             queues: self.queues.or(file.queues),
             cores: self.cores.or(file.cores),
             burst: self.burst.or(file.burst),

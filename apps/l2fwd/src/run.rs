@@ -2,6 +2,7 @@ use crate::cores::Core;
 use crate::forward::{self, Lane, Mail};
 use crate::member::Member;
 use crate::{Account, Failure, Settings, shape};
+use barline::bus::vfio::VfioFunction;
 use barline::mem::{PageSize, Source, free_huge_pages};
 use barline::pool::Pool;
 use barline::wait::Watch;
@@ -31,7 +32,16 @@ impl Forwarder {
     /// # Errors
     /// The first thing that is wrong or missing. Nothing stays open or allocated.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
+        Self::start_with(settings, Vec::new())
+    }
+
+    /// Like [`Forwarder::start`], with devices that are open already, for the ports of their addresses.
+    ///
+    /// # Errors
+    /// As [`Forwarder::start`].
+    pub fn start_with(settings: &Settings, devices: Vec<VfioFunction>) -> Result<Self, Failure> {
         let mut opener = Opener::new(settings.feed.clone());
+        opener.adopt(devices);
         let opened: Result<Vec<Opened>, _> = settings.ports.iter().map(|spec| opener.open(spec)).collect();
         let (opened, shape) = (opened?, shape::shape(settings));
         opened

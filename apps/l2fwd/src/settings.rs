@@ -156,6 +156,9 @@ fn workers(cores: Option<&str>, queues: Option<u16>) -> Result<(u16, Vec<Option<
     Ok((queues, cores.into_iter().map(Some).collect()))
 }
 
+/// Some 30 years: a clock must reach the end of a run.
+const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
 /// A sleep of nothing would be a loop of system calls, and one without end would hide a lost interrupt.
 fn sleep_bounded(idle: &IdleOptions) -> Result<IdleOptions, Failure> {
     let wrong = |text| Err(Failure::usage(text));
@@ -173,8 +176,13 @@ const LONGEST_SLEEP_MS: u32 = 10_000;
 fn duration(seconds: f64) -> Result<Duration, Failure> {
     let duration = Duration::try_from_secs_f64(seconds).ok();
     duration
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| Failure::usage(format!("--seconds {seconds}: a time above 0 is needed")))
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| {
+            let most = LONGEST.as_secs();
+            Failure::usage(format!(
+                "--seconds {seconds}: a time above 0 and up to {most} is needed; leave it out to run without end"
+            ))
+        })
 }
 
 fn feed(replay: Option<&Path>, repeat: bool, simulated: bool) -> Result<Feed, Failure> {
@@ -242,6 +250,7 @@ mod tests {
             (text(|o| o.seconds = Some(0.0)), "above 0"),
             (text(|o| o.seconds = Some(-1.0)), "above 0"),
             (text(|o| o.seconds = Some(f64::NAN)), "above 0"),
+            (text(|o| o.seconds = Some(1e18)), "up to 1000000000"),
             (text(|o| o.huge = Some("4m".into())), "2m, 1g, private"),
             (text(|o| o.repeat = Some(true)), "--replay"),
             (text(|o| o.cores = Some("x".into())), "0,2-3"),

@@ -74,8 +74,13 @@ impl OpenError {
 
 fn fault_of_vfio(error: &VfioError) -> Fault {
     match error {
-        VfioError::NoDevice { .. } | VfioError::BadToken(_) | VfioError::TokenUnused { .. } => Fault::Usage,
-        VfioError::Os { .. } | VfioError::BadAnswer(_) => Fault::Run,
+        VfioError::NoDevice { .. }
+        | VfioError::BadToken(_)
+        | VfioError::TokenUnused { .. }
+        | VfioError::NoVfs { .. } => Fault::Usage,
+        VfioError::Os { .. } | VfioError::BadAnswer(_) | VfioError::Handover(_) | VfioError::NotVfio(_) => {
+            Fault::Run
+        }
         _ => Fault::Machine,
     }
 }

@@ -2,7 +2,7 @@ use crate::sim::{self, Feed, SimEnd};
 use crate::{OpenError, PortSpec, SimSpec, driver_for};
 use barline::bus::PciFunction;
 use barline::bus::scan::{self, Roots};
-use barline::bus::vfio::{Container, OpenOptions, VfioError};
+use barline::bus::vfio::{Container, OpenOptions, VfioError, VfioFunction};
 use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
 use barline::port::Port;
@@ -19,6 +19,7 @@ pub struct Opener {
     local: Arc<LocalDomain>,
     domains: Vec<Arc<dyn DmaDomain>>,
     pci: Vec<PciAddress>,
+    adopted: Vec<VfioFunction>,
     sims: Vec<SimEnd>,
 }
 
@@ -59,8 +60,18 @@ impl Opener {
             local: Arc::new(LocalDomain::new()),
             domains: Vec::new(),
             pci: Vec::new(),
+            adopted: Vec::new(),
             sims: Vec::new(),
         }
+    }
+
+    /// Takes devices that are open already, for the ports of their addresses: such as a launcher has passed to this
+    /// process ([`Container::receive`]). Devices that are opened besides join the first one's container.
+    pub fn adopt(&mut self, functions: Vec<VfioFunction>) {
+        if let Some(first) = functions.first() {
+            self.vfio.get_or_insert_with(|| first.container().clone());
+        }
+        self.adopted.extend(functions);
     }
 
     /// Opens one port.
@@ -125,6 +136,14 @@ impl Opener {
     fn open_pci(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {
         if self.pci.contains(&address) {
             return Err(OpenError::Twice(address));
+        }
+        if let Some(at) = self
+            .adopted
+            .iter()
+            .position(|function| function.address() == address)
+        {
+            self.pci.push(address);
+            return Ok(Arc::new(self.adopted.swap_remove(at)));
         }
         // Before VFIO is asked: a slip in the address is the likelier mistake than a machine without VFIO.
         let found = scan::read(&self.roots, address).ok_or(VfioError::NoDevice { address })?;

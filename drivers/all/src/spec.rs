@@ -118,7 +118,7 @@ impl fmt::Display for PortSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pci(address) => write!(f, "pci:{address}"),
-            Self::Sim(sim) => write!(f, "sim:{}", sim.model),
+            Self::Sim(sim) => sim.fmt(f),
             Self::Null(size) => write!(f, "null:size={size}"),
             Self::Ring => write!(f, "ring:"),
         }
@@ -176,6 +176,20 @@ impl SimSpec {
                 let near = nearest(key, &["mode", "size", "rate"]);
                 return Err(format!("there is no option {key:?}; did you mean {near}=?"));
             }
+        }
+        Ok(())
+    }
+}
+
+/// What is not the default is said.
+impl fmt::Display for SimSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sim:{}", self.model)?;
+        if self.mode == Mode::Thread {
+            f.write_str(",mode=thread")?;
+        }
+        if self.size != *SIZES.start() {
+            write!(f, ",size={}", self.size)?;
         }
         Ok(())
     }

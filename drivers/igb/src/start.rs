@@ -9,7 +9,7 @@ use barline::pool::{Custody, PoolMap};
 use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Queues, RxQueue, TxQueue};
 use barline::ring::{FrameLimit, RxRing, TxRing};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a started device can reach. Kept until it is quiet.
 #[derive(Debug)]
@@ -188,9 +188,9 @@ impl Igb {
         let LinkRequest::WaitMillis(limit) = request else {
             return;
         };
-        let end = Instant::now() + Duration::from_millis(limit.into());
-        while !init::link(&self.bar).up && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
+        let end = self.bar.now() + Duration::from_millis(limit.into());
+        while !init::link(&self.bar).up && self.bar.now() < end {
+            self.bar.pause(Duration::from_millis(5));
         }
     }
 }

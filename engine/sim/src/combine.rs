@@ -2,6 +2,7 @@
 
 use crate::counts::MAX_QUEUES;
 use crate::device::{Effect, Mode, Model};
+use crate::fault::Fault;
 use crate::host::Host;
 use crate::peer::Kick;
 use barline::mem::order;
@@ -57,7 +58,34 @@ impl<M: Model> State<M> {
         if self.gone {
             return 0;
         }
+        self.catch_up();
         self.model.run(&mut self.host, budget)
+    }
+
+    /// One access to a register or to configuration space: whether the device is gone, perhaps just now.
+    pub(crate) fn access(&mut self) -> bool {
+        self.gone |= self.host.faults.access_removes();
+        self.host.clock.access();
+        if !self.gone {
+            self.catch_up();
+        }
+        self.gone
+    }
+
+    /// What was planned for a time that has come.
+    fn catch_up(&mut self) {
+        if self.host.faults.are_timeless() {
+            return;
+        }
+        let now = self.host.clock.elapsed();
+        self.host.catch_up(now);
+        while let Some(fault) = self.host.next_event(now) {
+            match fault {
+                Fault::Link { up, .. } => self.model.set_link(&mut self.host, up),
+                Fault::SpuriousInterrupt { vector, .. } => self.host.raise(vector),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -177,15 +205,12 @@ impl<M: Model> Core<M> {
 
     pub(crate) fn bar_write(&self, bar: u8, offset: usize, value: u32) {
         let (effect, owed) = self.with(|state| {
-            let State {
-                model,
-                host,
-                held,
-                gone,
-            } = state;
-            if *gone {
+            if state.access() {
                 return (Effect::None, None);
             }
+            let State {
+                model, host, held, ..
+            } = state;
             host.counts.writes += 1;
             let effect = model.write(host, bar, offset, value);
             match effect {

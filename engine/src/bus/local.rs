@@ -7,6 +7,7 @@ use crate::pci::{PciAddress, PciId};
 use crate::wait::EventFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The device side: what a model in this process offers to the bus. Every method may be called from any thread.
 pub trait LocalDevice: Send + Sync + std::fmt::Debug {
@@ -26,6 +27,14 @@ pub trait LocalDevice: Send + Sync + std::fmt::Debug {
     fn set_msix(&self, vector: u16, fd: Option<OwnedFd>);
     /// Function-level reset.
     fn reset(&self);
+    /// The time that drivers wait by.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    /// Lets that time pass.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// A [`PciFunction`] over a [`LocalDevice`].
@@ -192,5 +201,13 @@ impl Trap for BarTrap {
 
     fn write32(&self, offset: usize, value: u32) {
         self.device.bar_write(self.index, offset, value);
+    }
+
+    fn now(&self) -> Instant {
+        self.device.now()
+    }
+
+    fn pause(&self, time: Duration) {
+        self.device.pause(time);
     }
 }

@@ -1,64 +1,91 @@
-//! QEMU's monitor for people (HMP), spoken by a scenario: hot-plug, errors on the bus.
+//! QEMU's monitor, through its machine protocol (QMP: one JSON object a line).
 
-use anyhow::{Context, Result, ensure};
-use std::io::{Read, Write};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-/// Where a guest's monitor listens.
-#[derive(Clone, Debug)]
-pub struct Monitor(PathBuf);
+/// An answer takes no time; QEMU's main loop waits for nothing but, in a reset, for its processors.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-const PROMPT: &[u8] = b"(qemu) ";
-const LIMIT: Duration = Duration::from_secs(10);
+/// A connection to the monitor of one QEMU.
+#[derive(Debug)]
+pub struct Monitor {
+    stream: BufReader<UnixStream>,
+}
 
 impl Monitor {
-    /// A socket in `dir`, whose name must be short.
-    pub fn new(dir: &Path) -> Self {
-        Self(dir.join("hmp"))
+    /// Connects to the socket that QEMU listens at.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(socket)
+            .with_context(|| format!("cannot connect to QEMU's monitor at {}", socket.display()))?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .context("cannot limit the time of QEMU's answers")?;
+        let mut monitor = Self {
+            stream: BufReader::new(stream),
+        };
+        monitor.ask(&json!({"execute": "qmp_capabilities"}))?;
+        Ok(monitor)
     }
 
-    /// QEMU's arguments for it.
-    pub fn arguments(&self) -> [String; 4] {
-        let socket = format!("socket,id=hmp,path={},server=on,wait=off", self.0.display());
-        let monitor = "chardev=hmp,mode=readline";
-        [
-            "-chardev".to_owned(),
-            socket,
-            "-mon".to_owned(),
-            monitor.to_owned(),
-        ]
+    /// Runs a command of the human monitor and returns what it prints.
+    pub fn human(&mut self, command: &str) -> Result<String> {
+        let answer = self.ask(&json!({
+            "execute": "human-monitor-command", "arguments": {"command-line": command}
+        }))?;
+        Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
     }
 
-    /// Says a command.
-    ///
-    /// # Errors
-    /// QEMU's word.
-    pub fn say(&self, command: &str) -> Result<()> {
-        let said = self.ask(command)?;
+    /// Runs a command of the human monitor that answers only when it fails.
+    pub fn order(&mut self, command: &str) -> Result<()> {
+        let said = self.human(command)?;
         ensure!(!said.contains("rror:"), "{command}: {said}");
         Ok(())
     }
 
-    /// Says a command and returns what QEMU prints, with the terminal codes of its echo.
-    pub fn ask(&self, command: &str) -> Result<String> {
-        let mut stream = UnixStream::connect(&self.0).context("QEMU's monitor does not listen")?;
-        stream
-            .set_read_timeout(Some(LIMIT))
-            .context("cannot limit a read")?;
-        until_prompt(&mut stream)?;
-        writeln!(stream, "{command}").context("QEMU's monitor does not take commands")?;
-        until_prompt(&mut stream)
+    fn ask(&mut self, request: &Value) -> Result<Value> {
+        writeln!(self.stream.get_mut(), "{request}").context("QEMU's monitor is gone")?;
+        loop {
+            let mut line = String::new();
+            let read = self
+                .stream
+                .read_line(&mut line)
+                .context("QEMU's monitor does not answer")?;
+            if read == 0 {
+                bail!("QEMU's monitor is gone");
+            }
+            // The greeting and events come between.
+            match parse(&line) {
+                Some(Ok(answer)) => return Ok(answer),
+                Some(Err(error)) => bail!("QEMU's monitor refused {request}: {error}"),
+                None => {}
+            }
+        }
     }
 }
 
-fn until_prompt(stream: &mut UnixStream) -> Result<String> {
-    let (mut said, mut buffer) = (Vec::new(), [0; 1024]);
-    while !said.ends_with(PROMPT) {
-        let read = stream.read(&mut buffer).context("QEMU's monitor says nothing")?;
-        ensure!(read > 0, "QEMU's monitor hung up");
-        said.extend_from_slice(&buffer[..read]);
+/// The answer in a line, if it is one.
+fn parse(line: &str) -> Option<Result<Value, String>> {
+    let mut line: Value = serde_json::from_str(line).ok()?;
+    if let Some(error) = line.get("error") {
+        return Some(Err(error.to_string()));
     }
-    Ok(String::from_utf8_lossy(&said).into_owned())
+    line.get_mut("return").map(|answer| Ok(answer.take()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_from_what_comes_between() {
+        assert_eq!(parse(r#"{"QMP": {"version": {}}}"#), None);
+        assert_eq!(parse(r#"{"event": "RESUME"}"#), None);
+        assert_eq!(parse(r#"{"return": "a\n"}"#), Some(Ok(json!("a\n"))));
+        assert!(matches!(parse(r#"{"error": {"desc": "no"}}"#), Some(Err(text)) if text.contains("no")));
+        assert_eq!(parse("no JSON"), None);
+    }
 }

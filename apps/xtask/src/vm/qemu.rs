@@ -1,6 +1,7 @@
 //! Runs one guest: command line, channel to its scripts, limits, and the verdict on its console.
 
 use super::console;
+use super::evidence;
 use super::initramfs;
 use super::kernel::Kernel;
 use super::monitor::Monitor;
@@ -135,6 +136,8 @@ pub struct Vm {
     pub expected_faults: Vec<String>,
     /// The guest is killed after this long. Emulation on a loaded machine is slow: be generous.
     pub limit: Duration,
+    /// After this long without a line of the guest's, what it is doing is written to `silent-N.txt`. No verdict.
+    pub silence: Duration,
 }
 
 impl Vm {
@@ -157,6 +160,7 @@ impl Vm {
             settings: Vec::new(),
             expected_faults: Vec::new(),
             limit: Duration::from_secs(300),
+            silence: Duration::from_secs(90),
         }
     }
 
@@ -168,9 +172,6 @@ impl Vm {
         command
             .arg("-chardev")
             .arg(format!("file,id=console,path={}", console.display()));
-        let sockets = tempfile::tempdir().context("cannot make a directory for sockets")?;
-        let monitor = Monitor::new(sockets.path());
-        command.args(monitor.arguments());
         command.args([
             "-serial",
             "chardev:console",
@@ -178,6 +179,11 @@ impl Vm {
             "stdio,id=control,signal=off",
         ]);
         command.args(["-serial", "chardev:control", "-monitor", "none"]);
+        // Names of sockets must be short, so it is not in the output directory.
+        let sockets =
+            TempDir::with_prefix("barline-").context("cannot make a directory for QEMU's monitor")?;
+        let monitor = sockets.path().join("monitor");
+        command.args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -201,12 +207,14 @@ impl Vm {
             lines,
             deadline,
             limit: self.limit,
+            silence: self.silence,
+            silences: 0,
+            monitor,
+            _sockets: sockets,
             dir: dir.to_path_buf(),
             checks: Vec::new(),
             exit: None,
             expected_faults: self.expected_faults.clone(),
-            monitor,
-            _sockets: sockets,
         })
     }
 
@@ -223,7 +231,14 @@ impl Vm {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&tools.qemu);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-M", "q35,kernel-irqchip=split", "-cpu", "max"]);
+        command.args([
+            "-name",
+            "guest,debug-threads=on",
+            "-M",
+            "q35,kernel-irqchip=split",
+            "-cpu",
+            "max",
+        ]);
         if let Some(shift) = self.icount {
             command.args(["-accel", "tcg,thread=single,tb-size=512", "-icount"]);
             command.arg(format!("shift={shift},sleep=off"));
@@ -275,7 +290,7 @@ impl Vm {
             "console=ttyS0 loglevel=5 panic=-1 intel_iommu=on mitigations=off tsc=reliable no_timer_check"
                 .to_owned(),
             "nokaslr random.trust_cpu=on cryptomgr.notests nosoftlockup nowatchdog".to_owned(),
-            "rcupdate.rcu_cpu_stall_suppress=1 ipv6.disable=1".to_owned(),
+            "rcupdate.rcu_cpu_stall_suppress=1 ipv6.disable=1 sysrq_always_enabled=1".to_owned(),
             format!("hugepages={}", self.huge_pages),
         ];
         words.extend(self.append.iter().cloned());
@@ -317,6 +332,9 @@ impl Check {
     }
 }
 
+/// Most times that evidence of a silent guest is taken.
+const SILENCES: u32 = 2;
+
 /// A guest at work; it is killed when this goes away.
 pub struct Running {
     child: Child,
@@ -324,14 +342,16 @@ pub struct Running {
     lines: Receiver<String>,
     deadline: Instant,
     limit: Duration,
+    silence: Duration,
+    /// Times that evidence was taken.
+    silences: u32,
+    monitor: PathBuf,
+    _sockets: TempDir,
     dir: PathBuf,
     checks: Vec<Check>,
     /// Exit code that the guest announced.
     exit: Option<i32>,
     expected_faults: Vec<String>,
-    monitor: Monitor,
-    /// Holds the monitor's socket.
-    _sockets: TempDir,
 }
 
 impl Running {
@@ -348,11 +368,6 @@ impl Running {
         bail!("the guest ended before it said {tag}: {}", self.explain())
     }
 
-    /// QEMU's own ear.
-    pub fn monitor(&self) -> &Monitor {
-        &self.monitor
-    }
-
     /// Says a line to the guest.
     pub fn tell(&mut self, line: &str) -> Result<()> {
         writeln!(self.stdin, "{line}")
@@ -360,11 +375,16 @@ impl Running {
             .context("the guest does not listen any more")
     }
 
+    /// A connection to QEMU's monitor. There is one at a time: drop it after use.
+    pub fn monitor(&self) -> Result<Monitor> {
+        Monitor::connect(&self.monitor)
+    }
+
     /// The next line that is no result; `None` when the guest has ended.
     fn next_line(&mut self) -> Result<Option<String>> {
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
+            match self.lines.recv_timeout(left.min(self.silence)) {
                 Ok(line) => {
                     if let Some(check) = Check::parse(&line) {
                         self.checks.push(check);
@@ -375,8 +395,9 @@ impl Running {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if self.silences < SILENCES => self.note_silence()?,
+                Err(RecvTimeoutError::Timeout) if left > self.silence => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    self.examine();
                     bail!(
                         "the guest took longer than {} s: {}",
                         self.limit.as_secs(),
@@ -385,6 +406,22 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Writes down what the silent guest is doing.
+    fn note_silence(&mut self) -> Result<()> {
+        self.silences += 1;
+        let path = self.dir.join(format!("silent-{}.txt", self.silences));
+        let console = self.dir.join("console.log");
+        fs::write(&path, evidence::collect(&self.monitor, self.child.id(), &console))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.expected_faults.push(evidence::ADDED.to_owned());
+        println!(
+            "    no line of the guest for {} s: what it does is in {}",
+            self.silence.as_secs(),
+            path.display()
+        );
+        Ok(())
     }
 
     /// Waits for the end of the guest. Its exit code and its console become results too.
@@ -398,20 +435,6 @@ impl Running {
             &self.expected_faults,
         ));
         Ok(checks)
-    }
-
-    /// Writes down what a silent guest's processors do: where they are, whether they halt, and whether their timers are
-    /// armed. A guest that only sleeps and never wakes looks like nothing from outside.
-    fn examine(&self) {
-        let mut text = String::new();
-        for command in ["info status", "info registers -a", "info lapic", "info pic"] {
-            let said = self
-                .monitor
-                .ask(command)
-                .unwrap_or_else(|error| format!("{error:#}\n"));
-            text.push_str(&format!("--- {command}\n{said}\n"));
-        }
-        fs::write(self.dir.join("processors.log"), text).ok();
     }
 
     /// Results so far and the end of the console, for an error message.

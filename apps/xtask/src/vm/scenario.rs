@@ -6,11 +6,13 @@ use super::l2fwd::{self, Variant};
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::traffic::Lines;
 use super::unplug::{self, How};
+use super::vfio;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What a scenario works with.
 pub struct Bed<'a> {
@@ -39,6 +41,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "boot",
         about: "IOMMU, interrupt remapping, vfio-pci takes igb and gives it back",
         run: boot,
+    },
+    Scenario {
+        name: "silent-guest",
+        about: "of a guest that says nothing for long, the state is written down",
+        run: silent_guest,
     },
     Scenario {
         name: "bridge",
@@ -133,6 +140,16 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |bed| l2fwd::errors(bed, true),
     },
     Scenario {
+        name: "vf-token",
+        about: "a VF opens with the token that its PF's owner has set, and with no other",
+        run: vfio::vf_token,
+    },
+    Scenario {
+        name: "passed-devices",
+        about: "a launcher opens the NICs, l2fwd without any privilege drives them",
+        run: vfio::passed_devices,
+    },
+    Scenario {
         name: "l2fwd-no-iommu",
         about: "the same where there is no IOMMU",
         run: |bed| l2fwd::errors(bed, false),
@@ -176,6 +193,32 @@ fn boot(bed: &Bed<'_>) -> Result<Vec<Check>> {
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("DONE")?;
     guest.finish()
+}
+
+/// The harness itself: what it writes down about a guest that sleeps.
+fn silent_guest(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    let mut vm = Vm::new(bed.kernel.clone(), "sleep 30; echo DONE >&3\n");
+    vm.silence = Duration::from_secs(5);
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("DONE")?;
+    let mut checks = guest.finish()?;
+    let text = fs::read_to_string(bed.dir.join("silent-2.txt")).unwrap_or_default();
+    for wanted in [
+        "VM status: running",
+        "RIP=",
+        "CPU#1",
+        "sysrq: Show State",
+        "task:sleep",
+        "Tick Device: mode",
+    ] {
+        let lines = text.lines().filter(|line| line.contains(wanted)).count();
+        checks.push(Check::new(
+            wanted.replace(' ', "-"),
+            lines > 0,
+            format!("{lines} lines"),
+        ));
+    }
+    Ok(checks)
 }
 
 fn bridge(bed: &Bed<'_>) -> Result<Vec<Check>> {

@@ -111,10 +111,10 @@ impl Rig {
             let asked = guest.wait_for("ASK")?;
             match asked.as_str() {
                 "traffic" => inject(&self.wire)?,
-                "take" => guest.monitor().say(&self.take())?,
+                "take" => guest.monitor()?.order(&self.take())?,
                 "give" => guest
-                    .monitor()
-                    .say(&format!("device_add {}", self.victim.device(VICTIM)))?,
+                    .monitor()?
+                    .order(&format!("device_add {}", self.victim.device(VICTIM)))?,
                 _ => return guest.tell("over"),
             }
             guest.tell("done")?;

@@ -9,6 +9,8 @@ use std::path::Path;
 pub(super) struct Place {
     pub group: u32,
     pub numa: Option<u32>,
+    /// Whether it is a virtual function.
+    pub is_vf: bool,
 }
 
 /// Finds a device and checks that it is VFIO's: the causes that the kernel's errors do not tell apart.
@@ -22,6 +24,7 @@ pub(super) fn locate(roots: &Roots, address: PciAddress) -> Result<Place, VfioEr
         Some(driver) if is_vfio(&driver) => Ok(Place {
             group,
             numa: numa_node(&device),
+            is_vf: device.join("physfn").exists(),
         }),
         driver => Err(VfioError::NotBound { address, driver }),
     }
