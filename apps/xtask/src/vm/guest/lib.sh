@@ -51,13 +51,13 @@ report() {
     sed 's/^/LINE /' "$1" >&3
 }
 
-# wait_for SECONDS COMMAND...: tries until the command succeeds. The guest is emulated: be generous.
+# wait_for SECONDS COMMAND...: tries until the command succeeds. The guest is emulated: be generous. Seconds are those
+# of the clock: a round takes far longer than its sleep where the host is busy.
 wait_for() {
-    local left=$(($1 * 10))
+    local end=$(($(date +%s) + $1))
     shift
     while ! "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || return 1
+        [ "$(date +%s)" -lt $end ] || return 1
         usleep 100000
     done
 }
@@ -66,7 +66,7 @@ wait_for() {
 stacks_of() {
     local task
     for task in $(pidof "$1" | sed 's|[0-9][0-9]*|/proc/&/task/*|g'); do
-        echo "--- $task $(cat "$task/comm") $(sed -n 's/^State:[[:space:]]*//p' "$task/status")"
+        echo "--- $task $(cat "$task/comm") $(sed -n 's/^State:[[:space:]]*//p' "$task/status") call $(cat "$task/syscall")"
         cat "$task/stack"
     done
 }

@@ -1,7 +1,8 @@
 # Our forwarder on four NICs; the third is taken away ten times ($HOW) under traffic and given back each time.
 . /lib/guest.sh
 
-out=/tmp/out.json
+# Not "out": check has one of its own, which functions called by it see.
+log=/tmp/out.json
 err=/tmp/err.txt
 rounds=10
 # shellcheck disable=SC2086
@@ -21,7 +22,7 @@ ask() {
 
 # arrived EVENT COUNT: the forwarder has told of it so often.
 arrived() {
-    [ "$(grep -c "\"event\":\"$1\"" $out)" -ge "$2" ]
+    [ "$(grep -c "\"event\":\"$1\"" $log)" -ge "$2" ]
 }
 
 # hundredths: of a second since the start of the machine.
@@ -83,11 +84,11 @@ for bdf in $NICS; do
     check "$bdf-bind-vfio" bind "$bdf"
     ports=$ports,pci:$bdf
 done
-: >$out
-/payload/l2fwd --ports "${ports#,}" --json --replug >$out 2>$err &
+: >$log
+/payload/l2fwd --ports "${ports#,}" --json --replug >$log 2>$err &
 pid=$!
-if ! check started l2fwd_started $out; then
-    cat $out $err >/dev/ttyS0
+if ! check started l2fwd_started $log; then
+    cat $log $err >/dev/ttyS0
     say READY failed
     say DONE
     exit 1
@@ -107,11 +108,11 @@ while [ $round -le $rounds ]; do
 done
 ask enough
 
-grep "\"event\":\"$event\"" $out | sed 's/.*"milliseconds":\([0-9.]*\).*/\1/' >/tmp/closed
+grep "\"event\":\"$event\"" $log | sed 's/.*"milliseconds":\([0-9.]*\).*/\1/' >/tmp/closed
 quick closed-in-time /tmp/closed
 [ ! -e /tmp/waited ] || quick host-waited /tmp/waited
-if grep '"type":"event"' $out | grep -qv '"error":null'; then
-    test_fail no-errors "$(grep '"type":"event"' $out | grep -v '"error":null' | tail -n 1)"
+if grep '"type":"event"' $log | grep -qv '"error":null'; then
+    test_fail no-errors "$(grep '"type":"event"' $log | grep -v '"error":null' | tail -n 1)"
 else
     test_ok no-errors
 fi
@@ -120,7 +121,7 @@ hear >/dev/null
 kill -TERM $pid
 wait $pid
 result=$?
-{ echo "--- l2fwd ended with $result; its output:"; tail -n 3 $out; grep event $out; echo "--- its messages:"; tail -n 50 $err; } >/dev/ttyS0
+{ echo "--- l2fwd ended with $result; its output:"; tail -n 3 $log; grep event $log; echo "--- its messages:"; tail -n 50 $err; } >/dev/ttyS0
 check exit-code [ $result = 0 ]
 check huge-pages-free wait_for 30 huge_pages_all_free
 check no-dma-faults no_dma_faults
