@@ -55,6 +55,7 @@ fn plain(faults: Vec<Fault>) -> Plan {
         lives: 1,
         rounds: 3000,
         step: Some(8),
+        sleeps: false,
         round: Duration::from_micros(2),
         end: End::Stop,
         ports: vec![
@@ -190,5 +191,23 @@ fn a_transmit_report_written_over_a_posted_descriptor_stops_that_queue_alone() {
             how: Spoiled::Elsewhere(1),
         };
         run(&plain(vec![stray])).unwrap_or_else(|error| panic!("report {nth}: {error}"));
+    }
+}
+
+#[test]
+fn a_lost_interrupt_costs_a_sleep_and_no_frame() {
+    for nth in 0..12 {
+        for fault in [
+            Fault::LostInterrupt { nth },
+            Fault::SpuriousInterrupt {
+                at: Duration::from_micros(3 * nth),
+                vector: nth as u16 % 3,
+            },
+        ] {
+            let mut plan = plain(vec![fault]);
+            (plan.sleeps, plan.ports[0].rate) = (true, 1);
+            let outcome = run(&plan).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+            assert_eq!((outcome.delivered, outcome.sent), (400, 400), "{fault:?}");
+        }
     }
 }
