@@ -59,7 +59,22 @@ impl Lane {
             self.full.add(batch.len() as u64);
             cache.free(batch);
         }
+        debug_assert!(
+            self.balances(),
+            "{:?}, {:?}",
+            self.rx.counters(),
+            self.tx.counters()
+        );
         true
+    }
+}
+
+impl Lane {
+    /// Whether every packet received is in exactly one counter: the lane has both queues for itself.
+    fn balances(&self) -> bool {
+        let (rx, tx) = (self.rx.counters(), self.tx.counters());
+        let dropped = tx.tx_lengths.get() + tx.tx_unmapped.get() + self.full.get();
+        rx.rx_packets.get() == tx.tx_packets.get() + dropped
     }
 }
 

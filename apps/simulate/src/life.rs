@@ -244,8 +244,24 @@ impl<'a> Life<'a> {
             let is = value(name);
             ensure!(is == wanted, "port {at}: {name} is {is}, and {wanted} it was");
         }
+        let dropped: u64 = ["missed", "crc_errors", "undersize", "oversize"]
+            .map(|reason| value(&format!("nic_rx_{reason}")))
+            .iter()
+            .sum();
+        let (total, good) = (value("nic_rx_total"), value("nic_rx_packets"));
+        let filtered = self.fated(at, &[Fate::Filtered]);
+        ensure!(
+            total == good + dropped + filtered,
+            "port {at}: nic_rx_total is {total}, nic_rx_packets {good}, {dropped} dropped, {filtered} for others"
+        );
+        // One that a patient source has lent to a device without room has not arrived by the device's count.
+        let arrived = self.done(at).arrived - self.before[at].arrived - self.fated(at, &[Fate::Off]);
+        let lent = u64::from(station.plan.patient) * u64::from(inside > 0);
+        ensure!(
+            (arrived - lent.min(arrived)..=arrived).contains(&total),
+            "port {at}: {arrived} frames arrived while the receiver was on, nic_rx_total is {total}"
+        );
         let passed = self.fated(at, &[Fate::Delivered, Fate::NoDescriptor, Fate::Lost]);
-        let good = value("nic_rx_packets");
         ensure!(
             (passed..=passed + inside).contains(&good),
             "port {at}: nic_rx_packets is {good}, {passed} frames passed and {inside} wait"

@@ -4,6 +4,7 @@
 
 use barline_simulate::{Outcome, Plan, run, simplest};
 use clap::Parser;
+use std::cell::Cell;
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -33,8 +34,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let (next, begin) = (AtomicU64::new(0), Instant::now());
     let (total, failed) = (Mutex::new(Outcome::default()), Mutex::new(Vec::new()));
-    // A panic is reported with its seed, once it is known to be the simplest.
-    std::panic::set_hook(Box::new(|_| {}));
+    // A panic is an error of its plan and shown as such at the end. A second one in the same plan, as from a port that
+    // hangs while it is dropped, ends the process: it must not do so in silence.
+    std::panic::set_hook(Box::new(|panic| {
+        if thread::panicking() && PANICKED.replace(true) {
+            eprintln!("seed {}: {panic}", SEED.get());
+        }
+    }));
     let jobs = cli.jobs.or_else(|| thread::available_parallelism().ok());
     thread::scope(|scope| {
         for _ in 0..jobs.map_or(1, NonZero::get) {
@@ -60,6 +66,11 @@ fn main() -> ExitCode {
     }
 }
 
+thread_local! {
+    static SEED: Cell<u64> = const { Cell::new(0) };
+    static PANICKED: Cell<bool> = const { Cell::new(false) };
+}
+
 fn work(cli: &Cli, next: &AtomicU64, total: &Mutex<Outcome>, failed: &Mutex<Vec<(u64, String)>>) {
     let mut sum = Outcome::default();
     loop {
@@ -69,6 +80,7 @@ fn work(cli: &Cli, next: &AtomicU64, total: &Mutex<Outcome>, failed: &Mutex<Vec<
             break;
         }
         let seed = cli.from.wrapping_add(at);
+        (SEED.set(seed), PANICKED.set(false));
         match run(&Plan::new(seed)) {
             Ok(outcome) => sum += outcome,
             Err(error) => failed

@@ -62,6 +62,8 @@ pub trait Device: Send + Sync + Debug {
     fn complaints(&self, lied: bool) -> Vec<String>;
     /// Whether it was removed.
     fn is_gone(&self) -> bool;
+    /// Whether it may reach memory.
+    fn is_master(&self) -> bool;
     /// A receive queue's ring, as the driver set it up.
     fn receive_ring(&self, queue: usize) -> Option<RingPlace>;
     /// From now on it moves frames by [`Device::step`] alone.
@@ -181,7 +183,14 @@ impl Device for On82576 {
 
     fn complaints(&self, lied: bool) -> Vec<String> {
         self.0.model(|model| {
-            let caused = |what: &Misuse| lied && matches!(what, Misuse::DoneNotCleared(_));
+            // What the device wrote over a descriptor that it had not read yet.
+            let caused = |what: &Misuse| {
+                let own = matches!(
+                    what,
+                    Misuse::DoneNotCleared(_) | Misuse::TransmitType(_) | Misuse::EmptyTransmit(_)
+                );
+                lied && own
+            };
             let misuses = model.misuses().iter().filter(|(_, what)| !caused(what));
             let unknown = model.unknown_registers().iter();
             misuses
@@ -193,6 +202,10 @@ impl Device for On82576 {
 
     fn is_gone(&self) -> bool {
         self.0.is_gone()
+    }
+
+    fn is_master(&self) -> bool {
+        self.0.is_master()
     }
 
     fn receive_ring(&self, queue: usize) -> Option<RingPlace> {

@@ -86,30 +86,65 @@ fn each_fault_is_felt() {
         flip: [0; 2],
     };
     let at = |us| Duration::from_micros(us);
-    let felt: [(Fault, fn(&Outcome) -> bool); 9] = [
+    let felt: [(Fault, fn(&Outcome) -> bool); 8] = [
         (spoiled(Side::Rx, Spoiled::Late(late)), |o| {
             (o.delivered, o.sent) == (400, 400)
         }),
-        // The frame is taken for one of no length, and its place in the ring for a second one.
+        // Taken for one of no length and given back to the device, whose late words then hide the new address.
         (spoiled(Side::Rx, Spoiled::Torn(late)), |o| {
-            o.delivered == 400 && o.sent >= 399
+            o.sent < 400 && o.dropped > 0
         }),
         // The driver waits for it for ever.
         (spoiled(Side::Rx, Spoiled::Never), |o| o.sent == 210),
         (spoiled(Side::Rx, length), |o| (o.delivered, o.sent) == (400, 399)),
         // The one behind it, which it wrote over, comes when the ring has gone round.
         (spoiled(Side::Rx, Spoiled::Elsewhere(1)), |o| o.sent < 400),
-        // Later reports cover it.
+        // The ring waits for the report, and is full before long.
         (spoiled(Side::Tx, Spoiled::Never), |o| {
-            (o.delivered, o.sent) == (400, 400)
+            o.delivered == 400 && o.sent < 400
         }),
         (Fault::Dma { nth: 100 }, |o| o.refused == 1 && o.sent < 400),
-        (Fault::Removed { access: 300 }, |o| o.removed == 1 && o.sent < 400),
         (Fault::Link { at: at(4), up: false }, |o| o.sent < 400),
     ];
+    let mut unfelt = Vec::new();
     for (fault, good) in felt {
-        let outcome = run(&plain(vec![fault])).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-        assert!(good(&outcome), "{fault:?}: {outcome}");
+        match run(&plain(vec![fault])) {
+            Ok(outcome) if good(&outcome) => {}
+            other => unfelt.push(format!("{fault:?}: {other:?}")),
+        }
+    }
+    assert!(unfelt.is_empty(), "{}", unfelt.join("\n"));
+}
+
+#[test]
+fn a_device_may_go_at_any_access() {
+    let mut whole = 0;
+    let mut seen = [0; 3]; // gone before its port was up, in traffic, at its stop
+    for access in 0..2000 {
+        let outcome = run(&plain(vec![Fault::Removed { access }]))
+            .unwrap_or_else(|error| panic!("access {access}: {error}"));
+        match (outcome.removed, outcome.started, outcome.sent) {
+            (0, ..) => whole += 1,
+            (_, 0, _) => seen[0] += 1,
+            (_, _, 400) => seen[2] += 1,
+            _ => seen[1] += 1,
+        }
+        if whole == 3 {
+            break; // no access is so late
+        }
+    }
+    assert!(
+        whole == 3 && seen.iter().all(|count| *count > 10),
+        "{seen:?}, {whole}"
+    );
+}
+
+#[test]
+fn any_access_to_memory_may_be_refused() {
+    for nth in (0..1300).step_by(13) {
+        let outcome =
+            run(&plain(vec![Fault::Dma { nth }])).unwrap_or_else(|error| panic!("access {nth}: {error}"));
+        assert_eq!(outcome.refused, 1, "access {nth}");
     }
 }
 
@@ -131,4 +166,29 @@ fn a_device_that_does_not_come_up_is_an_error_in_good_time() {
         up: true,
     };
     assert_eq!(run(&plain(vec![link])).unwrap().sent, 400);
+}
+
+/// Seeds that have failed, as they were drawn then; what they showed is said. A change of what plans are drawn makes them
+/// others: the plans that matter are above and below by name.
+#[test]
+fn seeds_that_failed_once_do_not_fail_again() {
+    for seed in [
+        147,  // a write-back to another descriptor: the device follows the address it wrote over
+        6859, // likewise, a transmit descriptor
+    ] {
+        sum(seed..seed + 1);
+    }
+}
+
+/// A write-back to another transmit descriptor: the device then reads its own words for a command.
+#[test]
+fn a_transmit_report_written_over_a_posted_descriptor_stops_that_queue_alone() {
+    for nth in 0..40 {
+        let stray = Fault::WriteBack {
+            side: Side::Tx,
+            nth,
+            how: Spoiled::Elsewhere(1),
+        };
+        run(&plain(vec![stray])).unwrap_or_else(|error| panic!("report {nth}: {error}"));
+    }
 }

@@ -128,6 +128,7 @@ impl RxQueue for NullRx {
         counters.rx_polls.add(1);
         counters.rx_packets.add(got as u64);
         counters.rx_bytes.add((got * self.size) as u64);
+        counters.rx_idle_polls.add(u64::from(got == 0));
         if got < want {
             counters.rx_no_buffer.add(1);
         }

@@ -105,6 +105,11 @@ impl<M: Model> SimDevice<M> {
         self.core.with(|state| state.host.ledger)
     }
 
+    /// Whether it may reach memory: it is there, and a bus master.
+    pub fn is_master(&self) -> bool {
+        self.core.with(|state| state.host.master && !state.gone)
+    }
+
     /// Whether it was taken out of the machine.
     pub fn is_gone(&self) -> bool {
         self.core.with(|state| state.gone)
