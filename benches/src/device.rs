@@ -77,6 +77,7 @@ pub struct Rig<R: ?Sized = dyn RxQueue, T: ?Sized = dyn TxQueue> {
     rx_ring: DmaSlice<Desc16>,
     tx_ring: DmaSlice<Desc16>,
     received: u32,
+    posted: u32,
     sent: u32,
 }
 
@@ -114,6 +115,7 @@ impl Rig<RxRing<Rx>, TxRing<Tx>> {
             rx_ring: ring(0)?,
             tx_ring: ring(1)?,
             received: 0,
+            posted: 0,
             sent: 0,
         })
     }
@@ -131,19 +133,20 @@ impl Rig<RxRing<Rx>, TxRing<Tx>> {
             rx_ring: self.rx_ring,
             tx_ring: self.tx_ring,
             received: self.received,
+            posted: self.posted,
             sent: self.sent,
         }
     }
 }
 
 impl<R: RxQueue + ?Sized, T: TxQueue + ?Sized> Rig<R, T> {
-    /// The device's turn: `n` frames arrive, and what was posted has been sent.
+    /// The device's turn: what was posted is sent, and `n` frames arrive.
     pub fn device(&mut self, n: u32) {
         for _ in 0..n {
             self.rx_ring.at(self.received)[1].store(RECEIVED, Relaxed);
             self.received = self.received.wrapping_add(1);
         }
-        for _ in 0..n {
+        while self.sent != self.posted {
             let word = &self.tx_ring.at(self.sent)[1];
             if word.load(Relaxed) & TX_RS != 0 {
                 word.store(word.load(Relaxed) | TX_DD, Relaxed);
@@ -156,7 +159,9 @@ impl<R: RxQueue + ?Sized, T: TxQueue + ?Sized> Rig<R, T> {
     #[inline(never)]
     pub fn forward(&mut self) -> usize {
         self.rx.receive(&mut self.cache, &mut self.batch);
-        self.tx.transmit(&mut self.cache, &mut self.batch)
+        let posted = self.tx.transmit(&mut self.cache, &mut self.batch);
+        self.posted = self.posted.wrapping_add(posted as u32);
+        posted
     }
 
     /// A look at a receive ring that has nothing.

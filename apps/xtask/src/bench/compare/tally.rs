@@ -194,6 +194,9 @@ impl Outcome {
     }
 
     pub fn row(&self) -> String {
+        if self.windows == 0 {
+            return format!("{:<21} {:<18} no good window", self.bench, self.peer);
+        }
         let span = |middle: f64, [low, high]: [f64; 2]| format!("{middle:.2} [{low:.2}..{high:.2}]");
         let target = match self.target {
             Target::Ratio(most) => format!("{most}"),
