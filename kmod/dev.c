@@ -105,6 +105,9 @@ static int bl_reset_step(struct bl_dev *bd)
 	int err = bl_reset_function(bd);
 
 	bd->unclean = err;
+	/* One that worked also ends what an error had begun. */
+	if (!err)
+		bd->resetting = false;
 	bd->decodes = true;
 	bd->powered = true;
 	return err;
