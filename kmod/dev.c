@@ -66,9 +66,10 @@ static int bl_verify(struct bl_dev *bd)
 {
 	int err;
 
-	if (bl_is_at_rest(bd) && !READ_ONCE(bl_reset_on_open))
+	if (bl_is_at_rest(bd) && !bd->unclean && !READ_ONCE(bl_reset_on_open))
 		return 0;
 	err = bl_reset_function(bd);
+	bd->unclean = err;
 	return bd->resettable ? err : 0;
 }
 
@@ -97,6 +98,7 @@ static int bl_reset_step(struct bl_dev *bd)
 {
 	int err = bl_reset_function(bd);
 
+	bd->unclean = err;
 	bd->decodes = true;
 	bd->powered = true;
 	return err;
