@@ -40,10 +40,10 @@ fn packets(c: &mut Criterion<Tsc>) {
     group.measurement_time(Duration::from_secs(1));
     for bulk in [1usize, 8, 32] {
         group.throughput(Throughput::Elements(bulk as u64));
-        let mut cache = pool.cache();
+        let (mut cache, mut out) = (pool.cache(), vec![0; bulk]);
         group.bench_function(BenchmarkId::new("get+put", bulk), |b| {
             b.iter(|| {
-                cache.churn(black_box(bulk), |slots| {
+                cache.churn(black_box(&mut out), |slots| {
                     black_box(slots);
                 })
             });

@@ -3,6 +3,7 @@
 #![warn(missing_debug_implementations)]
 
 pub mod cores;
+pub mod device;
 pub mod tsc;
 pub mod window;
 pub mod work;

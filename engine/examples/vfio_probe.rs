@@ -1,11 +1,12 @@
 //! Opens a PCI device through VFIO, tries every path to it once, and gives it back.
 //!
-//! Usage: `vfio_probe [hold | token=UUID] BDF [BDF]...`; all devices go into one container. `hold` keeps them until
-//! the host wants one back. Exit code 0: everything worked; 1: the message says what did not; 2: wrong usage.
+//! Usage: `vfio_probe [hold] [token=UUID] [set-token=UUID] BDF [BDF]...`; all devices go into one container. `hold`
+//! keeps them until the host wants one back. `token` is the VF token to open them with, `set-token` is set for the VFs
+//! of each. Exit code 0: everything worked; 1: the message says what did not; 2: wrong usage.
 #![allow(clippy::print_stdout, reason = "a command-line tool talks to a person")]
 
 use barline::bus::scan::{self, Roots};
-use barline::bus::vfio::{Container, OpenOptions, VfioError, VfioFunction};
+use barline::bus::vfio::{Container, OpenOptions, VfToken, VfioError, VfioFunction};
 use barline::bus::{BusError, PciFunction};
 use barline::mem::{Access, DmaDomain, DmaError, Iova, Mapping, Memory, Numa, Source};
 use barline::mmio::{RO, Reg};
@@ -13,6 +14,7 @@ use barline::pci::{ConfigImage, PciAddress};
 use barline::wait::EventFd;
 use std::error::Error;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,28 +26,45 @@ type Done = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let _ = tracing::subscriber::set_global_default(Warnings);
-    let mut words = std::env::args().skip(1).peekable();
-    let hold = words.next_if(|word| word == "hold").is_some();
-    let token = words.next_if(|word| word.starts_with("token="));
-    let options = OpenOptions {
-        vf_token: token.map(|word| word["token=".len()..].to_owned()),
-    };
-    let devices: Result<Vec<PciAddress>, _> = words.map(|text| text.parse()).collect();
-    let devices = match devices {
-        Ok(devices) if !devices.is_empty() => devices,
+    let task = match Task::parse() {
+        Ok(task) if !task.devices.is_empty() => task,
         Ok(_) => return usage("no device was named"),
         Err(error) => return usage(&error.to_string()),
     };
-    match if hold {
-        hold_until_unplugged(&devices, &options)
+    match if task.hold {
+        hold_until_unplugged(&task)
     } else {
-        probe(&devices, &options)
+        probe(&task.devices, &task.options)
     } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Default)]
+struct Task {
+    hold: bool,
+    options: OpenOptions,
+    set_token: Option<VfToken>,
+    devices: Vec<PciAddress>,
+}
+
+impl Task {
+    fn parse() -> Result<Self, Box<dyn Error>> {
+        let mut task = Self::default();
+        for word in std::env::args().skip(1) {
+            match word.split_once('=') {
+                Some(("token", token)) => task.options.vf_token = Some(token.parse()?),
+                Some(("set-token", token)) => task.set_token = Some(token.parse()?),
+                _ if word == "hold" => task.hold = true,
+                _ => task.devices.push(word.parse()?),
+            }
+        }
+        Ok(task)
     }
 }
 
@@ -72,7 +91,7 @@ impl tracing::Subscriber for Warnings {
 }
 
 fn usage(why: &str) -> ExitCode {
-    eprintln!("{why}; usage: vfio_probe [hold | token=UUID] BDF [BDF]...");
+    eprintln!("{why}; usage: vfio_probe [hold] [token=UUID] [set-token=UUID] BDF [BDF]...");
     ExitCode::from(2)
 }
 
@@ -106,7 +125,11 @@ fn probe(devices: &[PciAddress], options: &OpenOptions) -> Done {
     }
     // Mappings outlive devices: the kernel must not drop them when the last one goes.
     let kept = Mapping::new(&memory, &none, Access::ReadWrite)?;
-    drop(functions);
+    let passed = Container::pass(functions, &UnixStream::pair()?.0); // which drops them
+    expect(
+        "devices with mappings are not passed on",
+        matches!(passed, Err(VfioError::Handover(_))),
+    )?;
     let (iova, len) = (kept.iova(), kept.len());
     println!("{iova} stays mapped without a device");
     drop(kept);
@@ -122,10 +145,19 @@ fn probe(devices: &[PciAddress], options: &OpenOptions) -> Done {
     pass_on(again.open(devices[0], options)?)
 }
 
-fn hold_until_unplugged(devices: &[PciAddress], options: &OpenOptions) -> Done {
+fn hold_until_unplugged(task: &Task) -> Done {
     let container = Container::new()?;
-    let open = devices.iter().map(|address| container.open(*address, options));
+    let open = task
+        .devices
+        .iter()
+        .map(|address| container.open(*address, &task.options));
     let functions = open.collect::<Result<Vec<_>, _>>()?;
+    if let Some(token) = &task.set_token {
+        functions
+            .iter()
+            .try_for_each(|function| function.set_vf_token(token))?;
+        println!("the VF token is set");
+    }
     let events: Vec<_> = functions
         .iter()
         .filter_map(|function| function.events().unplug_request)
@@ -153,6 +185,10 @@ fn hold_until_unplugged(devices: &[PciAddress], options: &OpenOptions) -> Done {
 fn pass_on(function: VfioFunction) -> Done {
     let address = function.address();
     let function = Container::from_device_fd(address, function.into_fds()?)?;
+    let (launcher, program) = UnixStream::pair()?;
+    Container::pass(vec![function], &launcher)?;
+    let function = Container::receive(&program)?.pop().ok_or("no device came")?;
+    expect("a passed device keeps its address", function.address() == address)?;
     dma(&function)?;
     msix(&function)?;
     println!("passed on as descriptors: {:?}", function.bar(0));

@@ -3,10 +3,12 @@
 use barline::pool::{Batch, Packet, Pool, PoolCache};
 use barline::port::{MacAddress, RxQueue, TxQueue};
 use barline::telemetry::Cell;
-use barline::worker::StopToken;
+use barline::wait::{Armed, Cpu, Idle, Source};
+use barline::worker::{Inbox, StopToken};
 use crossbeam::utils::CachePadded;
-use std::hint::spin_loop;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
@@ -57,7 +59,47 @@ impl Lane {
             self.full.add(batch.len() as u64);
             cache.free(batch);
         }
+        debug_assert!(
+            self.balances(),
+            "{:?}, {:?}",
+            self.rx.counters(),
+            self.tx.counters()
+        );
         true
+    }
+}
+
+impl Lane {
+    /// Whether every packet received is in exactly one counter: the lane has both queues for itself.
+    fn balances(&self) -> bool {
+        let (rx, tx) = (self.rx.counters(), self.tx.counters());
+        let dropped = tx.tx_lengths.get() + tx.tx_unmapped.get() + self.full.get();
+        rx.rx_packets.get() == tx.tx_packets.get() + dropped
+    }
+}
+
+impl Source for Lane {
+    /// Its transmit queue was looked at in the round that found nothing. What is still in there can only be given back
+    /// by a look: there is no interrupt for it.
+    fn arm(&mut self) -> Armed {
+        let held = if self.tx.in_flight() > 0 {
+            Armed::Holds
+        } else {
+            Armed::Wakes
+        };
+        self.rx.arm().max(held)
+    }
+
+    fn disarm(&mut self) {
+        self.rx.disarm();
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.rx.wake_fd()
+    }
+
+    fn pause(&self, cpu: Cpu) {
+        self.rx.pause(cpu);
     }
 }
 
@@ -82,22 +124,64 @@ fn rewrite(packets: &mut [Packet], header: &Header) {
 /// Longest wait at the end for the devices to send what they were given.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// Forwards on all lanes until it is stopped, then waits for what is on its way out. No allocation, lock, clock or
-/// system call while it runs.
-pub fn forward(stop: &StopToken, mut lanes: Vec<Lane>, pool: &Pool, burst: usize) -> Vec<Lane> {
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Mail {
+    /// Forward on this lane too.
+    Take(Box<Lane>),
+    /// Give back the lanes of ports that were stopped.
+    Release,
+}
+
+/// Forwards on the lanes that it is sent until it is stopped, then waits for what is on its way out and returns them.
+/// No allocation, lock, clock or system call while there is traffic.
+pub fn forward(
+    stop: &StopToken,
+    mut idle: Idle,
+    inbox: &Inbox<Mail>,
+    home: &Sender<Lane>,
+    pool: &Pool,
+    burst: usize,
+) -> Vec<Lane> {
+    let mut lanes = Vec::new();
     let mut cache = pool.cache();
     let mut batch = Batch::with_burst(burst);
     while !stop.is_stopped() {
+        while let Some(mail) = inbox.take() {
+            obey(mail, &mut lanes, &idle, home);
+        }
         let mut busy = false;
         for lane in &mut lanes {
             busy |= lane.poll(&mut cache, &mut batch);
         }
-        if !busy {
-            spin_loop();
-        }
+        idle.turn(busy, &mut lanes);
+    }
+    // Lanes that never got here have packets of nobody.
+    while let Some(mail) = inbox.take() {
+        obey(mail, &mut lanes, &idle, home);
     }
     drain(&mut lanes, &mut cache);
     lanes
+}
+
+#[cold]
+fn obey(mail: Mail, lanes: &mut Vec<Lane>, idle: &Idle, home: &Sender<Lane>) {
+    match mail {
+        Mail::Take(lane) => {
+            if let Err(error) = idle.watch(&*lane) {
+                // It wakes nobody, so that its packets wait for the end of a sleep.
+                tracing::warn!(%error, "a queue cannot wake its core");
+            }
+            lanes.push(*lane);
+        }
+        Mail::Release => {
+            for lane in lanes.extract_if(.., |lane| lane.rx.has_ended() || lane.tx.has_ended()) {
+                idle.forget(&lane);
+                // Without a receiver the forwarder is gone, and nobody wants the lane.
+                let _ = home.send(lane);
+            }
+        }
+    }
 }
 
 fn drain(lanes: &mut [Lane], cache: &mut PoolCache) {

@@ -6,15 +6,20 @@
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+mod cores;
 mod failure;
 pub mod forward;
+mod life;
+mod member;
 mod options;
 mod report;
 mod run;
 mod settings;
+mod shape;
 
 pub use failure::Failure;
-pub use options::Options;
-pub use report::{Account, PortReport, table};
+pub use life::Incident;
+pub use options::{IdleOptions, Options};
+pub use report::{Account, CoreReport, PortReport, table};
 pub use run::{Forwarder, LINK_WAIT};
 pub use settings::{Huge, Settings};

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod output;
+mod passed;
 
 use clap::Parser;
 use l2fwd::{Failure, Forwarder, LINK_WAIT, Options, Settings};
@@ -25,18 +26,20 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), Failure> {
-    let settings = Settings::new(&options.with_file()?)?;
+    let mut options = options.with_file()?;
+    let devices = passed::devices(&mut options)?;
+    let settings = Settings::new(&options)?;
     // Before the devices: from here on a signal finds them stopped.
     let stop = signals()?;
-    let mut forwarder = Forwarder::start(&settings)?;
+    let mut forwarder = Forwarder::start_with(&settings, devices)?;
     if let Some(advice) = forwarder.advice(&settings) {
         eprintln!("l2fwd: {advice}");
     }
     let mut output = Output::new(settings.json);
-    watch(&settings, &mut forwarder, &mut output, &stop);
+    let watched = watch(&settings, &mut forwarder, &mut output, &stop);
     let (account, result) = forwarder.stop();
-    output.summary(&account);
-    result
+    let printed = output.summary(&account);
+    result.and(watched).and(printed)
 }
 
 /// The first signal ends the run in good order, the second at once.
@@ -57,7 +60,12 @@ const TICK: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Waits for the end: the time is up, a signal came, the feed is forwarded, nobody reads what is printed.
-fn watch(settings: &Settings, forwarder: &mut Forwarder, output: &mut Output, stop: &AtomicBool) {
+fn watch(
+    settings: &Settings,
+    forwarder: &mut Forwarder,
+    output: &mut Output,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
     let stopped = || stop.load(Ordering::SeqCst);
     let links = Instant::now() + LINK_WAIT;
     while !forwarder.links_up() && !stopped() && Instant::now() < links {
@@ -66,14 +74,14 @@ fn watch(settings: &Settings, forwarder: &mut Forwarder, output: &mut Output, st
     let begin = Instant::now();
     let end = settings.duration.map(|duration| begin + duration);
     let (mut report, mut received, mut last) = (begin + SECOND, 0, begin);
-    let mut more = output.started(&forwarder.account(), settings);
+    let mut more = output.started(&forwarder.account(), settings)?;
     while more && !stopped() && !forwarder.has_failed() {
         let now = Instant::now();
         if end.is_some_and(|end| now >= end) {
-            return;
+            return Ok(());
         }
         if now >= report {
-            more = output.stats(&forwarder.account());
+            more = output.stats(&forwarder.account())?;
             report += SECOND;
         }
         if forwarder.is_dry() {
@@ -81,10 +89,13 @@ fn watch(settings: &Settings, forwarder: &mut Forwarder, output: &mut Output, st
             if so_far != received {
                 (received, last) = (so_far, now);
             } else if now > last + QUIET {
-                return;
+                return Ok(());
             }
         }
         let left = end.map_or(TICK, |end| end.saturating_duration_since(now));
-        sleep(left.min(TICK));
+        for incident in forwarder.attend(left.min(TICK)) {
+            more &= output.incident(&incident)?;
+        }
     }
+    Ok(())
 }

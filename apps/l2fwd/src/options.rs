@@ -12,13 +12,17 @@ use std::path::{Path, PathBuf};
 #[command(version, after_help = EXAMPLES, max_term_width = 100)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// Ports: PCI addresses of devices bound to vfio-pci (or kmod:ADDRESS, to barline), or sim:82576; options follow
-    /// a simulated one, as in sim:82576,size=1514,mode=thread [default: sim:82576,sim:82576]
+    /// Ports: PCI addresses of devices bound to vfio-pci (or kmod:ADDRESS, to barline), or sim:82576; options follow a
+    /// simulated one, as in sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
     #[arg(long, value_name = "PORT,...")]
     pub ports: Vec<String>,
     /// What a PCI address alone is opened with: vfio (the kernel's vfio-pci) or kmod (barline.ko) [default: vfio]
     #[arg(long, value_name = "BUS")]
     pub bus: Option<String>,
+    /// Ports are devices that a launcher passes through the socket on standard input (engine/examples/launch.rs); those
+    /// of --ports, or all
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub passed: Option<bool>,
     /// Receive and transmit queues a port [default: one a core of --cores, else 1]
     #[arg(long, value_name = "N")]
     pub queues: Option<u16>,
@@ -64,6 +68,29 @@ pub struct Options {
     /// MTU in bytes [default: 1500]
     #[arg(long, value_name = "N")]
     pub mtu: Option<u32>,
+    /// Poll for ever, even without traffic: a core then never sleeps
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub busy: Option<bool>,
+    /// Open a port again when its device, which was taken away or failed, is back
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub replug: Option<bool>,
+    /// Thresholds of an idle core: a table of the configuration file.
+    #[arg(skip)]
+    pub idle: IdleOptions,
+}
+
+/// When a core without work stops polling, and for how long.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IdleOptions {
+    /// Polls at full speed for so many microseconds.
+    pub spin_us: Option<u32>,
+    /// Then rests between polls for so many.
+    pub pause_us: Option<u32>,
+    /// Longest sleep in microseconds when a port cannot wake its core.
+    pub nap_us: Option<u32>,
+    /// Longest sleep in milliseconds.
+    pub sleep_ms: Option<u32>,
 }
 
 const EXAMPLES: &str = "\
@@ -84,7 +111,15 @@ impl Options {
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        toml::from_str(&text).map_err(|error| wrong(&error.to_string().trim_end()))
+        Self::from_toml(&text).map_err(|error| wrong(&error))
+    }
+
+    /// The contents of a configuration file.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where; the file's name is the caller's to add.
+    pub fn from_toml(text: &str) -> Result<Self, Failure> {
+        toml::from_str(text).map_err(|error| Failure::usage(error.to_string().trim_end()))
     }
 
     /// These options, and where they say nothing those of the configuration file they name.
@@ -105,6 +140,7 @@ impl Options {
             } else {
                 self.ports
             },
+            passed: self.passed.or(file.passed),
             bus: self.bus.or(file.bus),
             queues: self.queues.or(file.queues),
             cores: self.cores.or(file.cores),
@@ -120,6 +156,9 @@ impl Options {
             rx_ring: self.rx_ring.or(file.rx_ring),
             tx_ring: self.tx_ring.or(file.tx_ring),
             mtu: self.mtu.or(file.mtu),
+            busy: self.busy.or(file.busy),
+            replug: self.replug.or(file.replug),
+            idle: file.idle,
         }
     }
 }

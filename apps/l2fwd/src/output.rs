@@ -1,8 +1,8 @@
 //! What the program prints: JSON for programs, a table on a terminal, a closing summary for both.
 
-use l2fwd::{Account, Settings, table};
+use l2fwd::{Account, Failure, Incident, Settings, table};
 use serde::Serialize;
-use std::io::{IsTerminal, Result, Write, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stdout};
 
 /// Standard output, in one of its three forms.
 #[derive(Debug)]
@@ -41,6 +41,13 @@ struct Line<'a> {
     rate: f64,
 }
 
+#[derive(Serialize)]
+struct Event<'a> {
+    r#type: &'a str,
+    #[serde(flatten)]
+    incident: &'a Incident,
+}
+
 impl Output {
     /// JSON if that is wanted, else tables, which are redrawn on a terminal.
     pub fn new(json: bool) -> Self {
@@ -54,10 +61,13 @@ impl Output {
     }
 
     /// Forwarding has begun. Like [`Output::stats`], false when nobody reads any more.
-    pub fn started(&mut self, account: &Account, settings: &Settings) -> bool {
+    ///
+    /// # Errors
+    /// Standard output cannot be written to.
+    pub fn started(&mut self, account: &Account, settings: &Settings) -> Result<bool, Failure> {
         (self.first, self.before) = (account.clone(), account.clone());
         if !self.json {
-            return true;
+            return Ok(true);
         }
         let ports = account.ports.iter().enumerate().map(|(at, port)| StartedPort {
             port: &port.port,
@@ -75,35 +85,60 @@ impl Output {
         }))
     }
 
+    /// Something happened to a port.
+    ///
+    /// # Errors
+    /// As [`Output::started`].
+    pub fn incident(&mut self, incident: &Incident) -> Result<bool, Failure> {
+        eprintln!("l2fwd: {incident}");
+        // The table goes below the message.
+        self.lines = 0;
+        if !self.json {
+            return Ok(true);
+        }
+        print(&json(&Event {
+            r#type: "event",
+            incident,
+        }))
+    }
+
     /// A second has passed.
-    pub fn stats(&mut self, account: &Account) -> bool {
+    ///
+    /// # Errors
+    /// As [`Output::started`].
+    pub fn stats(&mut self, account: &Account) -> Result<bool, Failure> {
         let before = std::mem::replace(&mut self.before, account.clone());
         if self.json {
             return print(&line("stats", account, &before));
         }
         if !self.terminal {
-            return true;
+            return Ok(true);
         }
         let text = self.redrawn(&table(account, &before));
         self.lines = text.lines().count();
         print(&text)
     }
 
-    /// The end.
-    pub fn summary(&mut self, account: &Account) {
-        // Whether anybody reads it makes no difference any more.
-        let _ = if self.json {
-            print(&line("summary", account, &self.first))
+    /// The end. Whether anybody reads it makes no difference any more.
+    ///
+    /// # Errors
+    /// As [`Output::started`].
+    pub fn summary(&mut self, account: &Account) -> Result<(), Failure> {
+        let text = if self.json {
+            line("summary", account, &self.first)
         } else {
-            print(&self.redrawn(&table(account, &self.first)))
+            self.redrawn(&table(account, &self.first))
         };
+        print(&text).map(drop)
     }
 
-    /// Puts the table over the one before: up as many lines, then clear to the end of the screen (ECMA-48 CUU, ED).
+    /// Puts the table over the one before: to the first column, up as many lines, then clear to the end of the screen
+    /// (ECMA-48 CR, CUU, ED).
     fn redrawn(&self, text: &str) -> String {
         match self.lines {
             0 => text.to_owned(),
-            lines => format!("\x1b[{lines}A\x1b[J{text}"),
+            // From the first column: the terminal echoes Ctrl-C where the cursor is.
+            lines => format!("\r\x1b[{lines}A\x1b[J{text}"),
         }
     }
 }
@@ -121,12 +156,12 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).map_or_else(|error| error.to_string(), |text| text + "\n")
 }
 
-/// Prints and flushes; false when that failed, as it does when the reader of a pipe is gone.
-fn print(text: &str) -> bool {
-    let put = || -> Result<()> {
-        let mut out = stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    };
-    put().is_ok()
+/// Prints and flushes; false when the reader of a pipe is gone, which is his right.
+fn print(text: &str) -> Result<bool, Failure> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::run(format!("cannot write to standard output: {error}"))),
+    }
 }

@@ -1,3 +1,5 @@
+use barline::telemetry::IdleStats;
+use barline::worker::CoreId;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,6 +23,88 @@ pub struct Account {
     pub held: u64,
     /// The ports, by index.
     pub ports: Vec<PortReport>,
+    /// The workers, by index.
+    pub cores: Vec<CoreReport>,
+}
+
+/// What one worker did when there was nothing to do.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CoreReport {
+    /// The core it is pinned to, if it is.
+    pub core: Option<usize>,
+    /// Share of the time asleep, since the start.
+    pub asleep: f64,
+    /// Seconds asleep.
+    pub asleep_seconds: f64,
+    /// Sleeps.
+    pub sleeps: u64,
+    /// Sleeps that a frame, a message, or their own bound ended.
+    pub wakes: Wakes,
+    /// Attempts to sleep that found something in the last look.
+    pub refused: u64,
+    /// From when the core should have woken until it ran, where that is known: messages and bounds.
+    pub wake_latency_us: Latency,
+}
+
+/// Sleeps by what ended them.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Wakes {
+    /// A receive queue's interrupt.
+    pub source: u64,
+    /// A message, or the order to stop.
+    pub message: u64,
+    /// The time was over.
+    pub bound: u64,
+}
+
+/// A distribution, in microseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Latency {
+    /// Measurements.
+    pub count: u64,
+    /// Half of them are no longer.
+    pub p50: f64,
+    /// 99 of 100 are no longer.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+    /// The histogram: upper end of a bucket, and how many are in it.
+    pub buckets: Vec<(f64, u64)>,
+}
+
+impl CoreReport {
+    pub(crate) fn new(core: Option<CoreId>, stats: &IdleStats, seconds: f64) -> Self {
+        let asleep = stats.asleep_ns.get() as f64 / 1e9;
+        let latency = &stats.wake_latency;
+        let micros = |ns: u64| ns as f64 / 1e3;
+        let quantile = |share| latency.quantile(share).map_or(0.0, micros);
+        Self {
+            core: core.map(CoreId::number),
+            asleep: if seconds > 0.0 {
+                (asleep / seconds).min(1.0)
+            } else {
+                0.0
+            },
+            asleep_seconds: asleep,
+            sleeps: stats.sleeps.get(),
+            wakes: Wakes {
+                source: stats.source_wakes.get(),
+                message: stats.alarm_wakes.get(),
+                bound: stats.timer_wakes.get(),
+            },
+            refused: stats.refused.get(),
+            wake_latency_us: Latency {
+                count: latency.count(),
+                p50: quantile(0.5),
+                p99: quantile(0.99),
+                max: micros(latency.max()),
+                buckets: latency
+                    .buckets()
+                    .map(|(end, count)| (micros(end), count))
+                    .collect(),
+            },
+        }
+    }
 }
 
 /// One port's part.
@@ -28,6 +112,8 @@ pub struct Account {
 pub struct PortReport {
     /// The port as it was named.
     pub port: String,
+    /// `running`; or why it does not: `released` (the host asked for the device), `gone`, `failed`, `reset`.
+    pub state: &'static str,
     /// Its MAC address.
     pub mac: String,
     /// Mbit/s, 0 without a link.
@@ -98,10 +184,36 @@ pub fn table(now: &Account, before: &Account) -> String {
         "received {} = sent {} + dropped {dropped} + held {}\n{:.1} s, {rate:.3} Mpackets/s",
         now.received, now.sent, now.held, now.seconds
     );
+    text.push_str(&asleep(now, before));
     for (reason, packets) in now.dropped.iter().filter(|(_, packets)| **packets > 0) {
         let _ = writeln!(text, "dropped as {reason}: {packets}");
     }
     text
+}
+
+/// A line about sleep, if there was any.
+fn asleep(now: &Account, before: &Account) -> String {
+    let seconds = now.seconds - before.seconds;
+    let share = |at: usize, core: &CoreReport| {
+        let old = before.cores.get(at).map_or(0.0, |old| old.asleep_seconds);
+        let share = if seconds > 0.0 {
+            (core.asleep_seconds - old) / seconds
+        } else {
+            0.0
+        };
+        let name = core.core.map_or(String::new(), |core| format!("core {core} "));
+        format!("{name}{:.1} %", share.clamp(0.0, 1.0) * 100.0)
+    };
+    if now.cores.iter().all(|core| core.sleeps == 0) {
+        return String::new();
+    }
+    let shares: Vec<String> = now
+        .cores
+        .iter()
+        .enumerate()
+        .map(|(at, core)| share(at, core))
+        .collect();
+    format!("asleep {}\n", shares.join(", "))
 }
 
 /// Thousands a second.
@@ -128,7 +240,23 @@ mod tests {
                 port: "pci:0000:01:00.0".into(),
                 ..PortReport::default()
             }],
+            cores: Vec::new(),
         }
+    }
+
+    #[test]
+    fn sleep_is_shown_as_a_share_of_the_time_since_the_line_before() {
+        let stats = IdleStats::default();
+        stats.sleeps.add(1);
+        stats.asleep_ns.add(1_000_000_000);
+        stats.wake_latency.record(60_000);
+        let (mut before, mut now) = (account(4.0, 1), account(6.0, 1));
+        before.cores = vec![CoreReport::new(None, &stats, 4.0)];
+        assert_eq!(before.cores[0].asleep, 0.25);
+        assert_eq!(before.cores[0].wake_latency_us.p50, 60.0);
+        stats.asleep_ns.add(1_500_000_000);
+        now.cores = vec![CoreReport::new(None, &stats, 6.0)];
+        assert!(table(&now, &before).contains("\nasleep 75.0 %\n"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
+use crate::options::IdleOptions;
 use crate::{Failure, Options};
 use barline::mem::{PageSize, Source};
 use barline::pool::MAX_BURST;
+use barline::wait::IdlePolicy;
 use barline::worker::{CoreId, Cores};
 use barline_drivers::{Bus, Feed, PortSpec, SimSpec};
 use barline_sim::frames_from_pcap;
@@ -36,6 +38,12 @@ pub struct Settings {
     pub tx_ring: u32,
     /// MTU in bytes.
     pub mtu: u32,
+    /// Never sleep.
+    pub busy: bool,
+    /// Bring ports back whose device comes back.
+    pub replug: bool,
+    /// Thresholds that are not derived from rings and links.
+    idle: IdleOptions,
 }
 
 /// Where packets and rings live.
@@ -76,7 +84,25 @@ impl Settings {
             rx_ring: at_least_one("rx-ring", options.rx_ring.unwrap_or(512))?,
             tx_ring: at_least_one("tx-ring", options.tx_ring.unwrap_or(512))?,
             mtu: at_least_one("mtu", options.mtu.unwrap_or(1500))?,
+            busy: options.busy == Some(true),
+            replug: options.replug == Some(true),
+            idle: sleep_bounded(&options.idle)?,
         })
+    }
+
+    /// How cores without work behave, on links of `speed` Mbit/s.
+    pub fn idle_policy(&self, speed: u32) -> IdlePolicy {
+        if self.busy {
+            return IdlePolicy::busy();
+        }
+        let derived = IdlePolicy::for_link(self.rx_ring, speed);
+        let micros = |given: Option<u32>, or| given.map_or(or, |us| Duration::from_micros(us.into()));
+        IdlePolicy {
+            spin: micros(self.idle.spin_us, derived.spin),
+            pause: micros(self.idle.pause_us, derived.pause),
+            nap: micros(self.idle.nap_us, derived.nap),
+            sleep: (self.idle.sleep_ms).map_or(derived.sleep, |ms| Duration::from_millis(ms.into())),
+        }
     }
 
     /// The port that sends what port `index` receives.
@@ -131,11 +157,33 @@ fn workers(cores: Option<&str>, queues: Option<u16>) -> Result<(u16, Vec<Option<
     Ok((queues, cores.into_iter().map(Some).collect()))
 }
 
+/// Some 30 years: a clock must reach the end of a run.
+const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
+/// A sleep of nothing would be a loop of system calls, and one without end would hide a lost interrupt.
+fn sleep_bounded(idle: &IdleOptions) -> Result<IdleOptions, Failure> {
+    let wrong = |text| Err(Failure::usage(text));
+    match (idle.nap_us, idle.sleep_ms) {
+        (Some(0), _) => wrong("idle.nap-us 0: at least 1 is needed; to poll for ever: busy = true"),
+        (_, Some(ms)) if !(1..=LONGEST_SLEEP_MS).contains(&ms) => {
+            wrong("idle.sleep-ms: 1 to 10000 are possible; to poll for ever: busy = true")
+        }
+        _ => Ok(idle.clone()),
+    }
+}
+
+const LONGEST_SLEEP_MS: u32 = 10_000;
+
 fn duration(seconds: f64) -> Result<Duration, Failure> {
     let duration = Duration::try_from_secs_f64(seconds).ok();
     duration
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| Failure::usage(format!("--seconds {seconds}: a time above 0 is needed")))
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| {
+            let most = LONGEST.as_secs();
+            Failure::usage(format!(
+                "--seconds {seconds}: a time above 0 and up to {most} is needed; leave it out to run without end"
+            ))
+        })
 }
 
 fn feed(replay: Option<&Path>, repeat: bool, simulated: bool) -> Result<Feed, Failure> {
@@ -203,6 +251,7 @@ mod tests {
             (text(|o| o.seconds = Some(0.0)), "above 0"),
             (text(|o| o.seconds = Some(-1.0)), "above 0"),
             (text(|o| o.seconds = Some(f64::NAN)), "above 0"),
+            (text(|o| o.seconds = Some(1e18)), "up to 1000000000"),
             (text(|o| o.huge = Some("4m".into())), "2m, 1g, private"),
             (text(|o| o.repeat = Some(true)), "--replay"),
             (text(|o| o.cores = Some("x".into())), "0,2-3"),

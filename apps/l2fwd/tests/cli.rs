@@ -5,7 +5,9 @@ use nix::unistd::Pid;
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, available_parallelism};
@@ -112,7 +114,13 @@ fn wrong_usage_is_refused_with_the_remedy() {
     fails(&["--tx-ring", "4294967295"], 2, "64 to 4096");
     fails(&["--mtu", "99999"], 2, "68 to 9500");
     fails(&["--huge", "3m"], 2, "2m, 1g, private");
-    fails(&["--seconds", "-1"], 2, "--seconds");
+    for seconds in ["-1", "0", "1e-10", "1e10", "1e19", "1e30", "nan", "inf"] {
+        fails(
+            &["--seconds", seconds],
+            2,
+            "a time above 0 and up to 1000000000 is needed",
+        );
+    }
     fails(&["--repeat"], 2, "--replay FILE.pcap");
 }
 
@@ -334,6 +342,57 @@ fn it_ends_when_nobody_reads_its_output() {
     drop(child.stdout.take());
     let out = child.wait_with_output().unwrap();
     assert_eq!((out.status.code(), out.stderr), (Some(0), vec![]));
+}
+
+/// What it says to a launcher that sends `bytes` and ends.
+fn launched(bytes: &[u8]) -> Output {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.write_all(bytes).unwrap();
+    drop(ours);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_l2fwd"));
+    command
+        .arg("--passed")
+        .stdin(OwnedFd::from(theirs))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_launcher_that_passes_no_devices_is_told() {
+    fails(&["--passed"], 2, "standard input is no socket");
+    for (bytes, wanted) in [
+        (&b""[..], "the launcher closed the socket first"),
+        (b"a message of something else", "use one version on both sides"),
+    ] {
+        let out = launched(bytes);
+        let text = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(1), "{text}");
+        assert!(
+            text.starts_with("l2fwd: ") && text.contains(wanted) && text.lines().count() == 1,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for form in [&["--json"][..], &[]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_l2fwd"));
+        command
+            .args(SMALL)
+            .args(["--seconds", "0.1"])
+            .args(form)
+            .stdout(full());
+        let out = command.output().unwrap();
+        let text = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(1), "{text}");
+        assert!(
+            text.starts_with("l2fwd: cannot write to standard output: No space left"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
 }
 
 #[test]

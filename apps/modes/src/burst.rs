@@ -21,7 +21,8 @@ impl Settings {
     }
 }
 
-/// What became of packets: `received + made == sent + freed + full` after every burst.
+/// What became of packets: `received + made == sent + freed + full + refused` after every burst, which debug builds
+/// assert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Taken from a receive queue.
@@ -34,6 +35,15 @@ pub struct Tally {
     pub freed: u64,
     /// Dropped because the transmit queue was full.
     pub full: u64,
+    /// Dropped by the transmit queue, which counts why: `tx_lengths`, `tx_unmapped`.
+    pub refused: u64,
+}
+
+impl Tally {
+    /// Whether every packet is in exactly one number.
+    pub fn is_balanced(&self) -> bool {
+        self.received + self.made == self.sent + self.freed + self.full + self.refused
+    }
 }
 
 /// One way for packets, and what a core needs to move them.
@@ -149,12 +159,16 @@ fn forward<R: RxQueue + ?Sized, T: TxQueue + ?Sized>(
 
 #[inline(always)]
 fn send<T: TxQueue + ?Sized>(tx: &mut T, cache: &mut PoolCache, batch: &mut Batch, tally: &mut Tally) {
-    tally.sent += tx.transmit(cache, batch) as u64;
+    let offered = batch.len();
+    let sent = tx.transmit(cache, batch);
+    tally.sent += sent as u64;
+    tally.refused += (offered - sent - batch.len()) as u64;
     if !batch.is_empty() {
         // Waiting for room would only move the loss to the receive ring, where it is harder to see.
         tally.full += batch.len() as u64;
         cache.free(batch);
     }
+    debug_assert!(tally.is_balanced(), "{tally:?}");
 }
 
 /// Packets between the one being written and the one being fetched into the cache.

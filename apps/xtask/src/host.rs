@@ -28,6 +28,18 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
+/// What was asked for is wrong: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// What VM runs use on the host.
 #[derive(Debug, Clone)]
 pub struct Tools {
@@ -63,7 +75,12 @@ impl Tools {
 
 /// Whether `setup` can install packages here: root on Debian or one of its children.
 pub fn can_install() -> bool {
-    nix::unistd::Uid::effective().is_root() && on_path("apt-get") && on_path("dpkg")
+    nix::unistd::Uid::effective().is_root() && can_download()
+}
+
+/// Whether packages can be downloaded here: by any user on Debian or one of its children.
+fn can_download() -> bool {
+    on_path("apt-get") && on_path("dpkg")
 }
 
 /// Gets everything VM tests need. Quick when it is all there; `update` looks for newer kernels.
@@ -79,16 +96,18 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
         println!("setup: complete ({})", describe(paths)?);
         return Ok(());
     }
-    if !can_install() {
+    if can_install() {
+        apt(&["update"])?;
+        if !packages.is_empty() {
+            install(&packages, None)?;
+        }
+        if qemu().is_err() {
+            install_qemu()?;
+        }
+    } else if !packages.is_empty() || qemu().is_err() || !can_download() {
         return Err(cannot_install(&wanted, &packages, tools.err(), kmod_lacks(paths)));
     }
-    apt(&["update"])?;
-    if !packages.is_empty() {
-        install(&packages, None)?;
-    }
-    if qemu().is_err() {
-        install_qemu()?;
-    }
+    // The rest is only unpacked into the cache, which any user may do.
     if busybox(paths).is_none() {
         fetch_busybox(paths)?;
     }
@@ -360,11 +379,34 @@ fn mirror_one_line(text: &str, codename: &str) -> Option<Mirror> {
 
 /// Installs a package where that is possible; says what is missing where it is not.
 pub fn need_package(package: &str) -> Result<()> {
+    need_packages(&[package])
+}
+
+/// Installs those packages that are not there; says which are missing where that is not possible.
+pub fn need_packages(packages: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = packages
+        .iter()
+        .copied()
+        .filter(|name| !is_installed(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
     if !can_install() {
-        return Err(Missing(vec![format!("the package {package}")]).into());
+        let names = missing.join(" ");
+        return Err(Missing(vec![format!(
+            "the packages {names}: `apt-get install {names}` on Debian 12 as root"
+        )])
+        .into());
     }
     apt(&["update"])?;
-    install(&[package], None)
+    install(&missing, None)
+}
+
+fn is_installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    let status = cmd::text(query.args(["-W", "-f", "${Status}", package]));
+    status.is_ok_and(|status| status.ends_with(" installed"))
 }
 
 fn install(packages: &[&str], suite: Option<&str>) -> Result<()> {

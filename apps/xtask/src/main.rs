@@ -4,9 +4,11 @@
 
 mod bench;
 mod cmd;
+mod fuzz;
 mod host;
 mod kmod;
 mod paths;
+mod sim;
 mod test;
 mod vm;
 
@@ -14,9 +16,12 @@ use clap::{Parser, Subcommand};
 use paths::Paths;
 use std::process::ExitCode;
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the machine lacks something.";
+
 /// Build and test tasks of the workspace.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -24,7 +29,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Get everything the VM tests need: QEMU, kernels, busybox.
+    /// Get everything the tests need: QEMU, kernels and busybox, valgrind and its runner.
     Setup {
         /// Look for newer kernels even when there are some.
         #[arg(long)]
@@ -35,6 +40,10 @@ enum Task {
     /// Measure: rates of our own, and the same work side by side with DPDK.
     #[command(subcommand)]
     Bench(bench::BenchTask),
+    /// Fuzz one target or all of them in turn, where a nightly compiler and cargo-fuzz are.
+    Fuzz(fuzz::FuzzArgs),
+    /// Run random plans of faults over every driver that has a model.
+    Sim(sim::SimArgs),
     /// Boot a virtual machine with two joined NICs and use its shell.
     Vm(vm::VmArgs),
     /// Count guest instructions a packet of l2fwd and of DPDK's testpmd, on the same two NICs.
@@ -45,9 +54,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let paths = Paths::find();
     let result = match &cli.task {
-        Task::Setup { update } => host::setup(&paths, *update).map(|()| true),
+        Task::Setup { update } => setup(&paths, *update).map(|()| true),
         Task::Test(args) => test::run(&paths, args),
         Task::Bench(task) => bench::run(&paths, task),
+        Task::Fuzz(args) => fuzz::run(&paths, args),
+        Task::Sim(args) => sim::run(&paths, args),
         Task::Vm(args) => match &args.task {
             Some(vm::VmTask::DebugKernel) => kmod::debug::build(&paths).map(|()| true),
             None => vm::interactive(&paths, args).map(|()| true),
@@ -59,8 +70,14 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
-            // 3: the machine lacks something; 1: it was tried and did not work.
-            ExitCode::from(if error.is::<host::Missing>() { 3 } else { 1 })
+            // 3: the machine lacks something; 2: wrong usage; 1: it was tried and did not work.
+            let code = if error.is::<host::Usage>() { 2 } else { 1 };
+            ExitCode::from(if error.is::<host::Missing>() { 3 } else { code })
         }
     }
+}
+
+fn setup(paths: &Paths, update: bool) -> anyhow::Result<()> {
+    host::setup(paths, update)?;
+    bench::instructions::set_up(paths)
 }

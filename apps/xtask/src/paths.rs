@@ -12,6 +12,8 @@ pub struct Paths {
     pub target: PathBuf,
     /// Things fetched once and kept (kernels, busybox).
     pub cache: PathBuf,
+    /// Programs to compare with that were built here.
+    pub peers: PathBuf,
 }
 
 impl Paths {
@@ -28,6 +30,7 @@ impl Paths {
         Self {
             target: or("CARGO_TARGET_DIR", "target"),
             cache: or("BARLINE_CACHE", ".cache").join("vm"),
+            peers: or("BARLINE_CACHE", ".cache").join("peers"),
             root,
         }
     }

@@ -1,14 +1,16 @@
 //! `cargo xtask test`: every check and test in order, with a table at the end.
 
+use crate::bench::instructions::{self, Verdict};
 use crate::cmd;
 use crate::host::{self, Missing, Tools};
 use crate::kmod;
 use crate::paths::{Paths, on_path};
+use crate::sim;
 use crate::vm;
 use crate::vm::kernel::Series;
 use crate::vm::qemu::Check;
 use crate::vm::scenario::{SCENARIOS, Scenario};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::env;
 use std::path::Path;
 use std::process::Command;
@@ -28,7 +30,8 @@ pub struct TestArgs {
 }
 
 /// How a step ended.
-enum Outcome {
+#[derive(Debug)]
+pub enum Outcome {
     Passed(String),
     Failed(String),
     Skipped(String),
@@ -115,6 +118,14 @@ const LOCAL: &[Local] = &[
         run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
     },
     Local {
+        name: "instructions",
+        run: instructions,
+    },
+    Local {
+        name: "sim",
+        run: |paths| sim::plans(paths, &sim::SimArgs::CI),
+    },
+    Local {
         name: "deny",
         run: |paths| deny(paths, &["check", "licenses", "bans", "sources"]),
     },
@@ -159,7 +170,8 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
         .filter(|(scenario, series)| chosen(&scenario.run_name(*series)))
         .collect();
     if local.is_empty() && guests.is_empty() {
-        bail!("no step has such a name: `cargo xtask test --list` prints them all");
+        let text = "no step has such a name: `cargo xtask test --list` prints them all";
+        return Err(host::Usage(text.to_owned()).into());
     }
     if args.list {
         for step in local {
@@ -247,7 +259,8 @@ fn verdict(checks: &[Check], logs: &Path) -> Outcome {
     }
 }
 
-fn cargo(paths: &Paths, args: &[&str]) -> Result<Outcome> {
+/// Runs cargo in the workspace.
+pub fn cargo(paths: &Paths, args: &[&str]) -> Result<Outcome> {
     // Cargo names itself to what it runs, so that the same toolchain does the rest.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     cmd::run(Command::new(cargo).args(args).current_dir(&paths.root))?;
@@ -271,6 +284,23 @@ fn unit(paths: &Paths) -> Result<Outcome> {
             &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"],
         )
     }
+}
+
+/// Instructions a packet, against the committed baseline.
+fn instructions(paths: &Paths) -> Result<Outcome> {
+    Ok(match instructions::check(paths, false)? {
+        Verdict::Kept => Outcome::Passed(String::new()),
+        Verdict::Exceeded => Outcome::Failed(
+            "more than 3 % above benches/baselines/instructions.json; if it has to be, `cargo xtask bench \
+             instructions --write`"
+                .to_owned(),
+        ),
+        Verdict::OtherCompiler => Outcome::Skipped(
+            "the baseline is of another compiler; `cargo xtask bench instructions --write` on a good commit, \
+             then this again"
+                .to_owned(),
+        ),
+    })
 }
 
 fn deny(paths: &Paths, arguments: &[&str]) -> Result<Outcome> {

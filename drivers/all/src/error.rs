@@ -42,6 +42,9 @@ pub enum OpenError {
     /// More simulated ports than there are addresses for.
     #[error("{0} simulated ports are the most")]
     TooManySims(usize),
+    /// A simulated port cannot tell of events.
+    #[error("a simulated port has no file descriptors for its events: {0}; see: ulimit -n")]
+    Events(std::io::Error),
     /// VFIO refused.
     #[error(transparent)]
     Vfio(#[from] VfioError),
@@ -69,15 +72,20 @@ impl OpenError {
             Self::Vfio(error) => fault_of_vfio(error),
             Self::Kmod(error) => fault_of_kmod(error),
             Self::Port { source, .. } => fault_of_port(source),
-            Self::Plan(_) => Fault::Machine,
+            Self::Plan(_) | Self::Events(_) => Fault::Machine,
         }
     }
 }
 
 fn fault_of_vfio(error: &VfioError) -> Fault {
     match error {
-        VfioError::NoDevice { .. } | VfioError::BadToken(_) | VfioError::TokenUnused { .. } => Fault::Usage,
-        VfioError::Os { .. } | VfioError::BadAnswer(_) => Fault::Run,
+        VfioError::NoDevice { .. }
+        | VfioError::BadToken(_)
+        | VfioError::TokenUnused { .. }
+        | VfioError::NoVfs { .. } => Fault::Usage,
+        VfioError::Os { .. } | VfioError::BadAnswer(_) | VfioError::Handover(_) | VfioError::NotVfio(_) => {
+            Fault::Run
+        }
         _ => Fault::Machine,
     }
 }

@@ -8,11 +8,13 @@
 mod error;
 mod list;
 mod open;
+mod pace;
 mod sim;
 mod spec;
 
 pub use error::{Fault, OpenError, fault_of_memory, fault_of_port};
 pub use list::{ALL, Driver, OpenFn, driver_for};
 pub use open::{Opened, Opener};
+pub use pace::Times;
 pub use sim::{Feed, SimEnd};
 pub use spec::{Bus, PortSpec, SimSpec, SpecError};

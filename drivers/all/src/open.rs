@@ -3,7 +3,7 @@ use crate::{OpenError, PortSpec, SimSpec, driver_for};
 use barline::bus::PciFunction;
 use barline::bus::kmod::{Ioas, KmodError};
 use barline::bus::scan::{self, Found, Roots};
-use barline::bus::vfio::{Container, OpenOptions, VfioError};
+use barline::bus::vfio::{Container, OpenOptions, VfioError, VfioFunction};
 use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
 use barline::port::Port;
@@ -21,6 +21,7 @@ pub struct Opener {
     local: Arc<LocalDomain>,
     domains: Vec<Arc<dyn DmaDomain>>,
     pci: Vec<PciAddress>,
+    adopted: Vec<VfioFunction>,
     sims: Vec<SimEnd>,
 }
 
@@ -62,8 +63,18 @@ impl Opener {
             local: Arc::new(LocalDomain::new()),
             domains: Vec::new(),
             pci: Vec::new(),
+            adopted: Vec::new(),
             sims: Vec::new(),
         }
+    }
+
+    /// Takes devices that are open already, for the ports of their addresses: such as a launcher has passed to this
+    /// process ([`Container::receive`]). Devices that are opened besides join the first one's container.
+    pub fn adopt(&mut self, functions: Vec<VfioFunction>) {
+        if let Some(first) = functions.first() {
+            self.vfio.get_or_insert_with(|| first.container().clone());
+        }
+        self.adopted.extend(functions);
     }
 
     /// Opens one port.
@@ -101,6 +112,14 @@ impl Opener {
         })
     }
 
+    /// Drops a port that this opener has opened; its name can be opened again. The port's queues must be gone, or they
+    /// keep its device open.
+    pub fn close(&mut self, opened: Opened) {
+        let Opened { port, spec, .. } = opened;
+        drop(port);
+        self.pci.retain(|address| spec != PortSpec::Pci(*address));
+    }
+
     /// Compares what is going to be allocated and mapped with the machine and with the address spaces of all ports
     /// opened so far. Call it when they are open: only then are VFIO's limits known.
     ///
@@ -119,6 +138,17 @@ impl Opener {
     }
 
     fn open_pci(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {
+        if self.pci.contains(&address) {
+            return Err(OpenError::Twice(address));
+        }
+        if let Some(at) = self
+            .adopted
+            .iter()
+            .position(|function| function.address() == address)
+        {
+            self.pci.push(address);
+            return Ok(Arc::new(self.adopted.swap_remove(at)));
+        }
         // Before VFIO is asked: a slip in the address is the likelier mistake than a machine without VFIO.
         let found = self.find(address)?.ok_or(VfioError::NoDevice { address })?;
         // Nor can a machine without an IOMMU be mended by loading VFIO.
@@ -168,7 +198,8 @@ impl Opener {
         if index >= sim::MOST {
             return Err(OpenError::TooManySims(sim::MOST));
         }
-        let (function, end) = sim::build(spec, index as u8, &self.feed, &self.local);
+        let built = sim::build(spec, index as u8, &self.feed, &self.local);
+        let (function, end) = built.map_err(OpenError::Events)?;
         self.sims.push(end.clone());
         Ok((function, end))
     }

@@ -1,10 +1,13 @@
 use crate::SimSpec;
+use crate::pace::{Clocked, Paced, Times};
 use barline::bus::PciFunction;
-use barline::bus::local::LocalFunction;
+use barline::bus::local::{LocalDevice, LocalFunction};
 use barline::mem::LocalDomain;
 use barline::pci::PciAddress;
+use barline::wait::EventFd;
 use barline_models::e82576::{E82576, Options};
-use barline_sim::{FrameSpec, Frames, Generator, Sink, Source, Traffic};
+use barline_sim::{FrameSpec, Frames, Generator, Peer, SimDevice, Sink, Source, Traffic};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +33,11 @@ pub enum Feed {
 pub struct SimEnd {
     /// What the port has sent.
     pub sink: Sink,
+    /// When frames went past the plug of a port that has a rate.
+    pub times: Times,
+    device: Arc<SimDevice<E82576>>,
+    request: Arc<EventFd>,
+    error: Arc<EventFd>,
     dry: Arc<AtomicBool>,
 }
 
@@ -37,6 +45,37 @@ impl SimEnd {
     /// Whether the feed has come to its end.
     pub fn is_dry(&self) -> bool {
         self.dry.load(Ordering::Relaxed)
+    }
+
+    /// Pulls the device out: it does not answer any more.
+    pub fn remove(&self) {
+        self.device.surprise_remove();
+    }
+
+    /// Pulls the cable, or plugs it in.
+    pub fn set_link(&self, up: bool) {
+        self.device.set_link(up);
+    }
+
+    /// Resets it, as somebody could who shares the machine.
+    pub fn reset(&self) {
+        self.device.reset();
+    }
+
+    /// Plays the host that wants the device back.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn request_unplug(&self) -> io::Result<()> {
+        self.request.raise()
+    }
+
+    /// Plays the bus that reports an uncorrectable error.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn report_error(&self) -> io::Result<()> {
+        self.error.raise()
     }
 }
 
@@ -70,34 +109,15 @@ pub(crate) fn build(
     index: u8,
     feed: &Feed,
     domain: &Arc<LocalDomain>,
-) -> (Arc<dyn PciFunction>, SimEnd) {
+) -> io::Result<(Arc<dyn PciFunction>, SimEnd)> {
     // Locally administered, with the device's name in it.
     let mac = [0x52, 0x54, 0x82, 0x57, 0x60, index];
     let (sink, dry) = (Sink::new(), Arc::new(AtomicBool::new(false)));
-    let traffic = match feed {
-        Feed::Generated => {
-            let frames = FrameSpec {
-                destination: mac,
-                sizes: vec![spec.size],
-                flows: FLOWS,
-                seed: u64::from(index) + 1,
-                ..FrameSpec::default()
-            };
-            Traffic::new(Generator::new(&frames), &sink)
-        }
-        Feed::Frames { frames, repeat } => {
-            let source = match repeat {
-                true => Frames::looping(frames.clone()),
-                false => Frames::once(frames.clone()),
-            };
-            let dry = dry.clone();
-            Traffic::new(Watched { source, dry }, &sink)
-        }
-        Feed::Silence => Traffic::silent(&sink),
-    };
+    let times = Times::default();
+    let peer = peer(spec, source(spec, index, mac, feed, &dry), &sink, &times);
     let device = E82576::new(Options {
         mac,
-        peer: Box::new(traffic),
+        peer,
         domain: domain.clone(),
         mode: spec.mode,
     });
@@ -107,6 +127,59 @@ pub(crate) fn build(
         device: index,
         function: 0,
     };
-    let function = LocalFunction::new(device, address, domain.clone());
-    (Arc::new(function), SimEnd { sink, dry })
+    let (request, error) = (Arc::new(EventFd::new()?), Arc::new(EventFd::new()?));
+    let function = LocalFunction::new(device.clone(), address, domain.clone()).with_events(&request, &error);
+    let end = SimEnd {
+        sink,
+        times,
+        device,
+        request,
+        error,
+        dry,
+    };
+    Ok((Arc::new(function), end))
+}
+
+/// What comes in at the port, if anything does.
+fn source(
+    spec: &SimSpec,
+    index: u8,
+    mac: [u8; 6],
+    feed: &Feed,
+    dry: &Arc<AtomicBool>,
+) -> Option<Box<dyn Source>> {
+    match feed {
+        Feed::Generated => Some(Box::new(Generator::new(&FrameSpec {
+            destination: mac,
+            sizes: vec![spec.size],
+            flows: FLOWS,
+            seed: u64::from(index) + 1,
+            ..FrameSpec::default()
+        }))),
+        Feed::Frames { frames, repeat } => {
+            let source = match repeat {
+                true => Frames::looping(frames.clone()),
+                false => Frames::once(frames.clone()),
+            };
+            let dry = dry.clone();
+            Some(Box::new(Watched { source, dry }))
+        }
+        Feed::Silence => None,
+    }
+}
+
+/// The far end of the cable.
+fn peer(spec: &SimSpec, source: Option<Box<dyn Source>>, sink: &Sink, times: &Times) -> Box<dyn Peer> {
+    let traffic = |source: Option<Box<dyn Source>>| match source {
+        Some(source) => Traffic::new(source, sink),
+        None => Traffic::silent(sink),
+    };
+    match spec.rate {
+        None => Box::new(traffic(source)),
+        Some(rate) => {
+            let paced = source.and_then(|source| Paced::new(source, rate));
+            let traffic = traffic(paced.map(|paced| Box::new(paced) as _));
+            Box::new(Clocked::new(traffic, times))
+        }
+    }
 }

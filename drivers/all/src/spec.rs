@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// How a user names a port: `pci:0000:01:00.0` (or the address alone), `kmod:0000:01:00.0`, `sim:82576`,
 /// `null:size=64`, `ring:`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PortSpec {
     /// A PCI function of this machine, through VFIO.
@@ -58,14 +58,17 @@ impl FromStr for Bus {
 }
 
 /// A simulated port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SimSpec {
     /// The model, by the name of the device it plays.
     pub model: &'static str,
-    /// Whose time it runs on: `mode=sync` (the default) or `mode=thread`.
+    /// Whose time it runs on: `mode=sync` (the default) or `mode=thread` (the default with a rate).
     pub mode: Mode,
     /// Bytes of a generated frame without FCS: `size=60`.
     pub size: usize,
+    /// Frames a second that the port receives: `rate=1000`, and none at all with `rate=0`. Without it they come as fast
+    /// as the port takes them.
+    pub rate: Option<f64>,
 }
 
 /// Text that names no port, or no bus.
@@ -85,6 +88,9 @@ const MODELS: &[&str] = &["82576"];
 const FORMS: &str = "write pci:0000:01:00.0 (as lspci -D lists it) or sim:82576";
 /// Frames without FCS that a port takes at the standard MTU.
 const SIZES: std::ops::RangeInclusive<usize> = 60..=1514;
+
+/// Frames a second of a gigabit link at most.
+const RATE: f64 = 1_488_095.0;
 
 impl PortSpec {
     /// A list of ports as in `sim:82576,sim:82576,mode=thread`: a part with `=` and without `:` belongs to the
@@ -169,7 +175,7 @@ impl fmt::Display for PortSpec {
         match self {
             Self::Pci(address) => write!(f, "pci:{address}"),
             Self::Kmod(address) => write!(f, "kmod:{address}"),
-            Self::Sim(sim) => write!(f, "sim:{}", sim.model),
+            Self::Sim(sim) => sim.fmt(f),
             Self::Null(size) => write!(f, "null:size={size}"),
             Self::Ring => write!(f, "ring:"),
         }
@@ -183,6 +189,7 @@ impl SimSpec {
             model: MODELS[0],
             mode: Mode::Sync,
             size: *SIZES.start(),
+            rate: None,
         }
     }
 
@@ -195,8 +202,14 @@ impl SimSpec {
             )
         })?;
         let mut sim = Self { model, ..Self::new() };
-        for option in options.split(',').filter(|option| !option.is_empty()) {
-            sim.set(option)?;
+        let given = || options.split(',').filter(|option| !option.is_empty());
+        given().try_for_each(|option| sim.set(option))?;
+        if sim.rate.is_some() {
+            // Somebody has to notice that the next frame is due while the port's core sleeps.
+            if given().any(|option| option == "mode=sync") {
+                return Err("a rate needs mode=thread; leave mode=sync out".to_owned());
+            }
+            sim.mode = Mode::Thread;
         }
         Ok(sim)
     }
@@ -211,10 +224,29 @@ impl SimSpec {
                 let (least, most) = (SIZES.start(), SIZES.end());
                 self.size = size.ok_or_else(|| format!("write size={least} to size={most}"))?;
             }
+            ("rate", rate) => {
+                let rate = rate.parse().ok().filter(|rate| (0.0..=RATE).contains(rate));
+                self.rate =
+                    Some(rate.ok_or_else(|| format!("write rate=0 to rate={RATE}, in frames a second"))?);
+            }
             (key, _) => {
-                let near = nearest(key, &["mode", "size"]);
+                let near = nearest(key, &["mode", "size", "rate"]);
                 return Err(format!("there is no option {key:?}; did you mean {near}=?"));
             }
+        }
+        Ok(())
+    }
+}
+
+/// What is not the default is said.
+impl fmt::Display for SimSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sim:{}", self.model)?;
+        if self.mode == Mode::Thread {
+            f.write_str(",mode=thread")?;
+        }
+        if self.size != *SIZES.start() {
+            write!(f, ",size={}", self.size)?;
         }
         Ok(())
     }
@@ -350,6 +382,9 @@ mod tests {
             ("sim:82576,moed=sync", "mode="),
             ("sim:82576,mode=fast", "mode=thread"),
             ("sim:82576,size=9", "size=60"),
+            ("sim:82576,rate=-1", "rate=0 to rate=1488095"),
+            ("sim:82576,rate=nan", "rate=0"),
+            ("sim:82576,mode=sync,rate=1", "leave mode=sync out"),
             ("01:00.0,size=60", "leave out \"size=60\""),
             ("enp1s0", "/sys/class/net/enp1s0/device"),
             ("", FORMS),

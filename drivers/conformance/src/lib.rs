@@ -96,6 +96,7 @@ cases! { $
         every_frame_is_in_one_counter,
         damaged_frames_and_wrong_lengths_are_counted,
         the_device_counts_what_we_count,
+        the_device_shows_names_of_the_table_only,
     }
     hostile {
         any_length_written_back_is_survived,

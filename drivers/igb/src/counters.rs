@@ -6,6 +6,7 @@ use barline::telemetry::CounterSink;
 
 /// Name, register (low half), and whether the next register is its high half.
 const TABLE: &[(&str, Reg<RC>, bool)] = &[
+    ("nic_rx_total", Reg::new("TPR", 0x40D0), false),
     ("nic_rx_packets", Reg::new("GPRC", 0x4074), false),
     ("nic_rx_bytes", Reg::new("GORCL", 0x4088), true),
     ("nic_rx_broadcast", Reg::new("BPRC", 0x4078), false),

@@ -13,7 +13,7 @@ pub fn reset(bar: &Bar) -> Result<(), MmioError> {
     stop_dma(bar);
     bar.modify(CTRL, |v| v | ctrl::RST);
     // 4.2.1.6: no access for a millisecond; the first read after that may still see the bit.
-    std::thread::sleep(MS);
+    bar.pause(MS);
     bar.wait(CTRL, 100 * MS, |v| v & ctrl::RST == 0)?;
     // A board without EEPROM, and QEMU's igb, never report the end of the read: whether there is a station address
     // is checked where it is needed.

@@ -6,13 +6,16 @@
 mod counters;
 mod desc;
 mod init;
+mod irq;
+mod life;
 mod port;
 mod regs;
+mod start;
 
 pub use desc::{Rx, Tx};
-pub use port::{IgbQueues, ring_bytes};
+pub use start::{IgbQueues, ring_bytes};
 
-use barline::bus::PciFunction;
+use barline::bus::{Claimed, PciFunction};
 use barline::mmio::Bar;
 use barline::pool::Custody;
 use barline::port::{MacAddress, PortCaps, PortError};
@@ -40,18 +43,21 @@ pub struct Igb {
     mac: MacAddress,
     counters: Counters,
     filter: port::Filter,
-    running: Option<port::Running>,
+    running: Option<start::Running>,
     /// Alive as long as queues of the last start are.
     last: Weak<Custody>,
-    function: Arc<dyn PciFunction>,
+    events: life::Events,
+    // Last: the device is quiet when the next driver may have it.
+    function: Claimed,
 }
 
 impl Igb {
     /// Takes a function over: checks what it is, resets it and reads its address. It does no DMA yet.
     ///
     /// # Errors
-    /// [`PortError::WrongDevice`], or a device that does not come out of reset.
+    /// [`PortError::WrongDevice`], a function that another port drives, or a device that does not come out of reset.
     pub fn open(function: Arc<dyn PciFunction>) -> Result<Self, PortError> {
+        let function = Claimed::take(function)?;
         let found = function.id();
         if !IDS.contains(&(found.vendor, found.device)) {
             let known = IDS
@@ -88,6 +94,7 @@ impl Igb {
             tx_queues: 16,
             ring: (64, 4096),
             mtu: 9500,
+            speed: 1000,
         };
         Ok(Self {
             bar,
@@ -97,6 +104,7 @@ impl Igb {
             filter: port::Filter::default(),
             running: None,
             last: Weak::new(),
+            events: function.events().into(),
             function,
         })
     }

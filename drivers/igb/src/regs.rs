@@ -21,8 +21,22 @@ registers! {
     ICR: RC = 0x1500;
     /// Interrupt mask clear (8.8.12).
     IMC: WO = 0x150C;
+    /// General purpose interrupt enable (8.8.13).
+    GPIE: RW = 0x1514;
+    /// Extended interrupt mask set (8.8.3).
+    EIMS: WO = 0x1524;
     /// Extended interrupt mask clear (8.8.4).
     EIMC: WO = 0x1528;
+    /// Extended causes that a message clears (8.8.5).
+    EIAC: RW = 0x152C;
+    /// Extended causes that a message masks (8.8.6).
+    EIAM: RW = 0x1530;
+    /// Extended interrupt cause: writing ones clears (8.8.1).
+    EICR: WO = 0x1580;
+    /// Throttle of a vector (8.8.14).
+    EITR: [RW; 25] = 0x1680, 4;
+    /// Vectors of the queues (8.8.15).
+    IVAR: [RW; 8] = 0x1700, 4;
     /// Receive checksum control (8.10.20).
     RXCSUM: RW = 0x5000;
     /// Longest frame received when RCTL.LPE is set (8.10.5).
@@ -98,6 +112,19 @@ pub mod status {
     /// Requests to memory are possible.
     pub const GIO_MASTER_EN: u32 = 1 << 19;
 }
+
+/// Bits of GPIE.
+pub mod gpie {
+    /// Every read of ICR clears it.
+    pub const NSICR: u32 = 1 << 0;
+    /// Several MSI-X vectors.
+    pub const MULTIPLE_MSIX: u32 = 1 << 4;
+    /// A message masks what EIAM names.
+    pub const EIAME: u32 = 1 << 30;
+}
+
+/// IVAR: the entry is valid.
+pub const IVAR_VALID: u32 = 1 << 7;
 
 /// EECD: the EEPROM has been read after a reset.
 pub const EECD_AUTO_RD: u32 = 1 << 9;

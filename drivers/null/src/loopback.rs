@@ -25,6 +25,7 @@ impl Loopback {
             tx_queues: 64,
             ring: (8, 1 << 16),
             mtu: 9600,
+            speed: 0,
         };
         Self {
             mac: MacAddress([2, 0, 0, 0, 0, 0]),

@@ -35,6 +35,7 @@ impl Null {
             tx_queues: 64,
             ring: (8, 1 << 16),
             mtu: 9600,
+            speed: 0,
         };
         Ok(Self {
             size,
@@ -127,6 +128,7 @@ impl RxQueue for NullRx {
         counters.rx_polls.add(1);
         counters.rx_packets.add(got as u64);
         counters.rx_bytes.add((got * self.size) as u64);
+        counters.rx_idle_polls.add(u64::from(got == 0));
         if got < want {
             counters.rx_no_buffer.add(1);
         }

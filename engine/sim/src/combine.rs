@@ -2,6 +2,7 @@
 
 use crate::counts::MAX_QUEUES;
 use crate::device::{Effect, Mode, Model};
+use crate::fault::Fault;
 use crate::host::Host;
 use crate::peer::Kick;
 use barline::mem::order;
@@ -16,9 +17,10 @@ const SYNC_BUDGET: u32 = 4096;
 const THREAD_BUDGET: u32 = 256;
 /// Runs in a row on a caller's stack, so that a source without end cannot keep it.
 const MOST_RUNS: u32 = 16;
-/// An idle thread first yields, then sleeps.
+/// An idle thread first yields, then sleeps, longer each time: a source without a kick is only seen by looking.
 const YIELDS: u32 = 64;
 const NAP: Duration = Duration::from_micros(100);
+const DOUBLINGS: u32 = 6;
 
 pub(crate) struct Core<M> {
     state: Mutex<State<M>>,
@@ -56,7 +58,34 @@ impl<M: Model> State<M> {
         if self.gone {
             return 0;
         }
+        self.catch_up();
         self.model.run(&mut self.host, budget)
+    }
+
+    /// One access to a register or to configuration space: whether the device is gone, perhaps just now.
+    pub(crate) fn access(&mut self) -> bool {
+        self.gone |= self.host.faults.access_removes();
+        self.host.clock.access();
+        if !self.gone {
+            self.catch_up();
+        }
+        self.gone
+    }
+
+    /// What was planned for a time that has come.
+    fn catch_up(&mut self) {
+        if self.host.faults.are_timeless() {
+            return;
+        }
+        let now = self.host.clock.elapsed();
+        self.host.catch_up(now);
+        while let Some(fault) = self.host.next_event(now) {
+            match fault {
+                Fault::Link { up, .. } => self.model.set_link(&mut self.host, up),
+                Fault::SpuriousInterrupt { vector, .. } => self.host.raise(vector),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -136,7 +165,7 @@ impl<M: Model> Core<M> {
     /// The thread of [`Mode::Thread`].
     pub(crate) fn work(&self) {
         let _ = self.thread.set(std::thread::current());
-        let mut idle = 0;
+        let mut idle = 0u32;
         while !self.stop.load(Ordering::Relaxed) {
             while self.waiting.load(Ordering::SeqCst) > 0 && !self.stop.load(Ordering::Relaxed) {
                 std::thread::yield_now();
@@ -148,19 +177,19 @@ impl<M: Model> Core<M> {
                 (moved, state.host.peer().owed_kick())
             };
             fire(owed);
-            idle = if moved > 0 { 0 } else { idle + 1 };
+            idle = if moved > 0 { 0 } else { idle.saturating_add(1) };
             if idle > YIELDS {
-                self.nap();
+                self.nap(idle - YIELDS - 1);
             } else if idle > 0 {
                 std::thread::yield_now();
             }
         }
     }
 
-    fn nap(&self) {
+    fn nap(&self, naps: u32) {
         self.asleep.store(true, Ordering::SeqCst);
         if !self.pending.load(Ordering::SeqCst) {
-            std::thread::park_timeout(NAP);
+            std::thread::park_timeout(NAP * (1 << naps.min(DOUBLINGS)));
         }
         self.asleep.store(false, Ordering::SeqCst);
     }
@@ -176,15 +205,12 @@ impl<M: Model> Core<M> {
 
     pub(crate) fn bar_write(&self, bar: u8, offset: usize, value: u32) {
         let (effect, owed) = self.with(|state| {
-            let State {
-                model,
-                host,
-                held,
-                gone,
-            } = state;
-            if *gone {
+            if state.access() {
                 return (Effect::None, None);
             }
+            let State {
+                model, host, held, ..
+            } = state;
             host.counts.writes += 1;
             let effect = model.write(host, bar, offset, value);
             match effect {

@@ -24,6 +24,8 @@ pub struct Counts {
     pub dma_faults: u64,
     /// Of these, those for want of COMMAND bit 2.
     pub dma_without_master: u64,
+    /// DMA accesses that did not happen because a plan said so.
+    pub dma_refused: u64,
     /// MSI-X messages that reached an eventfd.
     pub interrupts: u64,
 }

@@ -1,9 +1,12 @@
 //! A model behind the engine's in-process bus.
 
+use crate::clock::Clock;
 use crate::combine::{Core, State, fire};
 use crate::config::ConfigSpace;
 use crate::counts::Counts;
+use crate::fault::{Fault, Faults};
 use crate::host::{Corrupt, Host};
+use crate::ledger::Ledger;
 use crate::peer::{Kick, Peer};
 use barline::bus::local::LocalDevice;
 use barline::mem::{DmaFault, LocalDomain};
@@ -13,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// What a register write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +70,26 @@ pub enum Mode {
 pub struct SimDevice<M: Model> {
     core: Arc<Core<M>>,
     worker: Option<JoinHandle<()>>,
+    clock: Arc<Clock>,
 }
 
 impl<M: Model> SimDevice<M> {
     /// Plugs `model` into the machine (`domain`) and its port into `peer`.
     pub fn new(model: M, domain: Arc<LocalDomain>, peer: Box<dyn Peer>, mode: Mode) -> Arc<Self> {
-        let host = Host::new(domain, peer, model.msix_vectors());
+        Self::faulty(model, domain, peer, mode, Clock::real(), Vec::new())
+    }
+
+    /// Likewise, by `clock` and with planned faults.
+    pub fn faulty(
+        model: M,
+        domain: Arc<LocalDomain>,
+        peer: Box<dyn Peer>,
+        mode: Mode,
+        clock: Arc<Clock>,
+        faults: Vec<Fault>,
+    ) -> Arc<Self> {
+        let mut host = Host::new(domain, peer, model.msix_vectors());
+        (host.clock, host.faults) = (clock.clone(), Faults::new(faults));
         let core = Arc::new(Core::new(model, host, mode));
         let as_kick: Arc<dyn Kick> = core.clone();
         core.lock().host.peer().attach(Arc::downgrade(&as_kick));
@@ -79,7 +97,22 @@ impl<M: Model> SimDevice<M> {
             let core = core.clone();
             std::thread::spawn(move || core.work())
         });
-        Arc::new(Self { core, worker })
+        Arc::new(Self { core, worker, clock })
+    }
+
+    /// What became of the frames so far.
+    pub fn ledger(&self) -> Ledger {
+        self.core.with(|state| state.host.ledger)
+    }
+
+    /// Whether it may reach memory: it is there, and a bus master.
+    pub fn is_master(&self) -> bool {
+        self.core.with(|state| state.host.master && !state.gone)
+    }
+
+    /// Whether it was taken out of the machine.
+    pub fn is_gone(&self) -> bool {
+        self.core.with(|state| state.gone)
     }
 
     /// What crossed between device and host so far.
@@ -166,7 +199,7 @@ impl<M: Model> Debug for SimDevice<M> {
 
 impl<M: Model> LocalDevice for SimDevice<M> {
     fn config_read(&self, offset: u16, buf: &mut [u8]) {
-        self.core.with(|state| match state.gone {
+        self.core.with(|state| match state.access() {
             true => buf.fill(0xff),
             false => state.model.config().read(offset, buf),
         });
@@ -174,17 +207,15 @@ impl<M: Model> LocalDevice for SimDevice<M> {
 
     fn config_write(&self, offset: u16, buf: &[u8]) {
         self.core.with(|state| {
-            let State {
-                model,
-                host,
-                gone: false,
-                ..
-            } = state
-            else {
+            if state.access() {
                 return;
-            };
+            }
+            let State { model, host, .. } = state;
             model.config_mut().write(offset, buf);
             host.master = model.config().bus_master();
+            if !host.master {
+                host.faults.forget();
+            }
         });
         self.core.kick();
     }
@@ -195,15 +226,14 @@ impl<M: Model> LocalDevice for SimDevice<M> {
 
     fn bar_read(&self, index: u8, offset: usize) -> u32 {
         self.core.with(|state| {
-            let State {
-                model, host, gone, ..
-            } = state;
+            let gone = state.access();
+            let State { model, host, .. } = state;
             host.counts.reads += 1;
-            if *gone {
-                u32::MAX
-            } else {
-                model.read(host, index, offset)
+            if gone {
+                return u32::MAX;
             }
+            let value = model.read(host, index, offset);
+            host.faults.read(index, offset, value)
         })
     }
 
@@ -228,7 +258,18 @@ impl<M: Model> LocalDevice for SimDevice<M> {
             let State { model, host, .. } = state;
             model.config_mut().reset();
             model.reset();
+            host.faults.forget();
             host.master = false;
         });
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn pause(&self, time: Duration) {
+        self.clock.pass(time);
+        // What the device puts off for a time of its own making happens while its driver waits.
+        self.core.kick();
     }
 }

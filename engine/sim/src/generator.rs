@@ -1,5 +1,6 @@
 //! Generated UDP traffic.
 
+use crate::impair::Rng;
 use crate::traffic::Source;
 
 /// What the generated frames look like.
@@ -40,7 +41,7 @@ pub struct Generator {
     flows: u32,
     number: u64,
     limit: u64,
-    state: u64,
+    rng: Rng,
     sum: u32,
 }
 
@@ -76,29 +77,15 @@ impl Generator {
             .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
             .sum();
         let limit = spec.limit.unwrap_or(u64::MAX);
-        let state = spec.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         Self {
             template,
             sizes,
             flows: spec.flows.max(1),
             number: 0,
             limit,
-            state,
+            rng: Rng::new(spec.seed),
             sum,
         }
-    }
-
-    /// xorshift64*.
-    fn draw(&mut self) -> u32 {
-        self.state ^= self.state >> 12;
-        self.state ^= self.state << 25;
-        self.state ^= self.state >> 27;
-        (self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
-    }
-
-    /// A number below `below`.
-    fn below(&mut self, below: u32) -> u32 {
-        ((u64::from(self.draw()) * u64::from(below)) >> 32) as u32
     }
 }
 
@@ -110,14 +97,14 @@ impl Source for Generator {
         let size = match self.sizes[..] {
             [only] => only,
             _ => {
-                let at = self.below(self.sizes.len() as u32);
+                let at = self.rng.below(self.sizes.len() as u32);
                 self.sizes[at as usize]
             }
         };
         let flow = if self.flows == 1 {
             0
         } else {
-            self.below(self.flows)
+            self.rng.below(self.flows)
         };
         let (host, port) = ((flow & 0xffff) as u16, 0x1000 | (flow >> 16) as u16);
         let total = (size - 14) as u16;

@@ -1,6 +1,9 @@
 //! The machine as a device model sees it.
 
+use crate::clock::Clock;
 use crate::counts::Counts;
+use crate::fault::{Fault, Faults, Side, Spoiled};
+use crate::ledger::{Fate, Ledger};
 use crate::peer::Peer;
 use barline::mem::{DmaFault, Iova, LocalDomain};
 use std::collections::VecDeque;
@@ -8,6 +11,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Changes the two words of a descriptor.
 pub type Spoil = Box<dyn FnOnce(&mut [u64; 2]) + Send>;
@@ -44,6 +48,28 @@ impl fmt::Debug for Corrupt {
     }
 }
 
+/// A descriptor's place: which one of a ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The ring's address.
+    pub base: u64,
+    /// Descriptors in the ring.
+    pub size: u32,
+    /// The descriptor.
+    pub index: u32,
+}
+
+impl Place {
+    /// The address of the descriptor `further` places on, which has 16 bytes.
+    fn iova(self, further: u32) -> u64 {
+        let index = (u64::from(self.index) + u64::from(further)) % u64::from(self.size.max(1));
+        self.base.wrapping_add(index * 16)
+    }
+}
+
+/// The upper half of a word, which a torn write leaves as it was.
+const UPPER: u64 = !0xffff_ffff;
+
 /// All that a model sees of the machine around it: memory through the IOMMU, interrupt vectors, the wire.
 #[derive(Debug)]
 pub struct Host {
@@ -53,6 +79,11 @@ pub struct Host {
     pub(crate) counts: Counts,
     pub(crate) vectors: Vec<Option<File>>,
     pub(crate) corrupt: VecDeque<Corrupt>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) faults: Faults,
+    pub(crate) ledger: Ledger,
+    /// When the first frame arrived.
+    began: Option<Duration>,
 }
 
 impl Host {
@@ -62,6 +93,10 @@ impl Host {
             peer,
             master: false,
             counts: Counts::default(),
+            clock: Clock::real(),
+            faults: Faults::default(),
+            ledger: Ledger::default(),
+            began: None,
             vectors: (0..vectors).map(|_| None).collect(),
             corrupt: VecDeque::new(),
         }
@@ -107,22 +142,79 @@ impl Host {
         self.counted(result)
     }
 
+    /// The next planned event whose time has come.
+    pub(crate) fn next_event(&mut self, now: Duration) -> Option<Fault> {
+        self.faults.timed(now.checked_sub(self.began?)?)
+    }
+
     fn check(&mut self, iova: u64, len: usize, write: bool) -> Result<(), DmaFault> {
         if write {
             self.counts.dma_writes += 1;
         } else {
             self.counts.dma_reads += 1;
         }
-        if self.master {
+        if self.master && !self.faults.dma_refused() {
             return Ok(());
         }
-        self.counts.dma_faults += 1;
-        self.counts.dma_without_master += 1;
+        if self.master {
+            self.counts.dma_refused += 1;
+        } else {
+            self.counts.dma_faults += 1;
+            self.counts.dma_without_master += 1;
+        }
         Err(DmaFault {
             iova: Iova::new(iova),
             len,
             write,
         })
+    }
+
+    /// Writes a descriptor back, its second word last: as it is, or as badly as planned.
+    ///
+    /// # Errors
+    /// As [`Host::read`].
+    pub fn write_back(&mut self, side: Side, place: Place, mut words: [u64; 2]) -> Result<(), DmaFault> {
+        if side == Side::Rx {
+            self.spoil(&mut words);
+        }
+        let at = place.iova(0);
+        match self.faults.write_back(side) {
+            None => self.put(at, words),
+            Some(Spoiled::Never) => Ok(()),
+            Some(Spoiled::Late(by)) => {
+                self.put_off(by, at, words);
+                Ok(())
+            }
+            Some(Spoiled::Torn(by)) => {
+                let old = self.load(at + 8)?;
+                self.put_off(by, at, words);
+                self.store(at + 8, old & UPPER | words[1] & !UPPER)
+            }
+            Some(Spoiled::Elsewhere(further)) => self.put(place.iova(further), words),
+            Some(Spoiled::Words { clear, flip }) => {
+                let wrong = [0, 1].map(|at| words[at] & !clear[at] ^ flip[at]);
+                self.put(at, wrong)
+            }
+        }
+    }
+
+    fn put(&mut self, at: u64, words: [u64; 2]) -> Result<(), DmaFault> {
+        self.store(at, words[0])?;
+        self.store(at + 8, words[1])
+    }
+
+    fn put_off(&mut self, by: Duration, at: u64, words: [u64; 2]) {
+        let until = self.clock.elapsed() + by;
+        self.faults.put_off(until, at, words[0]);
+        self.faults.put_off(until, at + 8, words[1]);
+    }
+
+    /// Does what was put off until now.
+    pub(crate) fn catch_up(&mut self, now: Duration) {
+        for (iova, value) in self.faults.late(now) {
+            // A fault is counted where it happens.
+            let _ = self.store(iova, value);
+        }
     }
 
     fn counted<T>(&mut self, result: Result<T, DmaFault>) -> Result<T, DmaFault> {
@@ -132,6 +224,12 @@ impl Host {
 
     /// Sends an MSI-X message: signals the vector's eventfd, where there is one.
     pub fn interrupt(&mut self, vector: u16) {
+        if !self.faults.interrupt_lost() {
+            self.raise(vector);
+        }
+    }
+
+    pub(crate) fn raise(&mut self, vector: u16) {
         if let Some(Some(fd)) = self.vectors.get_mut(usize::from(vector)) {
             // An eventfd refuses only when its count is at its end: then it is signalled already.
             let sent = fd.write_all(&1u64.to_ne_bytes()).is_ok();
@@ -141,12 +239,28 @@ impl Host {
 
     /// Sends a frame (without FCS) out of the port.
     pub fn transmit(&mut self, frame: &[u8]) {
+        self.ledger.sent += 1;
         self.peer.transmit(frame);
     }
 
     /// The next frame that arrives at the port.
     pub fn receive(&mut self, frame: &mut Vec<u8>) -> bool {
-        self.peer.receive(frame)
+        let some = self.peer.receive(frame);
+        if some && self.began.is_none() {
+            self.began = Some(self.clock.elapsed());
+        }
+        self.ledger.arrived += u64::from(some);
+        some
+    }
+
+    /// Whether the frame that arrived last has a wrong FCS: see [`Peer::damaged`].
+    pub fn damaged(&self) -> bool {
+        self.peer.damaged()
+    }
+
+    /// What became of frames that arrived: a model says it once for each.
+    pub fn ended(&mut self, fate: Fate, frames: u64) {
+        self.ledger.add(fate, frames);
     }
 
     /// Whether frames may be left waiting at the other end: see [`Peer::patient`].
@@ -155,7 +269,7 @@ impl Host {
     }
 
     /// Spoils a receive descriptor that is about to be written back, where a test asked for it.
-    pub fn spoil(&mut self, words: &mut [u64; 2]) {
+    fn spoil(&mut self, words: &mut [u64; 2]) {
         if let Some(corrupt) = self.corrupt.pop_front() {
             corrupt.apply(words);
         }

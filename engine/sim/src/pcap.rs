@@ -72,15 +72,27 @@ const SHORTEST: usize = 60;
 /// # Errors
 /// [`PcapError`]: unreadable, cut off, not Ethernet, or frames not captured as a whole.
 pub fn frames_from_pcap(path: impl AsRef<Path>) -> Result<Vec<Vec<u8>>, PcapError> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|source| PcapError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    frames_from_capture(file, path)
+}
+
+/// Reads all Ethernet frames of a capture; `path` is what errors call it.
+///
+/// # Errors
+/// As [`frames_from_pcap`].
+pub fn frames_from_capture(mut file: impl Read + Seek, path: &Path) -> Result<Vec<Vec<u8>>, PcapError> {
     let mut load = Load {
-        path: path.as_ref(),
+        path,
         frames: Vec::new(),
     };
     let io = |source| PcapError::Io {
-        path: path.as_ref().to_owned(),
+        path: path.to_owned(),
         source,
     };
-    let mut file = File::open(load.path).map_err(io)?;
     let mut magic = [0; 4];
     match file.read_exact(&mut magic) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(load.truncated()),
@@ -101,7 +113,7 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn pcap(&mut self, file: File) -> Result<(), PcapError> {
+    fn pcap(&mut self, file: impl Read) -> Result<(), PcapError> {
         let mut reader = PcapReader::new(file).map_err(|error| self.error(error))?;
         self.ethernet(reader.header().datalink)?;
         // Raw: the checked kind refuses frames above the snap length of the header, which some writers leave low.
@@ -112,7 +124,7 @@ impl Load<'_> {
         Ok(())
     }
 
-    fn pcapng(&mut self, file: File) -> Result<(), PcapError> {
+    fn pcapng(&mut self, file: impl Read) -> Result<(), PcapError> {
         let mut reader = PcapNgReader::new(file).map_err(|error| self.error(error))?;
         while let Some(block) = reader.next_block() {
             match block.map_err(|error| self.error(error))? {

@@ -20,6 +20,11 @@ pub trait Peer: Send + Debug {
     /// Puts the next frame for the device into `frame` (whatever was in it is lost; its memory is reused).
     fn receive(&mut self, frame: &mut Vec<u8>) -> bool;
 
+    /// Whether the frame that [`Peer::receive`] gave last was damaged on its way, so that its FCS is wrong.
+    fn damaged(&self) -> bool {
+        false
+    }
+
     /// Whether frames may wait here until the device has a receive descriptor: true for a traffic source, which
     /// loses nothing that way. Frames of an end that is not patient arrive whether or not there is room for them.
     fn patient(&self) -> bool {

@@ -11,6 +11,12 @@ pub trait Source: Send + Debug {
     fn next(&mut self, frame: &mut Vec<u8>) -> bool;
 }
 
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn next(&mut self, frame: &mut Vec<u8>) -> bool {
+        (**self).next(frame)
+    }
+}
+
 /// A list of frames, once or over and over: replay.
 #[derive(Debug)]
 pub struct Frames {

@@ -28,6 +28,8 @@ pub struct Holder {
 pub(super) struct Place {
     pub group: u32,
     pub numa: Option<u32>,
+    /// Whether it is a virtual function.
+    pub is_vf: bool,
 }
 
 /// Why a device cannot be opened.
@@ -54,6 +56,7 @@ pub(super) fn locate(
         Some(driver) if is_ours(&driver) => Ok(Place {
             group,
             numa: numa_node(&device),
+            is_vf: device.join("physfn").exists(),
         }),
         driver => Err(NotReady::NotBound(driver)),
     }

@@ -1,11 +1,13 @@
 //! The in-process back end: a PCI function whose device side is a model in this process.
 
-use super::{BusError, DeviceEvents, PciFunction};
+use super::{BusError, Claim, DeviceEvents, PciFunction};
 use crate::mem::{DmaDomain, LocalDomain};
 use crate::mmio::{Bar, Trap};
 use crate::pci::{PciAddress, PciId};
+use crate::wait::EventFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The device side: what a model in this process offers to the bus. Every method may be called from any thread.
 pub trait LocalDevice: Send + Sync + std::fmt::Debug {
@@ -25,6 +27,14 @@ pub trait LocalDevice: Send + Sync + std::fmt::Debug {
     fn set_msix(&self, vector: u16, fd: Option<OwnedFd>);
     /// Function-level reset.
     fn reset(&self);
+    /// The time that drivers wait by.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    /// Lets that time pass.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// A [`PciFunction`] over a [`LocalDevice`].
@@ -33,6 +43,9 @@ pub struct LocalFunction {
     device: Arc<dyn LocalDevice>,
     address: PciAddress,
     domain: Arc<dyn DmaDomain>,
+    claim: Arc<Claim>, // a clone is the same function
+    request: Option<Arc<EventFd>>,
+    error: Option<Arc<EventFd>>,
 }
 
 const CONFIG_LEN: usize = 4096;
@@ -47,7 +60,16 @@ impl LocalFunction {
             device,
             address,
             domain,
+            claim: Arc::default(),
+            request: None,
+            error: None,
         }
+    }
+
+    /// Lets whoever holds these eventfds play the host that wants the device back, and the error of the bus.
+    pub fn with_events(mut self, request: &Arc<EventFd>, error: &Arc<EventFd>) -> Self {
+        (self.request, self.error) = (Some(request.clone()), Some(error.clone()));
+        self
     }
 
     fn in_config(&self, offset: u16, len: usize) -> Result<(), BusError> {
@@ -111,9 +133,13 @@ impl PciFunction for LocalFunction {
     }
 
     fn set_bus_master(&self, on: bool) -> Result<(), BusError> {
-        let mut command = [0];
+        let mut command = [0; 2];
         self.config_read(COMMAND, &mut command)?;
-        let [old] = command;
+        let address = self.address;
+        let [old, high] = command;
+        if old & high == 0xff {
+            return Err(BusError::Removed { address });
+        }
         self.config_write(
             COMMAND,
             &[if on {
@@ -144,11 +170,21 @@ impl PciFunction for LocalFunction {
     }
 
     fn events(&self) -> DeviceEvents {
-        DeviceEvents::default()
+        // Out of file descriptors: as where the bus cannot tell.
+        let copy = |event: &Option<Arc<EventFd>>| event.as_ref().and_then(|event| event.duplicate().ok());
+        DeviceEvents {
+            unplug_request: copy(&self.request),
+            error: copy(&self.error),
+            power: None,
+        }
     }
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {
         &self.domain
+    }
+
+    fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
 
@@ -165,5 +201,13 @@ impl Trap for BarTrap {
 
     fn write32(&self, offset: usize, value: u32) {
         self.device.bar_write(self.index, offset, value);
+    }
+
+    fn now(&self) -> Instant {
+        self.device.now()
+    }
+
+    fn pause(&self, time: Duration) {
+        self.device.pause(time);
     }
 }

@@ -4,6 +4,7 @@
 //! bus master off, interrupts off, reset, unmap, free.
 
 mod bind;
+mod claim;
 pub mod kmod;
 pub mod local;
 mod region;
@@ -18,6 +19,8 @@ use crate::pci::{PciAddress, PciId};
 use std::fmt::Debug;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+
+pub use claim::{Claim, Claimed};
 
 /// One PCI function that this process owns.
 pub trait PciFunction: Send + Sync + Debug {
@@ -63,6 +66,8 @@ pub trait PciFunction: Send + Sync + Debug {
     fn events(&self) -> DeviceEvents;
     /// The address space in which its DMA lands.
     fn dma(&self) -> &Arc<dyn DmaDomain>;
+    /// Who drives it: see [`Claimed`].
+    fn claim(&self) -> &Claim;
 }
 
 /// Eventfds for what happens to a device as a whole; absent where the bus cannot tell.
@@ -80,6 +85,12 @@ pub struct DeviceEvents {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BusError {
+    /// Two drivers would write to one device's registers.
+    #[error("{address} is driven by another port of this process; drop that port first")]
+    Claimed {
+        /// Device.
+        address: PciAddress,
+    },
     /// No such region, or not one of memory.
     #[error("{address} has no memory BAR {index}: not the device this driver is for")]
     NoBar {

@@ -110,6 +110,11 @@ impl Space {
         self.mapped.get(&iova.raw()) == Some(&len)
     }
 
+    /// Whether nothing is mapped.
+    pub fn is_empty(&self) -> bool {
+        self.mapped.is_empty()
+    }
+
     /// The kernel has unmapped a whole mapping.
     fn unmapped(&mut self, iova: Iova, len: usize) {
         self.mapped.remove(&iova.raw());

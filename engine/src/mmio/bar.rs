@@ -10,6 +10,14 @@ pub trait Trap: Send + Sync + fmt::Debug {
     fn read32(&self, offset: usize) -> u32;
     /// A 32-bit write, likewise.
     fn write32(&self, offset: usize, value: u32);
+    /// The time by which the device is waited for: a simulation may have its own.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    /// Lets that time pass.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// Device memory mapped into this process; the owner of the mapping is kept alive with it.
@@ -122,6 +130,22 @@ impl Bar {
         self.write(reg, change(self.read(reg)));
     }
 
+    /// The time by which the device behind this BAR is waited for: this machine's, or a simulation's own.
+    pub fn now(&self) -> Instant {
+        match &self.inner {
+            Inner::Mapped(_) => Instant::now(),
+            Inner::Trapped(trap) => trap.now(),
+        }
+    }
+
+    /// Lets that time pass. A driver that waits for its device waits by this, so that a simulation need not.
+    pub fn pause(&self, time: Duration) {
+        match &self.inner {
+            Inner::Mapped(_) => std::thread::sleep(time),
+            Inner::Trapped(trap) => trap.pause(time),
+        }
+    }
+
     /// Waits until `good` holds for a register, at most `limit`.
     ///
     /// # Errors
@@ -132,11 +156,11 @@ impl Bar {
         limit: Duration,
         good: impl Fn(u32) -> bool,
     ) -> Result<u32, MmioError> {
-        let end = Instant::now() + limit;
+        let end = self.now() + limit;
         let mut pause = Duration::from_micros(2);
         loop {
             // The clock is read first: a thread that was off the CPU for the whole limit still looks once more.
-            let late = Instant::now() >= end;
+            let late = self.now() >= end;
             let last = self.read(reg);
             if last != u32::MAX && good(last) {
                 return Ok(last);
@@ -152,7 +176,7 @@ impl Bar {
                     },
                 });
             }
-            std::thread::sleep(pause);
+            self.pause(pause);
             pause = (pause * 2).min(Duration::from_millis(1));
         }
     }

@@ -6,11 +6,14 @@ use std::mem::MaybeUninit;
 pub const MAX_BURST: usize = 64;
 
 /// Up to [`MAX_BURST`] packets in order, without heap. Filled at the back, taken from the front.
+///
+/// The handles start at a cache line, so that vectors of them straddle none.
+#[repr(C, align(64))]
 pub struct Batch {
+    slots: [MaybeUninit<Packet>; MAX_BURST],
     head: u32,
     tail: u32,
     limit: u32,
-    slots: [MaybeUninit<Packet>; MAX_BURST],
 }
 
 impl Batch {

@@ -1,3 +1,4 @@
+use super::lanes::{Lanes, Mould};
 use super::{Batch, Packet, Pool};
 use std::cell::Cell;
 use std::fmt;
@@ -11,9 +12,14 @@ use std::marker::PhantomData;
 pub struct PoolCache {
     pool: Pool,
     len: usize,
-    slots: Box<[u32; SIZE]>,
+    slots: Box<Stack>,
+    lanes: Lanes,
     not_sync: PhantomData<Cell<()>>,
 }
+
+/// At a cache line, so that bursts of 16 and its multiples straddle none.
+#[repr(align(64))]
+struct Stack([u32; SIZE]);
 
 /// Slots the cache can hold.
 const SIZE: usize = 512;
@@ -25,7 +31,8 @@ impl PoolCache {
         Self {
             pool,
             len: 0,
-            slots: Box::new([0; SIZE]),
+            slots: Box::new(Stack([0; SIZE])),
+            lanes: Lanes::detect(),
             not_sync: PhantomData,
         }
     }
@@ -62,7 +69,10 @@ impl PoolCache {
             .next_multiple_of(BULK)
             .max(BULK * 2)
             .min(SIZE - self.len);
-        self.len += self.pool.inner().take(&mut self.slots[self.len..self.len + want]);
+        self.len += self
+            .pool
+            .inner()
+            .take(&mut self.slots.0[self.len..self.len + want]);
         if self.len < n {
             self.pool.count_starved();
         }
@@ -74,7 +84,7 @@ impl PoolCache {
         let n = self.fill(n.min(SIZE - BULK));
         self.len -= n;
         // SAFETY: `len + n` was within the stack before the line above.
-        unsafe { self.slots.get_unchecked(self.len..self.len + n) }
+        unsafe { self.slots.0.get_unchecked(self.len..self.len + n) }
     }
 
     /// Room on top of the stack for `n` (at most [`BULK`]) slots; what is written there counts when `len` does.
@@ -85,7 +95,7 @@ impl PoolCache {
             self.spill();
         }
         // SAFETY: `spill` left room for BULK slots, and callers put no more at a time.
-        unsafe { self.slots.get_unchecked_mut(self.len..self.len + n) }
+        unsafe { self.slots.0.get_unchecked_mut(self.len..self.len + n) }
     }
 
     /// Room for `n` (at most [`BULK`]) slots, to be written by the caller, who gives up ownership of them.
@@ -95,7 +105,7 @@ impl PoolCache {
         let at = self.len;
         self.len += n;
         // SAFETY: `top` left room for `n` slots there.
-        unsafe { self.slots.get_unchecked_mut(at..at + n) }
+        unsafe { self.slots.0.get_unchecked_mut(at..at + n) }
     }
 
     /// Gives half of the stack, the coldest half, back to the pool.
@@ -103,21 +113,21 @@ impl PoolCache {
     #[inline(never)]
     fn spill(&mut self) {
         let n = SIZE / 2;
-        self.pool.inner().give(&self.slots[..n]);
-        self.slots.copy_within(n..self.len, 0);
+        self.pool.inner().give(&self.slots.0[..n]);
+        self.slots.0.copy_within(n..self.len, 0);
         self.len -= n;
     }
 
-    /// Takes up to `n` (at most 64) free slots out, shows them, and puts them back: the stack alone, to measure it.
+    /// Takes free slots out to the front of `out` (64 at most), shows them, and puts them back: the stack alone, to
+    /// measure it.
     #[doc(hidden)]
     #[inline]
-    pub fn churn(&mut self, n: usize, look: impl FnOnce(&[u32])) {
-        let mut out = [0; BULK];
-        let slots = self.take(n.min(BULK));
-        let got = slots.len();
-        out[..got].copy_from_slice(slots);
-        look(&out[..got]);
-        self.put(got).copy_from_slice(&out[..got]);
+    pub fn churn(&mut self, out: &mut [u32], look: impl FnOnce(&[u32])) {
+        let slots = self.take(out.len().min(BULK));
+        let out = &mut out[..slots.len()];
+        copy(slots, out);
+        look(out);
+        copy(out, self.put(out.len()));
     }
 
     /// One packet of length 0; `None` when the pool is empty.
@@ -135,12 +145,11 @@ impl PoolCache {
     pub fn alloc_batch(&mut self, out: &mut Batch, n: usize, len: usize) -> usize {
         let (base, headroom) = (self.pool.base(), self.pool.headroom() as u16);
         let len = len.min(self.pool.data_room()) as u16;
+        let (mould, make) = (Mould::new(base.as_ptr() as u64, len, headroom), self.lanes.make);
         let spare = out.spare();
         let slots = self.take(n.min(spare.len()));
-        for (to, slot) in spare.iter_mut().zip(slots) {
-            // SAFETY: the slots were just taken from this pool; headroom and length are within the buffer.
-            unsafe { Packet::write_from_slot(to, base, *slot, len, headroom) };
-        }
+        // SAFETY: the slots were just taken from this pool, and there is room for them; headroom and length are within the buffer.
+        unsafe { make(slots, spare.as_mut_ptr(), mould) };
         let got = slots.len();
         // SAFETY: the first `got` were written above.
         unsafe { out.grow(got) };
@@ -160,13 +169,11 @@ impl PoolCache {
         let packets = batch.as_slice();
         // One pass without a branch: the slots are written where they belong, and count only when all packets
         // are of this pool.
-        let (mut strange, mut bytes) = (0, 0u32);
-        for (to, packet) in self.top(packets.len()).iter_mut().zip(packets) {
-            *to = packet.slot();
-            strange |= packet.arena() ^ arena;
-            bytes += packet.len() as u32;
-        }
-        if strange != 0 {
+        let (take, n) = (self.lanes.take, packets.len());
+        // SAFETY: the top has room for as many slots as there are packets.
+        let seen = unsafe { take(packets, self.top(n).as_mut_ptr(), arena as u64) };
+        let bytes = seen.bytes;
+        if seen.strange != 0 {
             batch.clear(); // packets of another pool: each knows its own way home
             return bytes.into();
         }
@@ -187,8 +194,20 @@ impl PoolCache {
 
     /// Gives everything back to the pool's shared list, for other cores.
     pub fn flush(&mut self) {
-        self.pool.inner().give(&self.slots[..self.len]);
+        self.pool.inner().give(&self.slots.0[..self.len]);
         self.len = 0;
+    }
+}
+
+/// Copies as many slots as both have, which is the same number, eight at a time: a call to copy so few bytes would cost more than the copy.
+#[inline(always)]
+pub(super) fn copy(from: &[u32], to: &mut [u32]) {
+    let ((from, odd), (to, rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+    for (to, from) in rest.iter_mut().zip(odd) {
+        *to = *from;
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod batch;
 mod cache;
+mod lanes;
 mod packet;
 #[expect(clippy::module_inception, reason = "the pool itself, beside its parts")]
 mod pool;

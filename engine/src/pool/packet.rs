@@ -2,7 +2,7 @@ use super::LINE_SHIFT;
 use super::pool::Inner;
 use crate::mem::ARENA;
 use std::fmt;
-use std::mem::{ManuallyDrop, MaybeUninit, offset_of};
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -14,9 +14,9 @@ use std::ptr::NonNull;
 #[repr(C)]
 pub struct Packet {
     data: NonNull<u8>,
-    slot: u32,
-    len: u16,
-    headroom: u16,
+    pub(super) slot: u32,
+    pub(super) len: u16,
+    pub(super) headroom: u16,
 }
 
 const _: () = assert!(size_of::<Packet>() == 16 && size_of::<Option<Packet>>() == 16);
@@ -39,36 +39,6 @@ impl Packet {
             slot,
             len,
             headroom,
-        }
-    }
-
-    /// The same, written to `to`: with two stores instead of four, which is what a burst of allocations costs.
-    ///
-    /// # Safety
-    /// As for [`Packet::from_slot`].
-    #[inline(always)]
-    pub(super) unsafe fn write_from_slot(
-        to: &mut MaybeUninit<Self>,
-        base: NonNull<u8>,
-        slot: u32,
-        len: u16,
-        headroom: u16,
-    ) {
-        const {
-            assert!(
-                offset_of!(Self, slot) == 8
-                    && offset_of!(Self, len) == 12
-                    && offset_of!(Self, headroom) == 14
-            )
-        };
-        let rest = u64::from(slot) | u64::from(len) << 32 | u64::from(headroom) << 48;
-        let to = to.as_mut_ptr();
-        // SAFETY: the buffer lies in the arena (caller). `to` is writable and aligned to 8; the fields after the
-        // pointer are 8 bytes without padding, little-endian as `rest` puts them together.
-        unsafe {
-            let data = base.add(((slot as usize) << LINE_SHIFT) + headroom as usize);
-            (&raw mut (*to).data).write(data);
-            (&raw mut (*to).slot).cast::<u64>().write(rest);
         }
     }
 

@@ -1,3 +1,4 @@
+use super::cache::copy;
 use super::pool::Inner;
 use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
 use crate::mem::Iova;
@@ -365,7 +366,7 @@ impl Posted {
         while n > 0 {
             let at = (self.head & self.mask) as usize;
             let run = (n as usize).min(64).min(self.slots.len() - at);
-            cache.put(run).copy_from_slice(&self.slots[at..at + run]);
+            copy(&self.slots[at..at + run], cache.put(run));
             self.head = self.head.wrapping_add(run as u32);
             n -= run as u32;
         }

@@ -35,7 +35,9 @@ impl FromStr for MacAddress {
         let mut mac = [0; 6];
         let mut parts = text.split(':');
         for byte in &mut mac {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
+            // Two digits: `from_str_radix` would take a sign too.
+            let digits = |part: &&str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let part = parts.next().filter(digits).ok_or_else(wrong)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
         }
         if parts.next().is_some() {
@@ -57,6 +59,8 @@ pub struct PortCaps {
     pub ring: (u32, u32),
     /// Longest MTU in bytes (frame without Ethernet header and FCS).
     pub mtu: u32,
+    /// Its fastest link in Mbit/s; 0 where nothing limits it.
+    pub speed: u32,
 }
 
 /// How a port is to be started.
@@ -82,6 +86,9 @@ pub struct PortConfig {
     pub link: LinkRequest,
     /// Where the descriptor rings' memory comes from: at most 16 bytes a descriptor, rounded up to a page.
     pub ring_memory: Source,
+    /// Set up an interrupt for each receive queue, as far as the device has vectors, so that a core can sleep. They
+    /// stay masked while it polls.
+    pub interrupts: bool,
 }
 
 /// Whether starting waits for the link.
@@ -94,7 +101,7 @@ pub enum LinkRequest {
 }
 
 impl PortConfig {
-    /// One queue each way, rings of 512, MTU 1500, promiscuous off, five seconds for the link.
+    /// One queue each way, rings of 512, MTU 1500, promiscuous off, five seconds for the link, interrupts.
     pub fn new(pool: &Pool) -> Self {
         Self {
             rx_queues: 1,
@@ -107,6 +114,7 @@ impl PortConfig {
             promiscuous: false,
             link: LinkRequest::WaitMillis(5000),
             ring_memory: Source::Auto,
+            interrupts: true,
         }
     }
 

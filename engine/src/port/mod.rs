@@ -4,4 +4,4 @@ mod config;
 mod queue;
 
 pub use config::{Change, Link, LinkRequest, MacAddress, PortCaps, PortConfig, PortError};
-pub use queue::{Port, Queues, RxQueue, TxQueue};
+pub use queue::{Interrupt, Port, PortEvent, Queues, RxQueue, TxQueue};

@@ -1,9 +1,23 @@
 use super::{Change, Link, MacAddress, PortCaps, PortConfig, PortError};
 use crate::pool::{Batch, PoolCache};
 use crate::telemetry::{CounterSink, RxCounters, TxCounters};
+use crate::wait::{Armed, Cpu};
 use crossbeam::utils::CachePadded;
 use std::fmt::Debug;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+
+/// A receive queue's interrupt, as its driver reaches it. It is masked unless the queue's core sleeps.
+pub trait Interrupt: Send + Sync + Debug {
+    /// The eventfd that it raises.
+    fn event(&self) -> BorrowedFd<'_>;
+    /// Forgets what happened so far and lets the next thing that happens through, once. It returns when the device has
+    /// taken both: then whatever it wrote to memory before can be seen, and the caller looks. It costs a register
+    /// read.
+    fn unmask(&self);
+    /// Holds it back. Costs a register write.
+    fn mask(&self);
+}
 
 /// One receive queue: owned by one core, `Send`, never shared.
 pub trait RxQueue: Send + Debug {
@@ -16,6 +30,26 @@ pub trait RxQueue: Send + Debug {
     fn counters(&self) -> &RxCounters;
     /// The same, to keep when the queue moves to its core.
     fn shared_counters(&self) -> Arc<CachePadded<RxCounters>>;
+    /// Looks for the last time before the core sleeps: lets the queue's interrupt through, then looks whether there
+    /// is a packet after all. A queue without an interrupt says [`Armed::Silent`].
+    fn arm(&mut self) -> Armed {
+        Armed::Silent
+    }
+    /// Holds the interrupt back again. While a queue is polled it is never let through.
+    fn disarm(&mut self) {}
+    /// The eventfd that the interrupt raises; none where [`RxQueue::arm`] says [`Armed::Silent`].
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// Rests for a few microseconds at most, less if a packet comes and the processor can tell.
+    fn pause(&self, cpu: Cpu) {
+        cpu.pause();
+    }
+    /// Whether the port was stopped or its device is gone: nothing comes any more, and the port wants the queue back.
+    /// What is received from such a queue are packets that were there before.
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 /// One transmit queue: owned by one core, `Send`, never shared.
@@ -32,6 +66,27 @@ pub trait TxQueue: Send + Debug {
     fn counters(&self) -> &TxCounters;
     /// The same, to keep when the queue moves to its core.
     fn shared_counters(&self) -> Arc<CachePadded<TxCounters>>;
+    /// Whether the port was stopped or its device is gone: it takes no packet any more, and the port wants the queue
+    /// back.
+    fn has_ended(&self) -> bool {
+        false
+    }
+}
+
+/// What happens to a device as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PortEvent {
+    /// The host wants the device back and waits, with the device locked, until every descriptor and mapping of it is
+    /// closed: stop the port and drop it with its queues. Until then, touch nothing of the device in sysfs: whoever
+    /// reads there waits for the host, which waits for us.
+    UnplugRequested,
+    /// It does not answer: registers read as all ones. It was pulled out, or has lost its power.
+    Gone,
+    /// An uncorrectable error on its way to memory (PCI Express AER). What it does now is not known.
+    Error,
+    /// Somebody else has reset it: it knows nothing of its rings.
+    Reset,
 }
 
 /// The queues of a started port. They come back by value when it is stopped.
@@ -66,6 +121,16 @@ pub trait Port: Send + Debug {
     fn link(&self) -> Link;
     /// The device's own statistics since the start. Reads registers: not for the packet path.
     fn counters(&mut self, out: &mut dyn CounterSink);
+    /// What happened to the device as a whole since the last call, the gravest first. Each ends the port's run: stop it,
+    /// drop it, and open it again when its device is back. Reads registers: not for the packet path.
+    fn event(&mut self) -> Option<PortEvent> {
+        None
+    }
+    /// Eventfds that are raised when [`Port::event`] has something to tell. Not all can be known that way: ask once in
+    /// a while too.
+    fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
     /// Changes a setting: checked, then applied.
     ///
     /// # Errors

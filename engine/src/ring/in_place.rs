@@ -1,10 +1,12 @@
-use crate::mem::{DescWords, DmaSlice, Iova};
+use crate::mem::{DescWords, DmaSlice, Iova, order};
 use crate::mmio::Doorbell;
 use crate::pool::{Batch, Custody, PoolCache, PoolMap, Posted, Verdict};
-use crate::port::{RxQueue, TxQueue};
+use crate::port::{Interrupt, RxQueue, TxQueue};
 use crate::telemetry::{RxCounters, TxCounters};
+use crate::wait::{Armed, Cpu};
 use crossbeam::utils::CachePadded;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -41,6 +43,7 @@ pub struct RxRing<F: RxFormat> {
     refill_at: u32,
     doorbell: Doorbell,
     counters: Arc<CachePadded<RxCounters>>,
+    interrupt: Option<Box<dyn Interrupt>>,
 }
 
 /// Refill when this many descriptors are empty (or half of a small ring): one doorbell and one pool access for all.
@@ -65,12 +68,31 @@ impl<F: RxFormat> RxRing<F> {
             refill_at,
             doorbell,
             counters: RxCounters::shared(),
+            interrupt: None,
         })
+    }
+
+    /// Gives the queue an interrupt, which is masked now.
+    pub fn with_interrupt(mut self, interrupt: Option<Box<dyn Interrupt>>) -> Self {
+        self.interrupt = interrupt;
+        self
     }
 
     /// The queue's counters, to read from elsewhere.
     pub fn counters(&self) -> &Arc<CachePadded<RxCounters>> {
         &self.counters
+    }
+
+    /// Whether the device has buffers and has not completed the oldest.
+    fn is_quiet(&self) -> bool {
+        F::done(self.ring.at(self.posted.head())) == Verdict::Pending
+    }
+
+    /// The interrupt, unless it would be a lie: a ring without buffers receives nothing, and registers of a stopped
+    /// device are no longer this ring's to touch.
+    fn usable_interrupt(&self) -> Option<&dyn Interrupt> {
+        let usable = !self.posted.is_empty() && !self.posted.is_stopped();
+        self.interrupt.as_deref().filter(|_| usable)
     }
 
     /// Fills the ring and rings the doorbell: once, when the device has enabled the queue.
@@ -130,6 +152,38 @@ impl<F: RxFormat> RxQueue for RxRing<F> {
 
     fn shared_counters(&self) -> Arc<CachePadded<RxCounters>> {
         self.counters.clone()
+    }
+
+    fn arm(&mut self) -> Armed {
+        let Some(interrupt) = self.usable_interrupt() else {
+            return Armed::Silent;
+        };
+        interrupt.unmask();
+        // The store that lets the interrupt through before the look at the ring.
+        order::dma_mb();
+        if self.is_quiet() {
+            return Armed::Wakes;
+        }
+        interrupt.mask();
+        Armed::Pending
+    }
+
+    fn disarm(&mut self) {
+        if let Some(interrupt) = self.usable_interrupt() {
+            interrupt.mask();
+        }
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.interrupt.as_ref().map(|interrupt| interrupt.event())
+    }
+
+    fn pause(&self, cpu: Cpu) {
+        cpu.watch(self.ring.at(self.posted.head()), || self.is_quiet());
+    }
+
+    fn has_ended(&self) -> bool {
+        self.posted.is_stopped()
     }
 }
 
@@ -283,6 +337,10 @@ impl<F: TxFormat> TxQueue for TxRing<F> {
 
     fn shared_counters(&self) -> Arc<CachePadded<TxCounters>> {
         self.counters.clone()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.posted.is_stopped()
     }
 }
 

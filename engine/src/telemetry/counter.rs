@@ -20,13 +20,19 @@ impl Cell {
     }
 }
 
+/// A counter's name and what it counts.
+pub type CounterDoc = (&'static str, &'static str);
+
 macro_rules! counters {
-    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $fdoc:literal])* $field:ident,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
-        pub struct $name { $($(#[$fdoc])* pub $field: Cell,)* }
+        pub struct $name { $($(#[doc = $fdoc])* pub $field: Cell,)* }
 
         impl $name {
+            /// Names and meanings, as `engine/docs/counters.md` has them.
+            pub const TABLE: &[CounterDoc] = &[$((stringify!($field), concat!($($fdoc),*)),)*];
+
             /// A set of its own cache lines, shared between its queue and whoever reads.
             pub fn shared() -> Arc<CachePadded<Self>> {
                 Arc::default()
@@ -41,15 +47,15 @@ macro_rules! counters {
 }
 
 counters! {
-    /// One receive queue. `rx_packets + rx_errors + rx_lengths` is every descriptor that the device completed.
+    /// One receive queue. `rx_packets + rx_errors + rx_lengths` is every frame whose last descriptor the device completed.
     RxCounters {
         /// Packets delivered to the application.
         rx_packets,
         /// Their bytes, without FCS.
         rx_bytes,
-        /// Completed frames that the device marked as damaged; dropped.
+        /// Frames that the device completed and marked as damaged; dropped.
         rx_errors,
-        /// Completed frames longer than a buffer, or of an impossible length; dropped.
+        /// Frames longer than a buffer, in parts, or of an impossible length; dropped.
         rx_lengths,
         /// Refills that found the pool empty: the ring got shorter.
         rx_no_buffer,
@@ -69,9 +75,9 @@ counters! {
         tx_packets,
         /// Their bytes, without FCS.
         tx_bytes,
-        /// Packets dropped because they are shorter than the device can pad, or longer than the port's MTU allows.
+        /// Packets empty, shorter than the device can pad, or longer than the MTU allows; dropped.
         tx_lengths,
-        /// Packets dropped because they are of a pool that the device cannot reach.
+        /// Packets of a pool that the device cannot reach; dropped.
         tx_unmapped,
         /// Calls of transmit that left packets with the caller because the ring was full.
         tx_full,
@@ -79,6 +85,51 @@ counters! {
         tx_doorbells,
     }
 }
+
+/// What devices count themselves, by the names under which every driver shows it; one that a device does not have is left
+/// out. Frames are in exactly one of those that say "dropped".
+pub const DEVICE_COUNTERS: &[CounterDoc] = &[
+    (
+        "nic_rx_total",
+        "Frames that arrived, good or not, for this station or not.",
+    ),
+    (
+        "nic_rx_packets",
+        "Good frames for this station that the device had room for.",
+    ),
+    ("nic_rx_bytes", "Their bytes, with FCS."),
+    ("nic_rx_broadcast", "Of these, broadcast frames."),
+    ("nic_rx_multicast", "Of these, multicast frames."),
+    (
+        "nic_rx_no_descriptor",
+        "Of these, frames that found no descriptor when they came: they waited, or are in `nic_rx_queue_drops`.",
+    ),
+    (
+        "nic_rx_queue_drops",
+        "Of these, frames whose queue had no descriptor and is not to wait; dropped.",
+    ),
+    (
+        "nic_rx_missed",
+        "Frames that the device's own buffer had no room for; dropped.",
+    ),
+    ("nic_rx_crc_errors", "Frames with a wrong FCS; dropped."),
+    (
+        "nic_rx_alignment_errors",
+        "Frames with a wrong FCS and a broken byte at the end, at 10 and 100 Mbit/s; dropped.",
+    ),
+    ("nic_rx_errors", "Frames with a symbol error; dropped."),
+    (
+        "nic_rx_length_errors",
+        "Frames whose length field is not their length; dropped.",
+    ),
+    (
+        "nic_rx_undersize",
+        "Frames shorter than 64 bytes with a right FCS; dropped.",
+    ),
+    ("nic_rx_oversize", "Frames longer than the MTU allows; dropped."),
+    ("nic_tx_packets", "Frames that left the device."),
+    ("nic_tx_bytes", "Their bytes, with FCS."),
+];
 
 /// Where a port puts its device's own statistics.
 pub trait CounterSink {

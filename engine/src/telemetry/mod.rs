@@ -1,5 +1,7 @@
 //! Counters: one meaning each, whoever counts.
 
 mod counter;
+mod idle;
 
-pub use counter::{Cell, CounterSink, RxCounters, TxCounters};
+pub use counter::{Cell, CounterDoc, CounterSink, DEVICE_COUNTERS, RxCounters, TxCounters};
+pub use idle::{Histogram, IdleStats};

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 ///
 /// Never blocks, and is closed on exec.
 #[derive(Debug)]
-pub struct EventFd(Raw);
+pub struct EventFd(OwnedFd);
 
 impl EventFd {
     /// A counter at 0.
@@ -16,7 +16,7 @@ impl EventFd {
     /// The kernel's word: out of file descriptors, or of memory.
     pub fn new() -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(Self(Raw::from_flags(flags)?))
+        Ok(Self(Raw::from_flags(flags)?.into()))
     }
 
     /// Takes the count and sets it to 0; 0 when nothing has happened.
@@ -41,7 +41,7 @@ impl EventFd {
     /// The kernel's word.
     pub fn raise(&self) -> io::Result<()> {
         loop {
-            return match self.0.write(1) {
+            return match nix::unistd::write(&self.0, &1u64.to_ne_bytes()) {
                 Ok(_) | Err(Errno::EAGAIN) => Ok(()),
                 Err(Errno::EINTR) => continue,
                 Err(errno) => Err(errno.into()),
@@ -54,7 +54,14 @@ impl EventFd {
     /// # Errors
     /// Out of file descriptors.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.0.as_fd().try_clone_to_owned()
+        self.0.try_clone()
+    }
+}
+
+impl From<OwnedFd> for EventFd {
+    /// Takes over an eventfd that does not block, such as a duplicate of one of these.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
     }
 }
 
@@ -81,7 +88,7 @@ mod tests {
     #[test]
     fn a_duplicate_is_the_same_counter() {
         let event = EventFd::new().unwrap();
-        nix::unistd::write(event.duplicate().unwrap(), &1u64.to_ne_bytes()).unwrap();
+        EventFd::from(event.duplicate().unwrap()).raise().unwrap();
         assert_eq!(event.drain().unwrap(), 1);
     }
 }

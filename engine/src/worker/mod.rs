@@ -5,7 +5,11 @@
 //! interrupted by one.
 
 mod cores;
+mod mailbox;
+mod stop;
 mod thread;
 
 pub use cores::{CoreError, CoreId, Cores};
-pub use thread::{StopToken, Worker, WorkerError};
+pub use mailbox::{Inbox, Mailbox};
+pub use stop::StopToken;
+pub use thread::{Worker, WorkerError};

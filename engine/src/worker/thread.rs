@@ -1,28 +1,9 @@
-use super::CoreId;
+use super::{CoreId, StopToken};
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
-
-/// Tells a loop to end. A worker's loop looks at it once an iteration: a load of a line that nobody writes.
-#[derive(Clone, Debug, Default)]
-pub struct StopToken(Arc<AtomicBool>);
-
-impl StopToken {
-    /// Whether the loop is to end.
-    #[inline(always)]
-    pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Asks the loop to end.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Why a worker could not start, or gives nothing back.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +58,22 @@ impl<R: Send + 'static> Worker<R> {
         name: &str,
         run: impl FnOnce(&StopToken) -> R + Send + 'static,
     ) -> Result<Self, WorkerError> {
+        Self::spawn_with(StopToken::default(), core, name, run)
+    }
+
+    /// The same with a token that was made before: one that has a [`crate::worker::Mailbox`], say.
+    ///
+    /// # Errors
+    /// As [`Worker::spawn`].
+    pub fn spawn_with(
+        stop: StopToken,
+        core: Option<CoreId>,
+        name: &str,
+        run: impl FnOnce(&StopToken) -> R + Send + 'static,
+    ) -> Result<Self, WorkerError> {
         // A thread's name cannot hold a NUL byte: the standard library panics at one.
         let name = name.replace('\0', "");
-        let (stop, (tell, told)) = (StopToken::default(), sync_channel(1));
+        let (tell, told) = sync_channel(1);
         let token = stop.clone();
         let body = move || {
             let pinned = core.is_none_or(CoreId::pin_this_thread);

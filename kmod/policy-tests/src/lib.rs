@@ -200,7 +200,7 @@ extern "C" fn read_image(ctx: *mut c_void, offset: u32, value: *mut u32) -> c_in
         .get(offset as usize..)
         .and_then(|rest| rest.first_chunk::<4>());
     match bytes {
-        Some(bytes) if offset % 4 == 0 => {
+        Some(bytes) if offset.is_multiple_of(4) => {
             *value = u32::from_le_bytes(*bytes);
             0
         }
@@ -292,7 +292,7 @@ impl Cfg {
 
     fn must_be_chunk(&self, offset: u32, width: u32) {
         assert!(
-            width != 0 && offset % width == 0 && self.chunk(offset, u64::from(width)) == width,
+            width != 0 && offset.is_multiple_of(width) && self.chunk(offset, u64::from(width)) == width,
             "{width} bytes at {offset:#x} are no chunk"
         );
     }

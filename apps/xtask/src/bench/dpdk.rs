@@ -1,20 +1,27 @@
-//! DPDK, as Debian packages it and as somebody built it: what is compared with.
+//! DPDK, as Debian packages it and as it comes out of the same source for this very CPU: what is compared with.
 
 use super::Interrupt;
+use super::native;
 use super::program::Program;
 use super::side::{Cores, Counted, Requests, Side};
 use crate::cmd;
-use crate::host::{Missing, can_install};
-use crate::paths::{Paths, on_path};
+use crate::host::need_packages;
+use crate::paths::Paths;
 use anyhow::{Context, Result};
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Directory of a native build, as meson made it.
-const NATIVE: &str = "BARLINE_DPDK_NATIVE";
-const PACKAGES: [&str; 4] = ["dpdk", "dpdk-dev", "libdpdk-dev", "dpdk-doc"];
+const PACKAGES: [&str; 7] = [
+    "dpdk",
+    "dpdk-dev",
+    "libdpdk-dev",
+    "dpdk-doc",
+    "gcc",
+    "pkg-config",
+    "util-linux",
+];
 const L2FWD_SOURCE: &str = "/usr/share/dpdk/examples/l2fwd/main.c";
+const LOOPS_SOURCE: &str = "benches/peer/dpdk-peer.c";
 
 /// What a peer runs for a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,27 +41,60 @@ pub enum Task {
 pub struct Peer {
     /// Its name in results.
     pub name: String,
+    /// Which one it is.
+    pub build: Build,
     testpmd: PathBuf,
-    l2fwd: Option<PathBuf>,
-    loops: Option<PathBuf>,
+    l2fwd: PathBuf,
+    loops: PathBuf,
 }
 
-/// The peers there are; installs Debian's packages when they are not there, and compiles what comes as source.
-pub fn peers(paths: &Paths, dir: &Path) -> Result<Vec<Peer>> {
-    install()?;
+/// Which builds of DPDK to compare with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Build {
+    /// Debian's packages, built for SSE4.2.
+    Debian,
+    /// Debian's source, built here for this very CPU (minutes, once).
+    Native,
+}
+
+/// The peers that are asked for; installs or builds what is not there, and compiles what comes as source.
+pub fn peers(paths: &Paths, dir: &Path, builds: &[Build]) -> Result<Vec<Peer>> {
+    need_packages(&PACKAGES)?;
     let version = cmd::text(Command::new("pkg-config").args(["--modversion", "libdpdk"]))?;
     let version = short(version.trim());
-    let l2fwd = compile(Path::new(L2FWD_SOURCE), &dir.join("dpdk-l2fwd"))?;
-    let loops = paths.root.join("benches/peer/dpdk-peer.c");
-    let loops = compile(&loops, &dir.join("dpdk-peer"))?;
-    let mut peers = vec![Peer {
+    let peer = |build: &Build| match build {
+        Build::Debian => debian(paths, dir, &version),
+        Build::Native => built_here(paths, dir, &version),
+    };
+    builds.iter().map(peer).collect()
+}
+
+fn debian(paths: &Paths, dir: &Path, version: &str) -> Result<Peer> {
+    let flags = Flags::of(|| Command::new("pkg-config"), &[])?;
+    Ok(Peer {
         name: format!("dpdk-{version}-debian"),
+        build: Build::Debian,
         testpmd: "dpdk-testpmd".into(),
-        l2fwd: Some(l2fwd),
-        loops: Some(loops),
-    }];
-    peers.extend(native()?);
-    Ok(peers)
+        l2fwd: flags.compile(Path::new(L2FWD_SOURCE), &dir.join("dpdk-l2fwd"))?,
+        loops: flags.compile(&paths.root.join(LOOPS_SOURCE), &dir.join("dpdk-peer"))?,
+    })
+}
+
+fn built_here(paths: &Paths, dir: &Path, version: &str) -> Result<Peer> {
+    let prefix = native::prefix(paths)?;
+    let tool = || {
+        let mut tool = Command::new("pkg-config");
+        tool.env("PKG_CONFIG_PATH", prefix.join(native::PKG_CONFIG));
+        tool
+    };
+    let flags = Flags::of(tool, &["--static"])?;
+    Ok(Peer {
+        name: format!("dpdk-{version}-native"),
+        build: Build::Native,
+        testpmd: prefix.join("bin/dpdk-testpmd"),
+        l2fwd: flags.compile(Path::new(L2FWD_SOURCE), &dir.join("dpdk-l2fwd-native"))?,
+        loops: flags.compile(&paths.root.join(LOOPS_SOURCE), &dir.join("dpdk-peer-native"))?,
+    })
 }
 
 /// Year and month of a version: `22.11` of `22.11.11`.
@@ -62,101 +102,48 @@ fn short(version: &str) -> String {
     version.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
-/// The build that the environment points to.
-fn native() -> Result<Option<Peer>> {
-    let Some(dir) = env::var_os(NATIVE).filter(|dir| !dir.is_empty()) else {
-        return Ok(None);
-    };
-    let dir = PathBuf::from(dir);
-    let testpmd = dir.join("app/dpdk-testpmd");
-    let version = Command::new(&testpmd).args(["-v", "--help"]).output();
-    let version = version
-        .with_context(|| format!("{NATIVE} has no testpmd that runs: {}", testpmd.display()))
-        .map_err(|error| Missing(vec![format!("{error:#}")]))?;
-    let mut text = String::from_utf8_lossy(&version.stdout).into_owned();
-    text.push_str(&String::from_utf8_lossy(&version.stderr));
-    let version = text
-        .split_once("DPDK ")
-        .and_then(|(_, rest)| rest.split_whitespace().next())
-        .map_or_else(|| "unknown".to_owned(), short);
-    let l2fwd = dir.join("examples/dpdk-l2fwd");
-    Ok(Some(Peer {
-        name: format!("dpdk-{version}-native"),
-        testpmd,
-        l2fwd: l2fwd.exists().then_some(l2fwd),
-        loops: None,
-    }))
+/// What a C program that uses one build of DPDK is compiled with.
+struct Flags {
+    compile: String,
+    link: String,
 }
 
-/// Installs what is missing.
-fn install() -> Result<()> {
-    let is_there = |package: &&str| {
-        let mut query = Command::new("dpkg-query");
-        let status = cmd::text(query.args(["-W", "-f", "${Status}", package]));
-        status.is_ok_and(|status| status.ends_with(" installed"))
-    };
-    let mut packages: Vec<&str> = PACKAGES
-        .into_iter()
-        .filter(|package| !is_there(package))
-        .collect();
-    for (program, package) in [
-        ("cc", "gcc"),
-        ("pkg-config", "pkg-config"),
-        ("setsid", "util-linux"),
-    ] {
-        if !on_path(program) {
-            packages.push(package);
-        }
+impl Flags {
+    fn of(tool: impl Fn() -> Command, how: &[&str]) -> Result<Self> {
+        let ask = |what| cmd::text(tool().args(how).args([what, "libdpdk"]));
+        Ok(Self {
+            compile: ask("--cflags")?,
+            link: ask("--libs")?,
+        })
     }
-    if packages.is_empty() {
-        return Ok(());
-    }
-    if !can_install() {
-        let packages = packages.join(" ");
-        return Err(Missing(vec![format!(
-            "the packages {packages}: `apt-get install {packages}` on Debian 12 as root"
-        )])
-        .into());
-    }
-    eprintln!("bench: installing {}", packages.join(" "));
-    apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat())
-}
 
-fn apt(args: &[&str]) -> Result<()> {
-    let mut command = Command::new("apt-get");
-    let command = command.args(["-q", "-o", "DPkg::Lock::Timeout=300"]).args(args);
-    cmd::output(command.env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
-}
-
-/// Compiles one C file against the installed DPDK with the flags that it asks for.
-fn compile(source: &Path, to: &Path) -> Result<PathBuf> {
-    let flags = |what| cmd::text(Command::new("pkg-config").args([what, "libdpdk"]));
-    let (compile, link) = (flags("--cflags")?, flags("--libs")?);
-    let mut command = Command::new("cc");
-    command
-        .args(["-O3", "-DALLOW_EXPERIMENTAL_API", "-o"])
-        .arg(to)
-        .arg(source);
-    command
-        .args(compile.split_whitespace())
-        .args(link.split_whitespace());
-    cmd::output(&mut command)?;
-    Ok(to.to_path_buf())
+    fn compile(&self, source: &Path, to: &Path) -> Result<PathBuf> {
+        let mut command = Command::new("cc");
+        command
+            .args(["-O3", "-DALLOW_EXPERIMENTAL_API", "-o"])
+            .arg(to)
+            .arg(source);
+        command
+            .args(self.compile.split_whitespace())
+            .args(self.link.split_whitespace());
+        cmd::output(&mut command)?;
+        Ok(to.to_path_buf())
+    }
 }
 
 impl Peer {
     #[cfg(test)]
-    pub fn for_tests(name: &str) -> Self {
+    pub fn for_tests(name: &str, build: Build) -> Self {
         Self {
             name: name.to_owned(),
+            build,
             testpmd: PathBuf::new(),
-            l2fwd: None,
-            loops: None,
+            l2fwd: PathBuf::new(),
+            loops: PathBuf::new(),
         }
     }
 
-    /// Starts what it has for a task; `None` when it has nothing.
+    /// Starts what does a task.
     pub fn start(
         &self,
         task: Task,
@@ -164,7 +151,7 @@ impl Peer {
         cores: Cores,
         dir: &Path,
         interrupt: &Interrupt,
-    ) -> Result<Option<Box<dyn Side>>> {
+    ) -> Result<Box<dyn Side>> {
         let (core, other) = (cores.poller.to_string(), cores.other.to_string());
         let log = dir.join(format!("{bench}-{}.log", self.name));
         // Whatever DPDK leaves in its run-time directory goes with it.
@@ -181,30 +168,23 @@ impl Peer {
                 let args = [&["-l"], &lists[..], &memory, &null, &["--", &mode, "--burst=32"]].concat();
                 let sends = matches!(task, Task::TestpmdSends(_));
                 let program = start(&self.testpmd, &args)?;
-                Ok(Some(Box::new(Counted::new(program, runtime, sends)?)))
+                Ok(Box::new(Counted::new(program, runtime, sends)?))
             }
             Task::L2fwd => {
-                let Some(l2fwd) = &self.l2fwd else { return Ok(None) };
                 let ours = ["--", "-p", "0x3", "-q", "2", "-T", "0"];
                 let args = [&["-l", &*core], &memory[..], &null, &ours].concat();
-                Ok(Some(Box::new(Counted::new(
-                    start(l2fwd, &args)?,
-                    runtime,
-                    false,
-                )?)))
+                let program = start(&self.l2fwd, &args)?;
+                Ok(Box::new(Counted::new(program, runtime, false)?))
             }
             Task::Loop => {
-                let Some(loops) = &self.loops else { return Ok(None) };
                 let lcores = match cores.both {
                     true => format!("0@{core},1@{other}"),
                     false => format!("0@{core}"),
                 };
                 let ours = ["64", "--no-telemetry", "--log-level=3", "--", bench];
                 let args = [&["--lcores", &*lcores], &memory[..], &ours].concat();
-                Ok(Some(Box::new(Requests::new(
-                    start(loops, &args)?,
-                    Some(runtime),
-                )?)))
+                let program = start(&self.loops, &args)?;
+                Ok(Box::new(Requests::new(program, Some(runtime))?))
             }
         }
     }

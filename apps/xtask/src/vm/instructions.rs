@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// An instruction takes 2^3 ns.
-const SHIFT: u32 = 3;
+pub const SHIFT: u32 = 3;
 /// Instructions in a second of the guest's time.
 const A_SECOND: f64 = 1e9 / (1 << SHIFT) as f64;
 /// Frames on their way in each direction: what testpmd's `start tx_first 4` sends.
@@ -174,7 +174,7 @@ impl Bench<'_> {
 }
 
 /// Sends the frames that will circulate.
-fn inject(wire: &End) -> Result<()> {
+pub fn inject(wire: &End) -> Result<()> {
     let recipe = Recipe {
         seed: 1,
         count: FRAMES,

@@ -1,37 +1,29 @@
 //! The kernel module's tests in a guest: the machine they need, and what the host does for them.
 
 use super::kernel::Series;
-use super::l2fwd::build_static;
+use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Running, Vm};
 use super::scenario::Bed;
 use crate::cmd;
 use crate::kmod::build::{Options, module};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// The device that the host takes out.
 const HOT: &str = "hot";
 
 /// Every test that the ordinary machine can do.
 pub fn main(bed: &Bed<'_>) -> Result<Vec<Check>> {
-    let sockets = TempDir::with_prefix("barline-").context("cannot make a directory for a socket")?;
-    let qmp = sockets.path().join("qmp");
     let mut vm = machine(bed, "main")?;
     vm.arguments = devices(&bed.dir)?;
-    vm.arguments.push("-qmp".to_owned());
-    vm.arguments
-        .push(format!("unix:{},server=on,wait=off", qmp.display()));
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     if guest.wait_for_one(&["UNPLUG", "DONE"])?.0 == "UNPLUG" {
-        unplug(&qmp, HOT)?;
+        guest.monitor()?.order(&format!("device_del {HOT}"))?;
         guest.wait_for("DONE")?;
     }
     finish(bed, guest, "main")
@@ -62,7 +54,7 @@ fn machine(bed: &Bed<'_>, name: &str) -> Result<Vm> {
     // What the stock kernels can do for finding misuse of memory; the debug kernel does it better.
     vm.append
         .push("slub_debug=FZPU page_poison=1 kfence.sample_interval=20".to_owned());
-    vm.payload = vec![build_static(bed.paths, "kmod-tests", "dev")?];
+    vm.payload = vec![Program::KMOD_TESTS.build(bed.paths)?];
     for (faults, name) in [(false, "barline.ko"), (true, "barline-faults.ko")] {
         let built = module(
             bed.paths,
@@ -142,35 +134,10 @@ fn option_rom() -> Vec<u8> {
     rom
 }
 
-/// Asks the guest for a device, as a person would at the monitor.
-fn unplug(socket: &Path, id: &str) -> Result<()> {
-    let stream = UnixStream::connect(socket).context("cannot reach QEMU")?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    for command in [
-        r#"{"execute":"qmp_capabilities"}"#.to_owned(),
-        format!(r#"{{"execute":"device_del","arguments":{{"id":"{id}"}}}}"#),
-    ] {
-        (&stream).write_all(command.as_bytes())?;
-        loop {
-            let line = lines
-                .next()
-                .with_context(|| format!("no answer to {command}"))??;
-            if line.contains("\"error\"") {
-                bail!("{command}: {line}");
-            }
-            if line.contains("\"return\"") {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Waits for the end. Every test of the bed must have said something.
 fn finish(bed: &Bed<'_>, guest: Running, name: &str) -> Result<Vec<Check>> {
     let mut checks = guest.finish()?;
-    let program = build_static(bed.paths, "kmod-tests", "dev")?;
+    let program = Program::KMOD_TESTS.build(bed.paths)?;
     let listed = cmd::text(Command::new(program).args(["list", name]))?;
     let said: BTreeSet<&str> = checks.iter().map(|check| check.name.as_str()).collect();
     let silent: Vec<&str> = listed.lines().filter(|test| !said.contains(test)).collect();

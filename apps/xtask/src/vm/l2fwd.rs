@@ -1,20 +1,16 @@
 //! Our forwarder in a guest: frames through it, and how it ends.
 
 use super::frames::Frame;
+use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
 use super::traffic::{COUNT, Lines};
-use crate::cmd;
 use crate::kmod::build::{self as kmod, Options};
 use crate::paths::Paths;
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
-
-/// The target that a static program is built for; named, so that build scripts are not built statically.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// One way to run the forwarder and to end it.
 pub struct Variant {
@@ -97,48 +93,30 @@ pub fn errors(bed: &Bed<'_>, iommu: bool) -> Result<Vec<Check>> {
 }
 
 /// What layer-2 forwarding makes of a frame: the port that sends it is in both addresses.
-fn rewritten(frame: &Frame, port: usize) -> Frame {
+pub fn rewritten(frame: &Frame, port: usize) -> Frame {
     let mut out = frame.clone();
     out[..6].copy_from_slice(&[2, 0, 0, 0, 0, port as u8]);
     out[6..12].copy_from_slice(&Nic::mac(port));
     out
 }
 
-/// Builds the forwarder; `BARLINE_L2FWD` names one that is built already.
+/// Builds the forwarder for a guest; `BARLINE_L2FWD` names one that is built already, a static program.
 pub fn build(paths: &Paths) -> Result<PathBuf> {
-    match env::var_os("BARLINE_L2FWD") {
-        Some(path) => Ok(path.into()),
-        None => build_static(paths, "l2fwd", "release"),
+    match env::var_os("BARLINE_L2FWD").map(PathBuf::from) {
+        // Guests find it by its name.
+        Some(path) if path.file_name().is_none_or(|name| name != "l2fwd") => {
+            bail!(
+                "BARLINE_L2FWD is {}: the file must be called l2fwd",
+                path.display()
+            )
+        }
+        Some(path) => Ok(path),
+        None => Program::L2FWD.build(paths),
     }
 }
 
-/// Builds a program of the workspace without need of shared libraries.
-pub fn build_static(paths: &Paths, package: &str, profile: &str) -> Result<PathBuf> {
-    let target = paths.target.join("vm-build");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args([
-        "build",
-        "--quiet",
-        "--profile",
-        profile,
-        "-p",
-        package,
-        "--target",
-        TARGET,
-    ]);
-    command.current_dir(&paths.root).env("CARGO_TARGET_DIR", &target);
-    command
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    cmd::run(&mut command).with_context(|| format!("cannot build {package} for the guest"))?;
-    // The development profile's directory has another name than the profile.
-    let dir = if profile == "dev" { "debug" } else { profile };
-    Ok(target.join(TARGET).join(dir).join(package))
-}
-
 /// The forwarder's own account: every frame is in exactly one number.
-fn summary_checks(line: &str) -> Vec<Check> {
+pub fn summary_checks(line: &str) -> Vec<Check> {
     let Ok(summary) = serde_json::from_str::<Value>(line) else {
         return vec![Check::new("summary", false, format!("no JSON: {line}"))];
     };

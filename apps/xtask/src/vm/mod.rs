@@ -14,18 +14,24 @@
 
 pub mod console;
 pub mod dpdk;
+pub mod evidence;
 pub mod frames;
+pub mod idle;
 pub mod initramfs;
 pub mod instructions;
 pub mod kernel;
 pub mod kmod;
 pub mod l2fwd;
+pub mod monitor;
+pub mod program;
 pub mod qemu;
 pub mod scenario;
 pub mod traffic;
+pub mod unplug;
+pub mod vfio;
 pub mod wire;
 
-use crate::host::{Missing, Tools};
+use crate::host::{Missing, Tools, Usage};
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use kernel::{Kernel, Series};
@@ -61,6 +67,9 @@ pub struct VmArgs {
     /// Huge pages of 2 MiB to reserve.
     #[arg(long, default_value_t = 128)]
     huge_pages: u32,
+    /// Build the forwarder and put it into /payload.
+    #[arg(long)]
+    l2fwd: bool,
     /// Files to put into /payload (programs must be static).
     #[arg(long, num_args = 1.., value_name = "FILE")]
     run: Vec<PathBuf>,
@@ -78,12 +87,24 @@ pub fn kernel(paths: &Paths, series: Series) -> Result<Kernel> {
 
 /// Boots a guest with two joined NICs and gives its shell to the terminal.
 pub fn interactive(paths: &Paths, args: &VmArgs) -> Result<()> {
+    // Half of the memory is left to the guest's kernel and programs.
+    if u64::from(args.huge_pages) * 2 > u64::from(args.memory) / 2 {
+        let most = args.memory / 4;
+        let text = format!(
+            "--huge-pages {}: {most} are the most in {} MiB of memory",
+            args.huge_pages, args.memory
+        );
+        return Err(Usage(text).into());
+    }
     let tools = Tools::find(paths)?;
     let mut vm = Vm::new(kernel(paths, args.kernel)?, include_str!("guest/shell.sh"));
     vm.smp = args.smp;
     vm.memory = args.memory;
     vm.huge_pages = args.huge_pages;
     vm.payload.clone_from(&args.run);
+    if args.l2fwd {
+        vm.payload.push(l2fwd::build(paths)?);
+    }
     vm.nics = vec![
         Nic {
             model: args.nic.clone(),
@@ -98,7 +119,8 @@ pub fn interactive(paths: &Paths, args: &VmArgs) -> Result<()> {
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let status = vm.interact(&tools, &dir)?;
     match status.code() {
-        Some(0 | 1) => Ok(()),
+        // Ctrl-A X, and what isa-debug-exit makes of the code in guest/shell.sh. 1: QEMU did not start.
+        Some(0 | 3) => Ok(()),
         _ => bail!("QEMU ended with {status}"),
     }
 }

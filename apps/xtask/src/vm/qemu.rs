@@ -1,8 +1,10 @@
 //! Runs one guest: command line, channel to its scripts, limits, and the verdict on its console.
 
 use super::console;
+use super::evidence;
 use super::initramfs;
 use super::kernel::Kernel;
+use super::monitor::Monitor;
 use crate::host::Tools;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -12,6 +14,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Where a NIC's cable goes.
 #[derive(Debug, Clone)]
@@ -70,6 +73,24 @@ impl Nic {
                 host.display()
             ),
         };
+        vec![
+            "-device".to_owned(),
+            format!("pcie-root-port,id=rp{number},chassis={number},slot={number},addr={number}.0"),
+            "-netdev".to_owned(),
+            netdev,
+            "-device".to_owned(),
+            self.device(index),
+        ]
+    }
+
+    /// QEMU's name for the NIC at an index.
+    pub fn id(index: usize) -> String {
+        format!("nic{}", index + 1)
+    }
+
+    /// The device itself, in the words of `-device` and of the monitor's `device_add`.
+    pub fn device(&self, index: usize) -> String {
+        let (number, id) = (index + 1, Self::id(index));
         let mac = Self::mac(index).map(|byte| format!("{byte:02x}")).join(":");
         // An option ROM would only cost start-up time. virtio needs the modern interface to honour the IOMMU.
         let extra = if self.is_virtio() {
@@ -77,17 +98,10 @@ impl Nic {
         } else {
             ""
         };
-        vec![
-            "-device".to_owned(),
-            format!("pcie-root-port,id=rp{number},chassis={number},slot={number},addr={number}.0"),
-            "-netdev".to_owned(),
-            netdev,
-            "-device".to_owned(),
-            format!(
-                "{},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
-                self.model
-            ),
-        ]
+        format!(
+            "{},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
+            self.model
+        )
     }
 }
 
@@ -124,6 +138,8 @@ pub struct Vm {
     pub expected_faults: Vec<String>,
     /// The guest is killed after this long. Emulation on a loaded machine is slow: be generous.
     pub limit: Duration,
+    /// After this long without a line of the guest's, what it is doing is written to `silent-N.txt`. No verdict.
+    pub silence: Duration,
 }
 
 impl Vm {
@@ -147,6 +163,7 @@ impl Vm {
             settings: Vec::new(),
             expected_faults: Vec::new(),
             limit: Duration::from_secs(300),
+            silence: Duration::from_secs(90),
         }
     }
 
@@ -165,6 +182,11 @@ impl Vm {
             "stdio,id=control,signal=off",
         ]);
         command.args(["-serial", "chardev:control", "-monitor", "none"]);
+        // Names of sockets must be short, so it is not in the output directory.
+        let sockets =
+            TempDir::with_prefix("barline-").context("cannot make a directory for QEMU's monitor")?;
+        let monitor = sockets.path().join("monitor");
+        command.args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -188,6 +210,10 @@ impl Vm {
             lines,
             deadline,
             limit: self.limit,
+            silence: self.silence,
+            silences: 0,
+            monitor,
+            _sockets: sockets,
             dir: dir.to_path_buf(),
             checks: Vec::new(),
             exit: None,
@@ -208,7 +234,14 @@ impl Vm {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&tools.qemu);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-M", "q35,kernel-irqchip=split", "-cpu", "max"]);
+        command.args([
+            "-name",
+            "guest,debug-threads=on",
+            "-M",
+            "q35,kernel-irqchip=split",
+            "-cpu",
+            "max",
+        ]);
         if let Some(shift) = self.icount {
             command.args(["-accel", "tcg,thread=single,tb-size=512", "-icount"]);
             command.arg(format!("shift={shift},sleep=off"));
@@ -261,7 +294,7 @@ impl Vm {
             "console=ttyS0 loglevel=5 panic=-1 intel_iommu=on mitigations=off tsc=reliable no_timer_check"
                 .to_owned(),
             "nokaslr random.trust_cpu=on cryptomgr.notests nosoftlockup nowatchdog".to_owned(),
-            "rcupdate.rcu_cpu_stall_suppress=1 ipv6.disable=1".to_owned(),
+            "rcupdate.rcu_cpu_stall_suppress=1 ipv6.disable=1 sysrq_always_enabled=1".to_owned(),
             format!("hugepages={}", self.huge_pages),
         ];
         words.extend(self.append.iter().cloned());
@@ -303,6 +336,9 @@ impl Check {
     }
 }
 
+/// Most times that evidence of a silent guest is taken.
+const SILENCES: u32 = 2;
+
 /// A guest at work; it is killed when this goes away.
 pub struct Running {
     child: Child,
@@ -310,6 +346,11 @@ pub struct Running {
     lines: Receiver<String>,
     deadline: Instant,
     limit: Duration,
+    silence: Duration,
+    /// Times that evidence was taken.
+    silences: u32,
+    monitor: PathBuf,
+    _sockets: TempDir,
     dir: PathBuf,
     checks: Vec<Check>,
     /// Exit code that the guest announced.
@@ -347,11 +388,16 @@ impl Running {
             .context("the guest does not listen any more")
     }
 
+    /// A connection to QEMU's monitor. There is one at a time: drop it after use.
+    pub fn monitor(&self) -> Result<Monitor> {
+        Monitor::connect(&self.monitor)
+    }
+
     /// The next line that is no result; `None` when the guest has ended.
     fn next_line(&mut self) -> Result<Option<String>> {
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
+            match self.lines.recv_timeout(left.min(self.silence)) {
                 Ok(line) => {
                     if let Some(check) = Check::parse(&line) {
                         self.checks.push(check);
@@ -362,6 +408,8 @@ impl Running {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if self.silences < SILENCES => self.note_silence()?,
+                Err(RecvTimeoutError::Timeout) if left > self.silence => {}
                 Err(RecvTimeoutError::Timeout) => {
                     bail!(
                         "the guest took longer than {} s: {}",
@@ -371,6 +419,22 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Writes down what the silent guest is doing.
+    fn note_silence(&mut self) -> Result<()> {
+        self.silences += 1;
+        let path = self.dir.join(format!("silent-{}.txt", self.silences));
+        let console = self.dir.join("console.log");
+        fs::write(&path, evidence::collect(&self.monitor, self.child.id(), &console))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.expected_faults.push(evidence::ADDED.to_owned());
+        println!(
+            "    no line of the guest for {} s: what it does is in {}",
+            self.silence.as_secs(),
+            path.display()
+        );
+        Ok(())
     }
 
     /// Waits for the end of the guest. Its exit code and its console become results too.

@@ -1,15 +1,19 @@
 //! The table of VM scenarios and how one is run.
 
+use super::idle;
 use super::kernel::{Kernel, Series};
 use super::kmod;
 use super::l2fwd::{self, Variant};
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::traffic::Lines;
+use super::unplug::{self, How};
+use super::vfio;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What a scenario works with.
 pub struct Bed<'a> {
@@ -41,6 +45,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "IOMMU, interrupt remapping, vfio-pci takes igb and gives it back",
         kernels: &Series::STOCK,
         run: boot,
+    },
+    Scenario {
+        name: "silent-guest",
+        about: "of a guest that says nothing for long, the state is written down",
+        kernels: &Series::STOCK,
+        run: silent_guest,
     },
     Scenario {
         name: "bridge",
@@ -139,10 +149,58 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "l2fwd-idle",
+        about: "below 2 % of a core without traffic, and frames wake it",
+        kernels: &Series::STOCK,
+        run: idle::idle,
+    },
+    Scenario {
+        name: "l2fwd-syscalls",
+        about: "no system call of the worker under load",
+        kernels: &Series::STOCK,
+        run: idle::system_calls,
+    },
+    Scenario {
+        name: "l2fwd-kill",
+        about: "killed at fourteen moments: nothing is left behind",
+        kernels: &Series::STOCK,
+        run: idle::kill,
+    },
+    Scenario {
+        name: "l2fwd-unbind",
+        about: "a NIC is unbound ten times under traffic: released in time, the others forward on",
+        kernels: &Series::STOCK,
+        run: |bed| unplug::run(bed, How::Unbind),
+    },
+    Scenario {
+        name: "l2fwd-unplug",
+        about: "the same, with device_del and device_add",
+        kernels: &Series::STOCK,
+        run: |bed| unplug::run(bed, How::DeviceDel),
+    },
+    Scenario {
+        name: "l2fwd-aer",
+        about: "the same, with an uncorrectable error on the bus",
+        kernels: &Series::STOCK,
+        run: |bed| unplug::run(bed, How::Aer),
+    },
+    Scenario {
         name: "l2fwd-errors",
         about: "every lack of the machine: one cause, one remedy, nothing left behind",
         kernels: &Series::STOCK,
         run: |bed| l2fwd::errors(bed, true),
+    },
+    Scenario {
+        name: "vf-token",
+        about: "a VF opens with the token that its PF's owner has set, and with no other",
+        kernels: &Series::STOCK,
+        run: vfio::vf_token,
+    },
+    Scenario {
+        name: "passed-devices",
+        about: "a launcher opens the NICs, l2fwd without any privilege drives them",
+        kernels: &Series::STOCK,
+        run: vfio::passed_devices,
     },
     Scenario {
         name: "kmod",
@@ -201,6 +259,32 @@ fn boot(bed: &Bed<'_>) -> Result<Vec<Check>> {
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("DONE")?;
     guest.finish()
+}
+
+/// The harness itself: what it writes down about a guest that sleeps.
+fn silent_guest(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    let mut vm = Vm::new(bed.kernel.clone(), "sleep 30; echo DONE >&3\n");
+    vm.silence = Duration::from_secs(5);
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("DONE")?;
+    let mut checks = guest.finish()?;
+    let text = fs::read_to_string(bed.dir.join("silent-2.txt")).unwrap_or_default();
+    for wanted in [
+        "VM status: running",
+        "RIP=",
+        "CPU#1",
+        "sysrq: Show State",
+        "task:sleep",
+        "Tick Device: mode",
+    ] {
+        let lines = text.lines().filter(|line| line.contains(wanted)).count();
+        checks.push(Check::new(
+            wanted.replace(' ', "-"),
+            lines > 0,
+            format!("{lines} lines"),
+        ));
+    }
+    Ok(checks)
 }
 
 fn bridge(bed: &Bed<'_>) -> Result<Vec<Check>> {

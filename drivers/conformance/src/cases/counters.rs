@@ -1,6 +1,7 @@
 //! Every frame ends in exactly one counter.
 
 use crate::{Lane, Patience, Spoil, Subject, skip};
+use barline::telemetry::DEVICE_COUNTERS;
 
 /// The names under which every driver counts what its device dropped of the frames that were for the port.
 const DROPS: [&str; 7] = [
@@ -103,6 +104,18 @@ pub fn damaged_frames_and_wrong_lengths_are_counted(subject: &dyn Subject) {
     }
     assert_eq!(account(&mut lane, 20), [15, 2, 3, 0]);
     drop(packets);
+    lane.end();
+}
+
+pub fn the_device_shows_names_of_the_table_only(subject: &dyn Subject) {
+    let mut lane = Lane::up(subject);
+    let mut shown = Vec::new();
+    lane.port().counters(&mut |name, _| shown.push(name));
+    for (at, name) in shown.iter().enumerate() {
+        let known = DEVICE_COUNTERS.iter().any(|(known, _)| known == name);
+        assert!(known, "{name} is not in engine/docs/counters.md");
+        assert!(!shown[..at].contains(name), "{name} is shown twice");
+    }
     lane.end();
 }
 

@@ -27,7 +27,7 @@ pub use queue::Misuse;
 
 use access::{canonical, is_queue};
 use barline::mem::LocalDomain;
-use barline_sim::{ConfigSpace, Effect, Host, Mode, Model, Peer, RegFile, SimDevice, Touch};
+use barline_sim::{Clock, ConfigSpace, Effect, Fault, Host, Mode, Model, Peer, RegFile, SimDevice, Touch};
 use queue::Ring;
 use regs::{CTRL, EEC, QUEUES, STATUS, SWSM, ctrl, icr};
 use std::sync::Arc;
@@ -43,6 +43,17 @@ pub struct Options {
     pub domain: Arc<LocalDomain>,
     /// Whose time it runs on.
     pub mode: Mode,
+}
+
+/// A ring in host memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingPlace {
+    /// Address of descriptor 0.
+    pub base: u64,
+    /// Descriptors.
+    pub size: u32,
+    /// The first descriptor that is not the device's.
+    pub tail: u32,
 }
 
 /// STATUS bits (8.2.2): full duplex, link up, 1000 Mb/s (twice), PHY reset seen, bus mastering possible.
@@ -80,6 +91,11 @@ pub struct E82576 {
 impl E82576 {
     /// An 82576, powered up, with its cable plugged in.
     pub fn new(options: Options) -> Arc<SimDevice<Self>> {
+        Self::faulty(options, Clock::real(), Vec::new())
+    }
+
+    /// Likewise, by `clock` and with planned faults.
+    pub fn faulty(options: Options, clock: Arc<Clock>, faults: Vec<Fault>) -> Arc<SimDevice<Self>> {
         let Options {
             mac,
             peer,
@@ -103,7 +119,7 @@ impl E82576 {
             misuses: Vec::new(),
         };
         model.restart();
-        SimDevice::new(model, domain, peer, mode)
+        SimDevice::faulty(model, domain, peer, mode, clock, faults)
     }
 
     /// What the driver did that the data sheet forbids, with the queue it did it to.
@@ -119,6 +135,16 @@ impl E82576 {
     /// Transmit descriptors that stopped their queue.
     pub fn malformed_descriptors(&self) -> u64 {
         self.malformed
+    }
+
+    /// Where a receive queue's ring is and how far it is filled, as the device sees it.
+    pub fn receive_ring(&self, queue: usize) -> Option<RingPlace> {
+        let ring = self.rx_rings.get(queue).filter(|ring| ring.size() > 0)?;
+        Some(RingPlace {
+            base: ring.base,
+            size: ring.size(),
+            tail: ring.tail,
+        })
     }
 
     /// A register's value without the side effects of reading it.

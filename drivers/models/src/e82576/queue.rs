@@ -1,5 +1,7 @@
 //! Descriptor rings as the device holds them, and their registers (8.10.2 to 8.10.11, 8.12.9 to 8.12.16).
 
+use barline_sim::Place;
+
 /// Offsets in a queue's block of registers; the two directions differ where a comment says so.
 pub mod at {
     /// RDBAL, TDBAL.
@@ -167,6 +169,16 @@ impl Ring {
     #[inline]
     pub fn head_iova(&self) -> u64 {
         self.base.wrapping_add(u64::from(self.head) * 16)
+    }
+
+    /// The descriptor at the head, as one of the ring.
+    #[inline]
+    pub fn head_place(&self) -> Place {
+        Place {
+            base: self.base,
+            size: self.size(),
+            index: self.head,
+        }
     }
 
     /// Moves the head on.

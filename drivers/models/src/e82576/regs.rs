@@ -156,6 +156,8 @@ pub mod icr {
 
 /// Statistics (8.18); 32-bit unless a register `H` follows a register `L`.
 pub mod stat {
+    /// Packets with a wrong FCS.
+    pub const CRCERRS: u32 = 0x4000;
     /// Missed: the packet buffer was full.
     pub const MPC: u32 = 0x4010;
     /// Received packets by size, first of six: 64, to 127, to 255, to 511, to 1023, above.

@@ -5,7 +5,7 @@ use super::headers::Headers;
 use super::queue::{Misuse, srrctl};
 use super::regs::{CTRL, RCTL, RLPML, RXCSUM, RXPBS, VET, ctrl, icr, rctl, stat};
 use super::{E82576, crc, stats};
-use barline_sim::Host;
+use barline_sim::{Fate, Host, Side};
 use std::collections::VecDeque;
 
 /// Write-back status (7.1.5.2).
@@ -47,11 +47,14 @@ pub struct Receiver {
     buffer: VecDeque<(Tag, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
     buffered: usize,
+    /// Frames that resets have emptied out and nobody was told of.
+    emptied: u64,
 }
 
 impl Receiver {
     /// A reset empties the packet buffer.
     pub fn clear(&mut self) {
+        self.emptied += self.buffer.len() as u64 + u64::from(self.tag.is_some());
         self.tag = None;
         self.buffered = 0;
         self.spare.extend(self.buffer.drain(..).map(|(_, frame)| frame));
@@ -60,9 +63,9 @@ impl Receiver {
 
 /// How a frame fared at its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Course {
     /// In memory, or lost with its queue.
-    Gone,
+    Ended(Fate),
     /// The queue has too few descriptors and its frames may wait.
     Waits,
     /// The queue has too few descriptors and its frames are dropped.
@@ -72,6 +75,7 @@ enum Fate {
 impl E82576 {
     /// Receives up to `budget` frames.
     pub(super) fn receive(&mut self, host: &mut Host, budget: u32) -> u32 {
+        host.ended(Fate::Reset, std::mem::take(&mut self.rx.emptied));
         if self.regs.get(RCTL) & rctl::RXEN == 0 || !self.link_up() {
             return self.lose(host, budget);
         }
@@ -82,7 +86,10 @@ impl E82576 {
                     break;
                 }
                 done += 1;
-                self.rx.tag = self.accept();
+                match self.accept(host.damaged()) {
+                    Ok(tag) => self.rx.tag = Some(tag),
+                    Err(fate) => host.ended(fate, 1),
+                }
             }
             let Some(tag) = self.rx.tag else {
                 let wire = self.rx.frame.len() + FCS;
@@ -91,26 +98,27 @@ impl E82576 {
             };
             // The frame is lent out, so that the rest of the device can be used with it.
             let mut frame = std::mem::take(&mut self.rx.frame);
-            let fate = match self.rx.buffer.is_empty() {
+            let course = match self.rx.buffer.is_empty() {
                 true => self.deliver(host, tag, &frame),
-                false => Fate::Waits,
+                false => Course::Waits,
             };
             // What a patient end still holds has not arrived, so it is not counted either.
-            if host.patient() && fate != Fate::Gone && self.rx_rings[tag.queue].runs() {
+            if host.patient() && !matches!(course, Course::Ended(_)) && self.rx_rings[tag.queue].runs() {
                 self.rx.frame = frame;
                 break;
             }
             self.rx.tag = None;
             stats::seen(&mut self.regs, tag.wire);
-            if fate == Fate::Waits && !self.has_room(&frame) {
+            if course == Course::Waits && !self.has_room(&frame) {
+                host.ended(Fate::Missed, 1);
                 self.regs.add(stat::MPC, 1);
                 self.irq.other(&mut self.regs, host, icr::RXO);
             } else {
                 stats::received(&mut self.regs, tag.cast, tag.wire);
-                match fate {
-                    Fate::Gone => {}
-                    Fate::Dropped => self.dropped(tag.queue),
-                    Fate::Waits => frame = self.store(tag, frame),
+                match course {
+                    Course::Ended(fate) => host.ended(fate, 1),
+                    Course::Dropped => self.dropped(host, tag.queue),
+                    Course::Waits => frame = self.store(tag, frame),
                 }
             }
             self.rx.frame = frame;
@@ -123,18 +131,24 @@ impl E82576 {
         if host.patient() {
             return 0;
         }
-        (0..budget)
-            .take_while(|_| host.receive(&mut self.rx.frame))
-            .count() as u32
+        let lost = (0..budget).take_while(|_| host.receive(&mut self.rx.frame));
+        let lost = lost.count() as u32;
+        host.ended(Fate::Off, lost.into());
+        lost
     }
 
-    /// Filters a frame: its tag, or `None` where it is not for us.
-    fn accept(&mut self) -> Option<Tag> {
+    /// Filters a frame: its tag, or how it ends here.
+    fn accept(&mut self, damaged: bool) -> Result<Tag, Fate> {
         let frame = &mut self.rx.frame;
         let (regs, wire) = (&mut self.regs, frame.len() + FCS);
+        // Store bad packets (RCTL.SBP) is not done: a frame with a wrong FCS goes no further (7.1.1).
+        if damaged {
+            regs.add(stat::CRCERRS, 1);
+            return Err(Fate::Damaged);
+        }
         let cast = Cast::of(frame);
         if !filter::takes(regs, frame, cast) {
-            return None;
+            return Err(Fate::Filtered);
         }
         let control = regs.get(RCTL);
         let headers = Headers::parse(frame, regs.get(VET) as u16);
@@ -145,14 +159,14 @@ impl E82576 {
         };
         if wire < SHORTEST {
             regs.add(stat::RUC, 1);
-            return None;
+            return Err(Fate::Short);
         }
         if wire > limit {
             regs.add(stat::ROC, 1);
-            return None;
+            return Err(Fate::Long);
         }
         if !filter::vlan_takes(regs, headers.vlan) {
-            return None;
+            return Err(Fate::Filtered);
         }
         let (queue, hash, kind) = self.rss.choose(regs, frame, &headers);
         let hash = if regs.get(RXCSUM) & PCSD != 0 { hash } else { 0 };
@@ -174,7 +188,7 @@ impl E82576 {
             let fcs = crc::fcs(frame);
             frame.extend_from_slice(&fcs.to_le_bytes());
         }
-        Some(Tag {
+        Ok(Tag {
             queue,
             cast,
             wire,
@@ -184,7 +198,7 @@ impl E82576 {
     }
 
     /// Writes a frame to host memory and its descriptors back (7.1.5).
-    fn deliver(&mut self, host: &mut Host, tag: Tag, frame: &[u8]) -> Fate {
+    fn deliver(&mut self, host: &mut Host, tag: Tag, frame: &[u8]) -> Course {
         let queue = tag.queue;
         let ring = &self.rx_rings[queue];
         let size = match (ring.srrctl & srrctl::BSIZEPACKET) as usize {
@@ -192,19 +206,19 @@ impl E82576 {
             kib => kib * 1024,
         };
         if !ring.runs() {
-            return Fate::Dropped;
+            return Course::Dropped;
         }
         if (ring.available() as usize) < frame.len().div_ceil(size) {
             return if ring.srrctl & srrctl::DROP_EN != 0 {
-                Fate::Dropped
+                Course::Dropped
             } else {
-                Fate::Waits
+                Course::Waits
             };
         }
         let kind = ring.srrctl >> srrctl::DESCTYPE_SHIFT & 7;
         if kind != srrctl::ADVANCED_ONE_BUFFER {
             self.stop_rx(queue, Some(Misuse::DescriptorType(kind)));
-            return Fate::Gone;
+            return Course::Ended(Fate::Lost);
         }
         let mut pieces = frame.chunks(size).peekable();
         while let Some(piece) = pieces.next() {
@@ -212,26 +226,27 @@ impl E82576 {
             let words = [tag.word0, tag.word1 | (piece.len() as u64) << 32 | end | DD];
             if self.fill(host, queue, piece, words).is_none() {
                 self.stop_rx(queue, None);
-                return Fate::Gone;
+                return Course::Ended(Fate::Lost);
             }
         }
         self.regs.add(stat::RPTHC, 1);
         self.irq.received(queue);
-        Fate::Gone
+        Course::Ended(Fate::Delivered)
     }
 
     /// One descriptor: its buffer, then its write-back, whose second word goes last.
-    fn fill(&mut self, host: &mut Host, queue: usize, piece: &[u8], mut words: [u64; 2]) -> Option<()> {
-        let at = self.rx_rings[queue].head_iova();
+    fn fill(&mut self, host: &mut Host, queue: usize, piece: &[u8], words: [u64; 2]) -> Option<()> {
+        let (at, place) = (
+            self.rx_rings[queue].head_iova(),
+            self.rx_rings[queue].head_place(),
+        );
         let buffer = host.load(at).ok()?;
         if host.load(at + 8).ok()? & DD != 0 {
             let head = self.rx_rings[queue].head;
             self.misuse(queue, Misuse::DoneNotCleared(head));
         }
         host.write(buffer, piece).ok()?;
-        host.spoil(&mut words);
-        host.store(at, words[0]).ok()?;
-        host.store(at + 8, words[1]).ok()?;
+        host.write_back(Side::Rx, place, words).ok()?;
         self.rx_rings[queue].advance();
         Some(())
     }
@@ -244,7 +259,8 @@ impl E82576 {
     }
 
     /// No descriptor and SRRCTL.DROP_EN, or the queue is off (8.18: RQDPC is 12 bits wide).
-    fn dropped(&mut self, queue: usize) {
+    fn dropped(&mut self, host: &mut Host, queue: usize) {
+        host.ended(Fate::NoDescriptor, 1);
         self.regs.add(stat::RNBC, 1);
         let ring = &mut self.rx_rings[queue];
         ring.dropped = (ring.dropped + 1).min(0xfff);
@@ -268,12 +284,12 @@ impl E82576 {
         let mut done = 0;
         while let Some((tag, frame)) = self.rx.buffer.pop_front() {
             match self.deliver(host, tag, &frame) {
-                Fate::Waits => {
+                Course::Waits => {
                     self.rx.buffer.push_front((tag, frame));
                     break;
                 }
-                Fate::Dropped => self.dropped(tag.queue),
-                Fate::Gone => {}
+                Course::Dropped => self.dropped(host, tag.queue),
+                Course::Ended(fate) => host.ended(fate, 1),
             }
             self.rx.buffered -= frame.len();
             self.rx.spare.push(frame);

@@ -4,7 +4,8 @@ use super::filter::Cast;
 use super::queue::Misuse;
 use super::regs::{TCTL, VET, tctl};
 use super::{E82576, crc, offload, stats};
-use barline_sim::Host;
+use barline::mem::DmaFault;
+use barline_sim::{Host, Place, Side};
 
 /// Descriptor bits of word 1 (7.2.2.2, 7.2.2.3).
 mod word1 {
@@ -70,7 +71,7 @@ impl E82576 {
     /// Takes one descriptor; true where it ended a packet. An error stops the queue: `None` is a DMA fault.
     fn descriptor(&mut self, host: &mut Host, queue: usize) -> Result<bool, Option<Misuse>> {
         let ring = &self.tx_rings[queue];
-        let (at, head) = (ring.head_iova(), ring.head);
+        let (at, head, place) = (ring.head_iova(), ring.head, ring.head_place());
         let words = [
             host.load(at).map_err(|_| None)?,
             host.load(at + 8).map_err(|_| None)?,
@@ -102,19 +103,18 @@ impl E82576 {
         }
         self.tx_rings[queue].advance();
         if words[1] & word1::RS != 0 {
-            self.write_back(host, queue, at).map_err(|_| None)?;
+            self.write_back(host, queue, place).map_err(|_| None)?;
         }
         Ok(ends)
     }
 
     /// Reports a descriptor with RS as done (7.2.2.3, 7.2.3).
-    fn write_back(&mut self, host: &mut Host, queue: usize, at: u64) -> Result<(), barline::mem::DmaFault> {
+    fn write_back(&mut self, host: &mut Host, queue: usize, place: Place) -> Result<(), DmaFault> {
         let ring = &self.tx_rings[queue];
         if ring.extra & HEAD_WRITE_BACK != 0 {
             host.write(ring.extra & HEAD_ADDRESS, &ring.head.to_le_bytes())?;
         } else {
-            host.store(at, 0)?;
-            host.store(at + 8, word1::DD)?;
+            host.write_back(Side::Tx, place, [0, word1::DD])?;
         }
         self.irq.sent(queue);
         Ok(())

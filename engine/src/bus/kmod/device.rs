@@ -2,7 +2,7 @@ use super::ioas::Ioas;
 use super::uapi::{self, IRQ_ERR, IRQ_MSIX, IRQ_PM, IRQ_REQ, REGION_CONFIG, REGION_IO};
 use super::{KmodError, irq};
 use crate::bus::region::Region;
-use crate::bus::{BusError, DeviceEvents, PciFunction};
+use crate::bus::{BusError, Claim, DeviceEvents, PciFunction};
 use crate::mem::DmaDomain;
 use crate::mmio::Bar;
 use crate::pci::{ConfigImage, PciAddress, PciId};
@@ -29,6 +29,7 @@ pub struct KmodFunction {
     device: Arc<File>,
     ioas: Arc<Ioas>,
     dma: Arc<dyn DmaDomain>,
+    claim: Claim,
 }
 
 /// What the eventfd for power announces.
@@ -76,6 +77,7 @@ impl KmodFunction {
             device,
             dma: ioas.clone(),
             ioas,
+            claim: Claim::default(),
         })
     }
 
@@ -226,6 +228,10 @@ impl PciFunction for KmodFunction {
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {
         &self.dma
+    }
+
+    fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
 

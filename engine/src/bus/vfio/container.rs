@@ -84,7 +84,7 @@ impl Container {
         let name = options.device_name(address)?;
         let place = sysfs::locate(&self.roots, address)?;
         let group = self.group(place.group, address)?;
-        let device = group.device(&name, address, options.vf_token.is_some())?;
+        let device = group.device(&name, address, place.is_vf, options.vf_token.is_some())?;
         VfioFunction::new(self.clone(), group, device, address, place.numa)
     }
 
@@ -97,8 +97,13 @@ impl Container {
     /// # Errors
     /// [`VfioError`]: not such descriptors, or not attached.
     pub fn from_device_fd(address: PciAddress, fds: PassedFds) -> Result<VfioFunction, VfioError> {
-        let container = Arc::new(Self::checked(fds.container, Roots::default())?);
-        container.add_device_fd(address, fds.group, fds.device)
+        Self::passed(fds.container)?.add_device_fd(address, fds.group, fds.device)
+    }
+
+    /// A container that a launcher has opened.
+    pub(super) fn passed(fd: OwnedFd) -> Result<Arc<Self>, VfioError> {
+        let container = Self::checked(fd, Roots::default());
+        Ok(Arc::new(container.map_err(|error| error.of_passed("container"))?))
     }
 
     /// Takes over one more device of the same container; as [`Container::from_device_fd`].
@@ -111,13 +116,14 @@ impl Container {
         group: OwnedFd,
         device: OwnedFd,
     ) -> Result<VfioFunction, VfioError> {
-        let group = Arc::new(Group::passed(group)?);
+        let group = Arc::new(Group::passed(group).map_err(|error| error.of_passed("group"))?);
         let mut state = self.state();
         self.refresh(&mut state)?;
         state.groups.push(group.clone());
         drop(state);
         let numa = numa_node(&self.roots.device(address));
-        VfioFunction::new(self.clone(), group, device, address, numa)
+        let function = VfioFunction::new(self.clone(), group, device, address, numa);
+        function.map_err(|error| error.of_passed("device"))
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -127,6 +133,7 @@ impl Container {
     /// The group, attached; opened at the first of its devices.
     fn group(&self, number: u32, address: PciAddress) -> Result<Arc<Group>, VfioError> {
         let mut state = self.state();
+        state.groups.retain(|group| group.is_alive());
         let known = state
             .groups
             .iter()
@@ -185,6 +192,11 @@ impl Container {
             .as_mut()
             .ok_or_else(|| DmaError::Os { len, source: none() })?;
         act(self.fd.as_fd(), space)
+    }
+
+    /// Whether nothing is mapped by this process.
+    pub(super) fn is_unmapped(&self) -> bool {
+        self.state().space.as_ref().is_none_or(Space::is_empty)
     }
 
     /// What the kernel says now; no windows before the first device is open.

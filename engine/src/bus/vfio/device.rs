@@ -4,9 +4,10 @@ use super::group::Group;
 use super::info::{DeviceInfo, RegionInfo};
 use super::irq::{self, Msix};
 use super::options::PassedFds;
+use super::token::VfToken;
 use super::uapi::{self, Query};
 use crate::bus::region::Region;
-use crate::bus::{BusError, PciFunction};
+use crate::bus::{BusError, Claim, PciFunction};
 use crate::mem::DmaDomain;
 use crate::pci::{BarKind, Command, ConfigImage, PciAddress, PciId};
 use crate::wait::EventFd;
@@ -36,6 +37,7 @@ pub struct VfioFunction {
     device: Arc<File>,
     /// Another process has it now: dropping leaves it as it is.
     passed_on: bool,
+    claim: Claim,
     // Dropped after the device; the group stays attached while the container lives.
     group: Arc<Group>,
     container: Arc<Container>,
@@ -77,6 +79,7 @@ impl VfioFunction {
             request: event(VFIO_PCI_REQ_IRQ_INDEX),
             device,
             passed_on: false,
+            claim: Claim::default(),
             group,
             dma: container.clone(),
             container,
@@ -100,6 +103,26 @@ impl VfioFunction {
     pub fn fire_msix(&self, vector: u16) -> Result<(), BusError> {
         self.has_vector(vector)?;
         Ok(self.msix.fire(self.device.as_fd(), vector)?)
+    }
+
+    /// Sets the token that whoever opens a VF of this PF must give ([`OpenOptions::vf_token`](super::OpenOptions::vf_token)),
+    /// from now on; what is open already stays open. Until this is called it is one that nobody knows. The kernel keeps
+    /// it when the PF is closed.
+    ///
+    /// # Errors
+    /// [`VfioError::NoVfs`]: the device cannot have VFs. Else the kernel's word.
+    pub fn set_vf_token(&self, token: &VfToken) -> Result<(), VfioError> {
+        let set = uapi::set_feature(
+            self.device.as_fd(),
+            VFIO_DEVICE_FEATURE_PCI_VF_TOKEN,
+            token.bytes(),
+        );
+        set.map_err(|source| match source.raw_os_error() {
+            Some(nix::libc::ENOTTY) => VfioError::NoVfs {
+                address: self.address,
+            },
+            _ => VfioError::os("set the VF token")(source),
+        })
     }
 
     /// Hands the device over, for a process without the right to open it ([`Container::from_device_fd`]). MSI-X is

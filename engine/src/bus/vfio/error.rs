@@ -91,16 +91,26 @@ pub enum VfioError {
     #[error("{0:?} is not a VF token; write it as a UUID, as this prints one: uuidgen")]
     BadToken(String),
     /// The token is missing or wrong.
-    #[error("{address} is a VF whose PF is bound to vfio-pci, and the VF token {}; use the token that the PF's owner has set: OpenOptions::vf_token", if *.given { "does not match" } else { "was not given" })]
+    #[error("{address} is {}, and the VF token {}; {}: OpenOptions::vf_token", token_of(*.is_vf), if *.given { "does not match" } else { "was not given" }, if *.is_vf { "use the token that the PF's owner has set" } else { "use the token that is set, or end the users of the VFs" })]
     TokenRefused {
         /// Device.
         address: PciAddress,
-        /// Whether there was one.
+        /// Whether it is a VF.
+        is_vf: bool,
+        /// Whether there was a token.
         given: bool,
     },
     /// A token where none is used.
     #[error("a VF token was given for {address}, which uses none; leave it out: OpenOptions::default()")]
     TokenUnused {
+        /// Device.
+        address: PciAddress,
+    },
+    /// A token for the VFs of a device that has none.
+    #[error(
+        "{address} cannot have VFs, so that it takes no VF token; its capabilities are listed by: sudo lspci -v -s {address}"
+    )]
+    NoVfs {
         /// Device.
         address: PciAddress,
     },
@@ -127,6 +137,12 @@ pub enum VfioError {
     /// An answer that contradicts the kernel's own interface.
     #[error("the kernel's answer makes no sense: {0}; see: uname -r")]
     BadAnswer(&'static str),
+    /// A device could not be passed to another process.
+    #[error("devices could not be handed over: {0}")]
+    Handover(&'static str),
+    /// A descriptor of something else was passed in.
+    #[error("what was passed as the {0} is no VFIO descriptor; pass devices with: Container::pass")]
+    NotVfio(&'static str),
     /// What the kernel said.
     #[error("{step}: {source}")]
     Os {
@@ -141,5 +157,25 @@ impl VfioError {
     /// For `map_err`: the kernel's word to `step`.
     pub(super) fn os(step: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Os { step, source }
+    }
+
+    /// The same error, of a descriptor that was passed in as `what`: the kernel's "no such request" tells that it is
+    /// something else (`ENOTTY`), or nothing that takes requests (`EBADF`: opened with `O_PATH`).
+    pub(super) fn of_passed(self, what: &'static str) -> Self {
+        match &self {
+            Self::Os { source, .. } => match source.raw_os_error() {
+                Some(nix::libc::ENOTTY | nix::libc::EBADF) => Self::NotVfio(what),
+                _ => self,
+            },
+            _ => self,
+        }
+    }
+}
+
+fn token_of(is_vf: bool) -> &'static str {
+    if is_vf {
+        "a VF whose PF is bound to vfio-pci"
+    } else {
+        "a PF whose VFs are in use"
     }
 }

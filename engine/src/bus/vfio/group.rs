@@ -54,6 +54,12 @@ impl Group {
         self.number
     }
 
+    /// Whether the kernel still has the group behind this descriptor. When its last device was removed or unbound it
+    /// has not, and a device that comes back is in a new group of the same number.
+    pub fn is_alive(&self) -> bool {
+        status(self.fd.as_fd()).is_ok()
+    }
+
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -73,11 +79,18 @@ impl Group {
     }
 
     /// The descriptor of a device; the kernel resets it if nobody else has it.
-    pub fn device(&self, name: &CStr, address: PciAddress, token: bool) -> Result<OwnedFd, VfioError> {
+    pub fn device(
+        &self,
+        name: &CStr,
+        address: PciAddress,
+        is_vf: bool,
+        token: bool,
+    ) -> Result<OwnedFd, VfioError> {
         let fd = uapi::group_device(self.fd.as_fd(), name);
         fd.map_err(|source| match source.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES) => VfioError::TokenRefused {
                 address,
+                is_vf,
                 given: token,
             },
             Some(Errno::EINVAL) if token => VfioError::TokenUnused { address },

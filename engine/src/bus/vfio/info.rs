@@ -190,5 +190,29 @@ fn windows(pairs: &[(u64, u64)]) -> Vec<Window> {
     windows
 }
 
+/// Decodes bytes as each of the answers, and asserts what the rest of this module relies on. What the property test
+/// and the fuzz target run; no part of the interface.
+///
+/// # Panics
+/// When a decoder lets something through that it promises to refuse.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn decode_any(bytes: &[u8]) {
+    let _ = (DeviceInfo::parse(bytes), IrqInfo::parse(bytes));
+    if let Ok(info) = RegionInfo::parse(bytes) {
+        for area in info.sparse.unwrap_or_default() {
+            let end = area.offset.checked_add(area.size);
+            assert!(
+                area.size > 0 && end.is_some_and(|end| end <= info.size),
+                "{area:?}"
+            );
+        }
+    }
+    if let Ok(info) = IommuInfo::parse(bytes) {
+        let windows = info.windows.unwrap_or_default();
+        assert!(windows.is_sorted_by_key(|window| window.first));
+        assert!(windows.iter().all(|window| window.first <= window.last));
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,12 @@ mod container;
 mod device;
 mod error;
 mod group;
+mod handover;
 mod info;
 mod irq;
 mod options;
 mod sysfs;
+mod token;
 #[allow(unsafe_code)] // ioctls, the mapping of device memory, and the DMA contract with the caller
 mod uapi;
 
@@ -20,4 +22,7 @@ pub use super::bind::{Blocker, Holder};
 pub use container::Container;
 pub use device::VfioFunction;
 pub use error::VfioError;
+#[cfg(feature = "fuzzing")]
+pub use info::decode_any;
 pub use options::{OpenOptions, PassedFds};
+pub use token::VfToken;

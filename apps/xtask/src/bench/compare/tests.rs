@@ -1,4 +1,5 @@
 use super::*;
+use serde_json::json;
 
 #[derive(Debug)]
 struct Fixed(Sample);
@@ -20,7 +21,27 @@ fn sample(packets: u64, cycles: Option<f64>, stolen: f64) -> Sample {
 }
 
 fn take(ours: Sample, theirs: Sample) -> Option<Pair> {
-    pair(&mut Fixed(ours), &mut Fixed(theirs), None, Duration::ZERO).unwrap()
+    turns(ours, theirs).pair().unwrap()
+}
+
+fn turns(ours: Sample, theirs: Sample) -> Turns {
+    Turns {
+        ours: Box::new(Fixed(ours)),
+        theirs: Box::new(Fixed(theirs)),
+        ping_pong: None,
+        length: Duration::ZERO,
+        theirs_first: false,
+    }
+}
+
+#[test]
+fn sides_take_turns_in_beginning() {
+    let mut turns = turns(sample(50, Some(250.0), 0.0), sample(10, None, 0.0));
+    for first in [false, true, false] {
+        assert_eq!(turns.theirs_first, first);
+        let pair = turns.pair().unwrap().unwrap();
+        assert_eq!((pair.ours, pair.theirs), (5.0, 25.0));
+    }
 }
 
 #[test]
@@ -66,7 +87,7 @@ fn tally(pairs: &[(f64, f64, Distance, usize)]) -> Tally {
 }
 
 fn debian() -> Peer {
-    Peer::for_tests("dpdk-22.11-debian")
+    Peer::for_tests("dpdk-22.11-debian", Build::Debian)
 }
 
 #[test]
@@ -99,12 +120,20 @@ fn an_outcome_has_the_fields_that_scripts_rely_on() {
 }
 
 #[test]
-fn comparisons_have_names_of_their_own() {
-    for (at, comparison) in COMPARISONS.iter().enumerate() {
-        assert!(
-            COMPARISONS[..at]
-                .iter()
-                .all(|other| other.name != comparison.name)
-        );
-    }
+fn each_peer_has_its_target_and_few_windows_are_no_result() {
+    let native = Peer::for_tests("dpdk-22.11-native", Build::Native);
+    let tally_of = |ratio: f64, times| tally(&[(10.0 * ratio, 10.0, Distance::None, times)]);
+    let good = |ratio, times, peer: &Peer| {
+        let outcome = tally_of(ratio, times).outcome(&COMPARISONS[0], peer);
+        (outcome.is_good(24, true), outcome.is_good(24, false))
+    };
+    assert_eq!(good(0.14, 20, &debian()), (true, true));
+    assert_eq!(good(0.16, 20, &debian()), (false, true));
+    assert_eq!(good(0.16, 20, &native), (true, true));
+    assert_eq!(good(0.14, 19, &debian()), (false, false));
+    let far = tally(&[(5.0, 10.0, Distance::Far, 24)]).outcome(&COMPARISONS[6], &debian());
+    assert!(!far.is_good(24, false));
+    // 1.3 cycles, whatever the peer takes.
+    let alone = tally(&[(1.31, 10.0, Distance::None, 24)]).outcome(&COMPARISONS[5], &debian());
+    assert!(!alone.is_good(24, true) && alone.row().contains("MISSED"));
 }

@@ -11,8 +11,13 @@ l2fwd() {
     /payload/l2fwd "$@" >/tmp/out.txt 2>$err
 }
 
+# may_dma BDF: whether the device may reach memory (bit 2 of the command register).
+may_dma() {
+    [ $(($(od -An -tu1 -j4 -N1 "/sys/bus/pci/devices/$1/config") & 4)) != 0 ]
+}
+
 # refused NAME CODE WORDS COMMAND...: the command ends with CODE, in one line of text that holds all WORDS (divided
-# by |), and no huge page is kept.
+# by |), and neither a huge page is kept nor a device of vfio-pci's left able to reach memory.
 refused() {
     local name=$1 code=$2 words=$3 result
     shift 3
@@ -30,6 +35,12 @@ refused() {
     unset IFS
     [ "$(grep -c . $err)" -le 2 ] || { test_fail "$name" "more than one line: $text"; return; }
     huge_pages_all_free >/dev/null || [ "$(cat /proc/sys/vm/nr_hugepages)" = 0 ] || { test_fail "$name" "huge pages are kept"; return; }
+    for bdf in $first $second; do
+        if [ "$(nic_driver "$bdf")" = vfio-pci ] && may_dma "$bdf"; then
+            test_fail "$name" "$bdf can still reach memory"
+            return
+        fi
+    done
     test_ok "$name" "$text"
 }
 
@@ -40,16 +51,20 @@ if [ "$IOMMU" = off ]; then
     exit
 fi
 
-refused wrong-bdf 2 '0000:77:00.0' l2fwd --ports pci:0000:77:00.0 --seconds 1
-refused kernel-driver 3 "$NIC_DRIVER|driver_override" l2fwd --ports "pci:$first" --seconds 1
+refused wrong-bdf 2 'no PCI device 0000:77:00.0|lspci -D' l2fwd --ports pci:0000:77:00.0 --seconds 1
+refused kernel-driver 3 "held by the driver $NIC_DRIVER|/driver_override|/driver/unbind|drivers_probe" l2fwd --ports "pci:$first" --seconds 1
 
 check bind-first bind "$first"
 check bind-second bind "$second"
-refused too-few-huge-pages 3 'huge pages|nr_hugepages' l2fwd --ports "pci:$first" --huge 1g --seconds 1
+refused no-huge-pages-1g 3 'huge pages|hugepages-1048576kB/nr_hugepages' l2fwd --ports "pci:$first" --huge 1g --seconds 1
+reserved=$(cat /proc/sys/vm/nr_hugepages)
+echo 2 >/proc/sys/vm/nr_hugepages
+refused too-few-huge-pages 3 'huge pages|hugepages-2048kB/nr_hugepages' l2fwd --ports "pci:$first" --huge 2m --seconds 1
+echo "$reserved" >/proc/sys/vm/nr_hugepages
 
 # Two NICs that nothing keeps apart are one group; at first the second one stays with its kernel driver.
 check bind-shared bind 0000:05:00.0
-refused not-viable 3 '0000:06:00.0|igb' l2fwd --ports pci:0000:05:00.0 --seconds 1
+refused not-viable 3 '0000:06:00.0 (igb)|0000:06:00.0/driver_override' l2fwd --ports pci:0000:05:00.0 --seconds 1
 check bind-neighbour bind 0000:06:00.0
 l2fwd --ports pci:0000:05:00.0,pci:0000:06:00.0 --seconds 1
 result=$?
@@ -79,12 +94,12 @@ rm -f $err /tmp/out.txt
 # A second opener is told who the first one is.
 /payload/l2fwd --ports "pci:$first" --json >/tmp/first.json 2>/tmp/first.err &
 pid=$!
-if wait_for 120 grep -q started /tmp/first.json; then
+if l2fwd_started /tmp/first.json >/dev/null; then
     l2fwd --ports "pci:$first" --seconds 1
     result=$?
     text=$(tr '\n' ' ' <$err)
     case "$result $text" in
-    "3 "*"$pid"*) test_ok second-opener "$text" ;;
+    "3 "*"is in use by process $pid (l2fwd); end it: kill $pid"*) test_ok second-opener "$text" ;;
     *) test_fail second-opener "exit $result, pid $pid: $text" ;;
     esac
 else

@@ -13,7 +13,7 @@ done
 : >$out
 /payload/l2fwd --ports "${ports#,}" --bus "${BUS:-vfio}" --no-mac-update --json >$out 2>$err &
 pid=$!
-if ! check started wait_for 60 grep '"type":"started"' $out; then
+if ! check started l2fwd_started $out; then
     cat $out $err >/dev/ttyS0
     say READY failed
     exit 1

@@ -5,18 +5,12 @@ out=/tmp/out.json
 err=/tmp/err.txt
 code=/tmp/code
 
-settled() {
-    grep -q '"type":"started"' $out || [ -e $code ]
-}
-
 # control: the part that talks to the host. The forwarder itself runs in the foreground: a shell starts
 # what it runs in the background with SIGINT ignored.
 control() {
-    if wait_for 120 settled && [ ! -e $code ]; then
-        test_ok started
+    if check started l2fwd_started $out $code; then
         say READY started
     else
-        test_fail started "l2fwd said no \"type\":\"started\" $([ -e $code ] && echo 'and ended' || echo 'in 120 s')"
         say READY failed
     fi
     hear >/dev/null

@@ -62,6 +62,20 @@ wait_for() {
     done
 }
 
+# l2fwd_started OUTPUT [CODE]: waits until the forwarder has said on OUTPUT that it forwards. It fails after two minutes,
+# or as soon as the file CODE is there, which says that it has ended; the reason is printed.
+l2fwd_started() {
+    local out=$1 code=${2:-/nonexistent}
+    settled() {
+        grep -q '"type":"started"' "$out" || [ -e "$code" ]
+    }
+    if ! wait_for 120 settled; then
+        echo 'l2fwd said no "type":"started" in 120 s'
+        return 1
+    fi
+    [ ! -e "$code" ] || { echo "l2fwd ended with $(cat "$code")"; return 1; }
+}
+
 # guest_exit CODE: ends QEMU at once. isa-debug-exit turns a byte r at port 0x501 into 2r+1.
 # The line says that the code is the guest's: QEMU itself ends with 1 when it cannot start.
 guest_exit() {

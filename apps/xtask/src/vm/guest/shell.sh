@@ -8,8 +8,11 @@ for bdf in $NICS; do
 done
 echo
 echo "NICs (joined to each other): $NICS    groups: $(for b in $NICS; do nic_group "$b"; done | tr '\n' ' ')"
-echo "payload: $(ls /payload 2>/dev/null | tr '\n' ' ')"
+[ -z "$(ls /payload)" ] || echo "in /payload: $(ls /payload | tr '\n' ' ')"
+# shellcheck disable=SC2086
+[ ! -e /payload/l2fwd ] || echo "to forward between them: ./l2fwd --ports $(echo $NICS | tr ' ' ,)"
 echo "bind BDF [DRIVER] moves a NIC ($NIC_DRIVER is its kernel driver). Ctrl-A X or 'exit' ends the machine."
-cd /payload 2>/dev/null || cd /
+cd /payload
 setsid cttyhack sh -i
-exit 0
+# Not 0, which would make QEMU end as when it cannot start.
+exit 1

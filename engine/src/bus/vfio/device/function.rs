@@ -1,6 +1,6 @@
 use super::super::VfioError;
 use super::{VfioFunction, region};
-use crate::bus::{BusError, DeviceEvents, PciFunction};
+use crate::bus::{BusError, Claim, DeviceEvents, PciFunction};
 use crate::mem::DmaDomain;
 use crate::mmio::Bar;
 use crate::pci::{Command, PciAddress, PciId};
@@ -94,5 +94,9 @@ impl PciFunction for VfioFunction {
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {
         &self.dma
+    }
+
+    fn claim(&self) -> &Claim {
+        &self.claim
     }
 }

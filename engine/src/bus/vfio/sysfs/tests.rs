@@ -20,7 +20,8 @@ fn a_device_on_vfio_is_found() {
             locate_nic(&machine).unwrap(),
             Place {
                 group: 12,
-                numa: Some(1)
+                numa: Some(1),
+                is_vf: false,
             }
         );
     }

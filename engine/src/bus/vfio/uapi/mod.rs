@@ -1,6 +1,7 @@
 //! The kernel's interface: every ioctl of `linux/vfio.h` that the engine uses, with lengths it cannot get wrong.
 
 mod domain;
+pub(super) mod socket;
 
 use crate::bus::trigger::Trigger;
 use crate::mem::{Access, Iova};
@@ -37,6 +38,7 @@ mod raw {
     ioctl_readwrite_bad!(iommu_get_info, io(12), u8);
     ioctl_write_ptr_bad!(iommu_map_dma, io(13), vfio_iommu_type1_dma_map);
     ioctl_readwrite_bad!(iommu_unmap_dma, io(14), vfio_iommu_type1_dma_unmap);
+    ioctl_write_ptr_bad!(device_feature, io(17), u8);
 }
 
 /// `VFIO_GET_API_VERSION`.
@@ -88,6 +90,21 @@ pub(super) fn group_device(group: BorrowedFd<'_>, name: &CStr) -> io::Result<Own
 pub(super) fn device_reset(device: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes no argument.
     unsafe { raw::device_reset(device.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// `VFIO_DEVICE_FEATURE`, setting `feature` to `data`.
+pub(super) fn set_feature(device: BorrowedFd<'_>, feature: u32, data: &[u8; 16]) -> io::Result<()> {
+    const HEADER: usize = size_of::<vfio_device_feature>();
+    let mut bytes = [0; HEADER + 16];
+    let fields = [bytes.len() as u32, feature | VFIO_DEVICE_FEATURE_SET];
+    for (field, value) in bytes.chunks_exact_mut(4).zip(fields) {
+        field.copy_from_slice(&value.to_ne_bytes());
+    }
+    bytes[HEADER..].copy_from_slice(data);
+    // SAFETY: the kernel reads at most `argsz` bytes, the first field, which is the buffer's length; it copies
+    // bytewise.
+    unsafe { raw::device_feature(device.as_raw_fd(), bytes.as_ptr()) }?;
     Ok(())
 }
 

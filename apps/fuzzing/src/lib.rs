@@ -1,0 +1,36 @@
+//! What the fuzz targets do with their input: each is a function from bytes that must return, whatever the bytes are.
+//!
+//! `fuzz/` feeds them with cargo-fuzz (`cargo xtask fuzz`); the test of this crate replays the inputs kept in
+//! `fuzz/corpus` on the stable compiler.
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod pci;
+mod rig;
+mod rx;
+mod text;
+mod tx;
+
+pub use pci::pci_config;
+pub use rx::rx_ring;
+pub use text::{config, pcap, port_spec};
+pub use tx::tx_ring;
+
+/// A target: its name, which is that of its corpus and of its program, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("pci_config", pci_config),
+    ("rx_ring", rx_ring),
+    ("tx_ring", tx_ring),
+    ("pcap", pcap),
+    ("config", config),
+    ("port_spec", port_spec),
+    ("vfio_info", vfio_info),
+];
+
+/// The kernel's answers to VFIO's info ioctls, with their chains of capabilities.
+pub fn vfio_info(bytes: &[u8]) {
+    barline::bus::vfio::decode_any(bytes);
+}

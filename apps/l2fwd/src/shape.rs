@@ -1,0 +1,70 @@
+//! What a forwarder needs of the machine, and how its ports are started.
+
+use crate::{Failure, Settings};
+use barline::mem::Plan;
+use barline::pool::{Pool, PoolBuilder};
+use barline::port::{LinkRequest, PortConfig};
+use barline_drivers::Opened;
+
+/// Bytes of a descriptor that a driver needs at most.
+const DESCRIPTOR: usize = 16;
+/// Packets that a worker's cache can hold.
+const CACHE: usize = 512;
+
+/// Sizes that no pool could be made for are refused before one is tried; the port itself checks the rest.
+pub fn fits(settings: &Settings, opened: &Opened) -> Result<(), Failure> {
+    let caps = opened.port.caps();
+    let (least, most) = caps.ring;
+    for (name, value, least, most) in [
+        ("rx-ring", settings.rx_ring, least, most),
+        ("tx-ring", settings.tx_ring, least, most),
+        ("mtu", settings.mtu, 68, caps.mtu),
+    ] {
+        if !(least..=most).contains(&value) {
+            let port = &opened.spec;
+            return Err(Failure::usage(format!(
+                "--{name} {value}: {port} takes {least} to {most}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Enough packets that no ring ever starves: all rings full, all caches full, a burst in every worker's hands.
+pub fn shape(settings: &Settings) -> PoolBuilder {
+    let rings = settings.rx_ring as usize + settings.tx_ring as usize;
+    let rings = rings * usize::from(settings.queues) * settings.ports.len();
+    let hands = (CACHE + settings.burst) * settings.workers.len();
+    // Header and a VLAN tag; NICs count buffers in KiB.
+    let room = (settings.mtu as usize + 18).next_multiple_of(1024).max(2048);
+    Pool::builder()
+        .packets(rings + hands)
+        .data_room(room)
+        .source(settings.huge.pool)
+}
+
+pub fn plan(settings: &Settings, shape: &PoolBuilder) -> Plan {
+    let rings = settings.rx_ring as usize + settings.tx_ring as usize;
+    let bytes = rings * usize::from(settings.queues) * DESCRIPTOR;
+    let plan = Plan::new().with(shape.bytes(), settings.huge.pool);
+    settings
+        .ports
+        .iter()
+        .fold(plan, |plan, _| plan.with(bytes, settings.huge.rings))
+}
+
+pub fn config(settings: &Settings, pool: &Pool) -> PortConfig {
+    PortConfig {
+        rx_queues: settings.queues,
+        tx_queues: settings.queues,
+        rx_ring: settings.rx_ring,
+        tx_ring: settings.tx_ring,
+        mtu: settings.mtu,
+        promiscuous: settings.promiscuous,
+        // All links come up at once, and a signal can end the wait.
+        link: LinkRequest::DoNotWait,
+        ring_memory: settings.huge.rings,
+        interrupts: !settings.busy,
+        ..PortConfig::new(pool)
+    }
+}

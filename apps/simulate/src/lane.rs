@@ -1,0 +1,119 @@
+//! One queue's way from a port to the port that sends: l2fwd's, each burst checked.
+
+use crate::oracle::{Oracle, Seen};
+use crate::plan::Plan;
+use crate::world::World;
+use anyhow::{Result, ensure};
+use barline::pool::{Batch, PoolCache};
+use barline::port::{MacAddress, RxQueue, TxQueue};
+use barline_modes::{Lane as Way, Mode, Settings, Tally, run_burst};
+
+/// A lane.
+#[derive(Debug)]
+pub struct Lane {
+    /// Where packets come from.
+    pub rx: Box<dyn RxQueue>,
+    /// Where they go.
+    pub tx: Box<dyn TxQueue>,
+    /// The port that receives.
+    pub from: usize,
+    /// The port that sends.
+    pub to: usize,
+    /// The queue's index in both.
+    pub queue: usize,
+    /// What became of its packets.
+    pub tally: Tally,
+    settings: Settings,
+    oracle: Oracle,
+}
+
+impl Lane {
+    /// A lane of two queues; `mac` is the sending port's.
+    pub fn new(
+        (rx, tx): (Box<dyn RxQueue>, Box<dyn TxQueue>),
+        (from, to): (usize, usize),
+        queue: usize,
+        mac: MacAddress,
+    ) -> Self {
+        Self {
+            rx,
+            tx,
+            from,
+            to,
+            queue,
+            tally: Tally::default(),
+            settings: Settings::l2fwd(to as u8, mac),
+            oracle: Oracle::default(),
+        }
+    }
+
+    /// Moves one burst. It must find what is there, read no register, and ring each doorbell once at most.
+    pub fn burst(
+        &mut self,
+        world: &World,
+        plan: &Plan,
+        cache: &mut PoolCache,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let (source, target) = (
+            &*world.stations[self.from].device,
+            &*world.stations[self.to].device,
+        );
+        let wanted = if source.is_gone() {
+            None
+        } else {
+            let limits = (batch.room() as u64, world.pool.data_room() as u32);
+            self.oracle
+                .look(plan.subject(), source, self.queue, &world.domain, limits)
+        };
+        let before = (Seen::of(self.rx.counters()), source.counts(), target.counts());
+        let way = Way {
+            rx: self.rx.as_mut(),
+            tx: self.tx.as_mut(),
+            cache,
+            batch,
+        };
+        run_burst(Mode::Mac, &self.settings, way, &mut self.tally);
+        let found = Seen::of(self.rx.counters()).since(before.0);
+        let (at, queue) = (self.from, self.queue);
+        if let Some(wanted) = wanted {
+            ensure!(
+                found == wanted,
+                "port {at} queue {queue}: {found:?}, and there was {wanted:?}"
+            );
+        }
+        let (source, target) = (source.counts(), target.counts());
+        ensure!(
+            (source.reads, target.reads) == (before.1.reads, before.2.reads),
+            "port {at} queue {queue}: a burst reads registers"
+        );
+        let rings = source.rx_doorbells[queue] - before.1.rx_doorbells[queue];
+        ensure!(
+            rings <= 1,
+            "port {at} queue {queue}: {rings} receive doorbells in a burst"
+        );
+        let rings = target.tx_doorbells[queue] - before.2.tx_doorbells[queue];
+        ensure!(
+            rings <= 1,
+            "port {} queue {queue}: {rings} transmit doorbells in a burst",
+            self.to
+        );
+        self.balances()
+    }
+
+    /// What was received is sent, or dropped for a reason; and both queues say the same.
+    fn balances(&self) -> Result<()> {
+        let (rx, tx, tally) = (self.rx.counters(), self.tx.counters(), &self.tally);
+        let refused = tx.tx_lengths.get() + tx.tx_unmapped.get();
+        ensure!(
+            tally.received == rx.rx_packets.get()
+                && tally.sent == tx.tx_packets.get()
+                && tally.refused == refused
+                && tally.is_balanced(),
+            "port {} queue {}: {tally:?}, {refused} refused, {rx:?}, {tx:?}",
+            self.from,
+            self.queue
+        );
+        Ok(())
+    }
+}

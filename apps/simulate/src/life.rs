@@ -1,0 +1,340 @@
+//! One start, traffic, one stop; and the accounts between.
+
+use crate::lane::Lane;
+use crate::oracle::Seen;
+use crate::plan::{End, Plan};
+use crate::world::{Station, World};
+use anyhow::{Result, bail, ensure};
+use barline::pool::{Batch, PoolCache};
+use barline::port::{Port, Queues};
+use barline_sim::{Fate, Ledger};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Rounds without news after which nothing more is to come: longer than anything is put off.
+const QUIET: u32 = 120;
+/// Virtual time of a round without news.
+const IDLE: Duration = Duration::from_micros(20);
+
+/// A life of all ports.
+#[derive(Debug)]
+pub struct Life<'a> {
+    plan: &'a Plan,
+    world: &'a World,
+    /// What the devices had done before.
+    before: Vec<Ledger>,
+    /// Whether it was stopped with work under way.
+    cut: bool,
+}
+
+impl<'a> Life<'a> {
+    /// A life that begins now.
+    pub fn new(plan: &'a Plan, world: &'a World) -> Self {
+        let before = world
+            .stations
+            .iter()
+            .map(|station| station.device.ledger())
+            .collect();
+        Self {
+            plan,
+            world,
+            before,
+            cut: false,
+        }
+    }
+
+    /// Starts the ports; `None` where a planned fault kept one from starting: those that did are stopped again.
+    pub fn start(&self, ports: &mut [Box<dyn Port>]) -> Result<Option<Vec<Queues>>> {
+        let mut started = Vec::new();
+        for (port, station) in ports.iter_mut().zip(&self.world.stations) {
+            let config = self.world.config(self.plan, &station.plan);
+            match self.world.bounded("start", || port.start(&config))? {
+                Ok(queues) => started.push(queues),
+                Err(_) if station.plan.may_fail() => break,
+                Err(error) => bail!("port {} does not start: {error}", started.len()),
+            }
+            if self.plan.step.is_some() {
+                station.device.hold();
+            }
+        }
+        if started.len() == ports.len() {
+            return Ok(Some(started));
+        }
+        for (at, queues) in started.into_iter().enumerate() {
+            self.stop(&mut *ports[at], queues, at)?;
+        }
+        Ok(None)
+    }
+
+    fn stop(&self, port: &mut dyn Port, queues: Queues, at: usize) -> Result<()> {
+        let station = &self.world.stations[at];
+        match self.world.bounded("stop", || port.stop(queues))? {
+            Err(error) if !station.plan.may_fail() => bail!("port {at} does not stop: {error}"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The lanes that l2fwd makes of the queues.
+    fn lanes(&self, queues: Vec<Queues>, ports: &[Box<dyn Port>]) -> Vec<Lane> {
+        let (mut rx, mut tx): (Vec<_>, Vec<_>) = queues
+            .into_iter()
+            .map(|queues| (queues.rx.into_iter(), queues.tx.into_iter()))
+            .unzip();
+        let mut lanes = Vec::new();
+        for queue in 0..usize::from(self.plan.queues) {
+            for from in 0..ports.len() {
+                let to = self.plan.partner(from);
+                if let (Some(rx), Some(tx)) = (rx[from].next(), tx[to].next()) {
+                    lanes.push(Lane::new((rx, tx), (from, to), queue, ports[to].mac()));
+                }
+            }
+        }
+        lanes
+    }
+
+    /// Traffic until there is none or the plan's end; then the accounts, and the stop.
+    pub fn run(mut self, ports: &mut Vec<Box<dyn Port>>, queues: Vec<Queues>) -> Result<()> {
+        let mut lanes = self.lanes(queues, ports);
+        ensure!(
+            lanes.len() == ports.len() * usize::from(self.plan.queues),
+            "queues are missing"
+        );
+        let mut cache = self.world.pool.cache();
+        self.traffic(&mut lanes, ports, &mut cache)?;
+        for (at, station) in self.world.stations.iter().enumerate() {
+            self.check_received(at, station, &lanes)?;
+            self.check_sent(at, station, &lanes)?;
+            self.check_device_counters(at, station, &mut *ports[at])?;
+        }
+        self.check_complete(&lanes)?;
+        self.end(ports, lanes, cache)
+    }
+
+    fn traffic(
+        &mut self,
+        lanes: &mut [Lane],
+        ports: &mut [Box<dyn Port>],
+        cache: &mut PoolCache,
+    ) -> Result<()> {
+        let mut batch = Batch::with_burst(self.plan.burst);
+        let (mut quiet, mut last, mut round) = (0, None, 0);
+        while quiet < QUIET {
+            if round == self.plan.rounds {
+                self.cut = true;
+                return Ok(());
+            }
+            self.change(ports, round);
+            for station in &self.world.stations {
+                let all = station.plan.frames / u64::from(self.plan.lives);
+                let so_far = station.plan.rate * u64::from(round);
+                station
+                    .tap
+                    .open(station.plan.rate.min(all.saturating_sub(so_far)));
+            }
+            for lane in &mut *lanes {
+                lane.burst(self.world, self.plan, cache, &mut batch)?;
+            }
+            self.world
+                .clock
+                .pass(if quiet > 0 { IDLE } else { self.plan.round });
+            for station in &self.world.stations {
+                match self.plan.step {
+                    Some(frames) => station.device.step(frames),
+                    None => station.device.kick(),
+                }
+            }
+            let news = self.news(lanes);
+            quiet = if last.as_ref() == Some(&news) {
+                quiet + 1
+            } else {
+                0
+            };
+            (last, round) = (Some(news), round + 1);
+        }
+        Ok(())
+    }
+
+    /// Everything that moves when a frame does.
+    fn news(&self, lanes: &[Lane]) -> Vec<u64> {
+        let devices = self.world.stations.iter().map(|station| station.device.ledger());
+        let devices = devices.flat_map(|ledger| [ledger.arrived, ledger.sent, ledger.inside()]);
+        let lanes = lanes.iter();
+        devices
+            .chain(lanes.flat_map(|lane| [lane.tally.received, lane.tx.in_flight() as u64]))
+            .collect()
+    }
+
+    /// What the plan changes before this round. A refusal, or a device that is gone, changes nothing.
+    fn change(&self, ports: &mut [Box<dyn Port>], round: u32) {
+        for (port, station) in ports.iter_mut().zip(&self.world.stations) {
+            for (_, change) in station.plan.changes.iter().filter(|(at, _)| *at == round) {
+                let _ = port.set(change.clone());
+                port.link();
+            }
+        }
+    }
+
+    fn done(&self, at: usize) -> Ledger {
+        self.world.stations[at].device.ledger()
+    }
+
+    fn fated(&self, at: usize, fates: &[Fate]) -> u64 {
+        let count = |ledger: &Ledger| fates.iter().map(|fate| ledger.count(*fate)).sum::<u64>();
+        count(&self.done(at)) - count(&self.before[at])
+    }
+
+    /// What the device delivered was received: by reason, or in the ring when the life was cut short.
+    fn check_received(&self, at: usize, station: &Station, lanes: &[Lane]) -> Result<()> {
+        if station.plan.lies() {
+            return Ok(()); // the oracle has looked at each burst
+        }
+        let mine = lanes.iter().filter(|lane| lane.from == at);
+        let seen: u64 = mine.map(|lane| Seen::of(lane.rx.counters()).frames()).sum();
+        let delivered = self.fated(at, &[Fate::Delivered]);
+        ensure!(
+            seen == delivered || self.cut && seen < delivered,
+            "port {at}: {delivered} frames were delivered, {seen} received"
+        );
+        Ok(())
+    }
+
+    /// What was handed to the device left it, or is in it.
+    fn check_sent(&self, at: usize, station: &Station, lanes: &[Lane]) -> Result<()> {
+        let mine = || lanes.iter().filter(|lane| lane.to == at);
+        let handed: u64 = mine().map(|lane| lane.tx.counters().tx_packets.get()).sum();
+        let held: u64 = mine().map(|lane| lane.tx.in_flight() as u64).sum();
+        let left = self.done(at).sent - self.before[at].sent;
+        ensure!(
+            left <= handed,
+            "port {at}: {handed} packets were handed to the device, {left} left it"
+        );
+        let most = u64::from(self.plan.queues) * u64::from(self.plan.rings.1 - 1);
+        ensure!(
+            handed - left <= most,
+            "port {at}: {} packets are nowhere",
+            handed - left
+        );
+        let idle = !self.cut && !station.plan.may_keep();
+        ensure!(
+            !idle || (left, held) == (handed, 0),
+            "port {at}: {handed} handed to the device, {left} left it, {held} held"
+        );
+        Ok(())
+    }
+
+    /// The device's own counters, as the driver shows them, against what the device did: the table of counters.md.
+    fn check_device_counters(&self, at: usize, station: &Station, port: &mut dyn Port) -> Result<()> {
+        let mut shown = BTreeMap::new();
+        port.counters(&mut |name, value| {
+            shown.insert(name, value);
+        });
+        if station.device.is_gone() {
+            return Ok(()); // what it had counted since the last look went with it
+        }
+        let value = |name: &str| shown.get(name).copied().unwrap_or(0);
+        let (sent, inside) = (self.done(at).sent - self.before[at].sent, self.done(at).inside());
+        for (name, wanted) in [
+            ("nic_rx_missed", self.fated(at, &[Fate::Missed])),
+            ("nic_rx_queue_drops", self.fated(at, &[Fate::NoDescriptor])),
+            ("nic_rx_crc_errors", self.fated(at, &[Fate::Damaged])),
+            ("nic_rx_undersize", self.fated(at, &[Fate::Short])),
+            ("nic_rx_oversize", self.fated(at, &[Fate::Long])),
+            ("nic_tx_packets", sent),
+        ] {
+            let is = value(name);
+            ensure!(is == wanted, "port {at}: {name} is {is}, and {wanted} it was");
+        }
+        let dropped: u64 = ["missed", "crc_errors", "undersize", "oversize"]
+            .map(|reason| value(&format!("nic_rx_{reason}")))
+            .iter()
+            .sum();
+        let (total, good) = (value("nic_rx_total"), value("nic_rx_packets"));
+        let filtered = self.fated(at, &[Fate::Filtered]);
+        ensure!(
+            total == good + dropped + filtered,
+            "port {at}: nic_rx_total is {total}, nic_rx_packets {good}, {dropped} dropped, {filtered} for others"
+        );
+        // One that a patient source has lent to a device without room has not arrived by the device's count.
+        let arrived = self.done(at).arrived - self.before[at].arrived - self.fated(at, &[Fate::Off]);
+        let lent = u64::from(station.plan.patient) * u64::from(inside > 0);
+        ensure!(
+            (arrived - lent.min(arrived)..=arrived).contains(&total),
+            "port {at}: {arrived} frames arrived while the receiver was on, nic_rx_total is {total}"
+        );
+        let passed = self.fated(at, &[Fate::Delivered, Fate::NoDescriptor, Fate::Lost]);
+        ensure!(
+            (passed..=passed + inside).contains(&good),
+            "port {at}: nic_rx_packets is {good}, {passed} frames passed and {inside} wait"
+        );
+        Ok(())
+    }
+
+    /// Where nothing was to go wrong nothing did, and what came out is what came in.
+    fn check_complete(&self, lanes: &[Lane]) -> Result<()> {
+        for (at, station) in self.world.stations.iter().enumerate() {
+            let source = &self.world.stations[self.plan.partner(at)];
+            if !source.plan.lies() && !station.plan.lies() {
+                let strange = station
+                    .sink
+                    .take()
+                    .into_iter()
+                    .find(|frame| !source.tap.has(frame));
+                if let Some(frame) = strange {
+                    bail!("port {at} sent what nobody sent to it: {frame:02x?}");
+                }
+            }
+            let starved = lanes.iter().any(|lane| lane.rx.counters().rx_no_buffer.get() > 0);
+            let calm = !self.cut && !starved && station.plan.faults.is_empty() && station.plan.link;
+            let kept = self.done(at).inside();
+            ensure!(!calm || kept == 0, "port {at}: {kept} frames stay in the device");
+        }
+        Ok(())
+    }
+
+    fn end(&self, ports: &mut Vec<Box<dyn Port>>, lanes: Vec<Lane>, cache: PoolCache) -> Result<()> {
+        let mut lanes = lanes;
+        if self.plan.end == End::PortsFirst {
+            self.world.bounded("drop", || ports.clear())?;
+            self.world.check_devices(true)?;
+            self.after_the_end(&mut lanes, cache);
+            return Ok(());
+        }
+        drop(cache);
+        if self.plan.end == End::QueuesFirst {
+            drop(lanes);
+            for (at, port) in ports.iter_mut().enumerate() {
+                self.stop(port.as_mut(), Queues::default(), at)?;
+            }
+        } else {
+            let mut queues: Vec<Queues> = ports.iter().map(|_| Queues::default()).collect();
+            for lane in lanes {
+                queues[lane.from].rx.push(lane.rx);
+                queues[lane.to].tx.push(lane.tx);
+            }
+            for (at, queues) in queues.into_iter().enumerate() {
+                self.stop(ports[at].as_mut(), queues, at)?;
+            }
+        }
+        self.world.check_devices(true)?;
+        let (there, all) = (self.world.pool.available(), self.world.pool.packets());
+        ensure!(
+            there == all,
+            "{} of {all} packets are missing after the stop",
+            all - there
+        );
+        Ok(())
+    }
+
+    /// Queues whose port is gone do no harm.
+    fn after_the_end(&self, lanes: &mut [Lane], mut cache: PoolCache) {
+        let mut batch = Batch::with_burst(self.plan.burst);
+        for lane in lanes {
+            for _ in 0..3 {
+                lane.rx.receive(&mut cache, &mut batch);
+                lane.tx.transmit(&mut cache, &mut batch);
+                lane.tx.reclaim(&mut cache);
+                cache.free(&mut batch);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+# Our forwarder on four NICs; the third is taken away ten times ($HOW) under traffic and given back each time.
+. /lib/guest.sh
+
+out=/tmp/out.json
+err=/tmp/err.txt
+rounds=10
+# shellcheck disable=SC2086
+set -- $NICS
+victim=$3
+device=/sys/bus/pci/devices/$victim
+case $HOW in
+aer) event=error ;;
+*) event=unplug-request ;;
+esac
+
+# ask WHAT: the host does it.
+ask() {
+    say "ASK $1"
+    hear >/dev/null
+}
+
+# arrived EVENT COUNT: the forwarder has told of it so often.
+arrived() {
+    [ "$(grep -c "\"event\":\"$1\"" $out)" -ge "$2" ]
+}
+
+# hundredths: of a second since the start of the machine.
+hundredths() {
+    awk '{ printf "%d", $1 * 100 }' /proc/uptime
+}
+
+absent() {
+    [ ! -e "$device" ]
+}
+
+# take: the device goes away; prints the milliseconds that the host had to wait for it, where it waits.
+take() {
+    local before
+    case $HOW in
+    unbind)
+        before=$(hundredths)
+        echo "$victim" >/sys/bus/pci/drivers/vfio-pci/unbind
+        echo $((($(hundredths) - before) * 10)) >>/tmp/waited
+        ;;
+    device_del)
+        ask take
+        wait_for 60 absent
+        ;;
+    aer) ask take ;;
+    esac
+}
+
+# give: it comes back.
+give() {
+    case $HOW in
+    unbind) bind "$victim" ;;
+    device_del)
+        ask give
+        wait_for 60 [ -e "$device/driver" ] && bind "$victim"
+        ;;
+    esac
+}
+
+# numbers FILE: least, median and greatest of the numbers in it.
+numbers() {
+    sort -n "$1" | awk '{ all[NR] = $1 } END { print all[1], all[int((NR + 1) / 2)], all[NR] }'
+}
+
+# quick NAME FILE: half of the times are below 100 ms, and none is near the time after which a kernel complains.
+quick() {
+    local name=$1
+    # shellcheck disable=SC2046
+    set -- $(numbers "$2")
+    if [ "${2%.*}" -le 100 ] && [ "${3%.*}" -le 1000 ]; then
+        test_ok "$name" "least $1 ms, median $2 ms, most $3 ms"
+    else
+        test_fail "$name" "least $1 ms, median $2 ms, most $3 ms"
+    fi
+}
+
+ports=
+for bdf in $NICS; do
+    check "$bdf-bind-vfio" bind "$bdf"
+    ports=$ports,pci:$bdf
+done
+: >$out
+/payload/l2fwd --ports "${ports#,}" --json --replug >$out 2>$err &
+pid=$!
+if ! check started l2fwd_started $out; then
+    cat $out $err >/dev/ttyS0
+    say READY failed
+    say DONE
+    exit 1
+fi
+say READY started
+
+round=1
+while [ $round -le $rounds ]; do
+    ask traffic
+    usleep 300000
+    take
+    check "round-$round-told" wait_for 60 arrived $event $round || break
+    check "round-$round-given" give || break
+    check "round-$round-back" wait_for 60 arrived back $round || break
+    check "round-$round-lives" kill -0 $pid || break
+    round=$((round + 1))
+done
+ask enough
+
+grep "\"event\":\"$event\"" $out | sed 's/.*"milliseconds":\([0-9.]*\).*/\1/' >/tmp/closed
+quick closed-in-time /tmp/closed
+[ ! -e /tmp/waited ] || quick host-waited /tmp/waited
+if grep '"type":"event"' $out | grep -qv '"error":null'; then
+    test_fail no-errors "$(grep '"type":"event"' $out | grep -v '"error":null' | tail -n 1)"
+else
+    test_ok no-errors
+fi
+# "enough" is answered at once; the host says when the last frames have passed.
+hear >/dev/null
+kill -TERM $pid
+wait $pid
+result=$?
+{ echo "--- l2fwd ended with $result; its output:"; tail -n 3 $out; grep event $out; echo "--- its messages:"; tail -n 50 $err; } >/dev/ttyS0
+check exit-code [ $result = 0 ]
+check huge-pages-free wait_for 30 huge_pages_all_free
+check no-dma-faults no_dma_faults
+for bdf in $NICS; do
+    check "$bdf-rebind" rebind_kernel_driver "$bdf"
+done
+say DONE
