@@ -84,6 +84,7 @@ fn machine(bed: &Bed<'_>, name: &str) -> Result<Vm> {
         fs::copy(&built, &named).with_context(|| format!("cannot copy {}", built.display()))?;
         vm.payload.push(named);
     }
+    vm.silence = Duration::from_secs(300);
     vm.limit = Duration::from_secs(if bed.kernel.series == Series::Debug {
         3600
     } else {
