@@ -6,17 +6,14 @@ use super::qemu::{Cable, Check, Nic, Running, Vm};
 use super::scenario::Bed;
 use crate::cmd;
 use crate::kmod::build::{Options, module};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A guest that was told to sleep does so within this time, or never.
-const SLEEP_LIMIT: Duration = Duration::from_secs(300);
 /// The device that the host takes out.
 const HOT: &str = "hot";
 
@@ -26,23 +23,11 @@ pub fn main(bed: &Bed<'_>) -> Result<Vec<Check>> {
     vm.arguments = devices(&bed.dir)?;
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     loop {
-        match guest.wait_for_one(&["SLEEP", "UNPLUG", "DONE"])?.0 {
-            "SLEEP" => wake(&guest)?,
+        match guest.wait_for_one(&["UNPLUG", "DONE"])?.0 {
             "UNPLUG" => guest.monitor()?.order(&format!("device_del {HOT}"))?,
             _ => return finish(bed, guest, "main"),
         }
     }
-}
-
-/// Waits until the machine sleeps, and wakes it.
-fn wake(guest: &Running) -> Result<()> {
-    let mut monitor = guest.monitor()?;
-    let end = Instant::now() + SLEEP_LIMIT;
-    while !monitor.human("info status")?.contains("suspended") {
-        ensure!(Instant::now() < end, "the guest does not sleep");
-        thread::sleep(Duration::from_millis(200));
-    }
-    monitor.order("system_wakeup")
 }
 
 /// The tests of a machine whose IOMMU does not remap interrupts.
