@@ -265,10 +265,12 @@ pub fn b37_reset_through_configuration() -> Result<String> {
     );
     ensure!(registers.read::<u32>(0x5400) != 0xdead_beef, "it was not reset");
     // The vector is still ours.
+    at.dev.master(true)?;
     crate::devices::igb_enable_vectors(&registers);
     crate::devices::igb_raise(&registers, 0);
     event.wait(host::PATIENCE).context("the vector after the reset")?;
     at.dev.irqs_off(IRQ_MSIX)?;
+    at.dev.master(false)?;
     let found = differences(&before, &hardware(&at.dev.bdf)?);
     ensure!(found.is_empty(), "{found:?}");
     // The seed's other path: memory decoding is not lost either.

@@ -125,6 +125,24 @@ no_dma_faults() {
     ! dmesg | grep -E 'DMAR:.*(fault|DMA (Read|Write))'
 }
 
+# take BDF: binds a NIC to what the forwarder's bus ($BUS, vfio unless set) needs; the nodes become the user's ($RUN_AS).
+take() {
+    if [ "${BUS:-vfio}" = vfio ]; then
+        bind "$1"
+        return
+    fi
+    [ -d /sys/module/barline ] || insmod /payload/barline.ko || return 1
+    bind "$1" barline || return 1
+    [ -z "${RUN_AS:-}" ] || chown "$RUN_AS" "/dev/barline/$1" /dev/barline/iommu
+}
+
+# add_user: an ordinary user of the name "user", 1000.
+add_user() {
+    mkdir -p /etc
+    printf 'root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n' >/etc/passwd
+    printf 'root:x:0:\nuser:x:1000:\n' >/etc/group
+}
+
 # rebind_kernel_driver BDF: gives the device back to the kernel driver and waits for its interface.
 rebind_kernel_driver() {
     bind "$1" "$NIC_DRIVER" && wait_for 60 nic_netdev "$1" && nic_netdev "$1"
