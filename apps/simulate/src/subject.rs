@@ -76,13 +76,16 @@ pub trait Device: Send + Sync + Debug {
     fn kick(&self);
 }
 
+/// Builds a device: what the driver sees of it, and what the plan does.
+pub type Build = fn(Parts) -> (Arc<dyn PciFunction>, Arc<dyn Device>);
+
 /// A driver on its model.
 #[derive(Debug)]
 pub struct Subject {
     /// Its name, that of the driver.
     pub name: &'static str,
     /// Builds a device.
-    pub build: fn(Parts) -> (Arc<dyn PciFunction>, Arc<dyn Device>),
+    pub build: Build,
     /// Reads a write-back.
     pub completion: fn([u64; 2]) -> Completion,
     /// Registers that a driver waits for.

@@ -46,9 +46,12 @@ pub struct World {
     pub pool: Pool,
 }
 
+/// The ports of a world; `None` where a planned fault kept one from opening.
+pub type Ports = Option<Vec<Box<dyn Port>>>;
+
 impl World {
-    /// Builds the devices and opens their ports; `None` where a planned fault kept one from opening.
-    pub fn new(plan: &Plan) -> Result<(Self, Option<Vec<Box<dyn Port>>>)> {
+    /// Builds the devices and opens their ports.
+    pub fn new(plan: &Plan) -> Result<(Self, Ports)> {
         let mut world = Self {
             stations: Vec::new(),
             clock: Clock::virtual_until(HANG),
@@ -124,7 +127,7 @@ impl World {
             tx_ring: plan.rings.1,
             mtu: port.mtu,
             promiscuous: port.promiscuous,
-            link: if port.frames % 2 == 0 {
+            link: if port.frames.is_multiple_of(2) {
                 LinkRequest::DoNotWait
             } else {
                 LinkRequest::WaitMillis(20)
