@@ -111,7 +111,7 @@ impl<P: Peer> Impaired<P> {
     }
 
     /// Draws what becomes of a frame that the peer sent; false where it is lost.
-    fn impair(&mut self, frame: &mut Vec<u8>) -> bool {
+    fn impair(&mut self, frame: &mut [u8]) -> bool {
         if self.rng.per_mille(self.how.loss) {
             self.counts.add(0);
             return false;
@@ -123,7 +123,7 @@ impl<P: Peer> Impaired<P> {
             self.counts.add(3);
         }
         if self.rng.per_mille(self.how.duplication) {
-            self.waiting.push_back((frame.clone(), damaged));
+            self.waiting.push_back((frame.to_vec(), damaged));
             self.counts.add(1);
         }
         self.damaged = damaged;
