@@ -76,8 +76,8 @@ pub trait Device: Send + Sync + Debug {
     fn kick(&self);
 }
 
-/// Builds a device: what the driver sees of it, and what the plan does.
-pub type Build = fn(Parts) -> (Arc<dyn PciFunction>, Arc<dyn Device>);
+/// A device: as a driver takes it over, and as it is looked at.
+pub type Built = (Arc<dyn PciFunction>, Arc<dyn Device>);
 
 /// A driver on its model.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub struct Subject {
     /// Its name, that of the driver.
     pub name: &'static str,
     /// Builds a device.
-    pub build: Build,
+    pub build: fn(Parts) -> Built,
     /// Reads a write-back.
     pub completion: fn([u64; 2]) -> Completion,
     /// Registers that a driver waits for.
@@ -106,7 +106,7 @@ pub const SUBJECTS: &[Subject] = &[Subject {
     queues: 4,
 }];
 
-fn build_82576(parts: Parts) -> (Arc<dyn PciFunction>, Arc<dyn Device>) {
+fn build_82576(parts: Parts) -> Built {
     let options = Options {
         mac: mac(parts.index),
         peer: parts.peer,

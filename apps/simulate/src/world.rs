@@ -20,6 +20,9 @@ const CALL: Duration = Duration::from_secs(10);
 /// More than a plan can send.
 const KEPT: usize = 4096;
 
+/// The ports, by number.
+pub type Ports = Vec<Box<dyn Port>>;
+
 /// One port's device, and both ends of its cable.
 #[derive(Debug)]
 pub struct Station {
@@ -46,12 +49,9 @@ pub struct World {
     pub pool: Pool,
 }
 
-/// The ports of a world; `None` where a planned fault kept one from opening.
-pub type Ports = Option<Vec<Box<dyn Port>>>;
-
 impl World {
-    /// Builds the devices and opens their ports.
-    pub fn new(plan: &Plan) -> Result<(Self, Ports)> {
+    /// Builds the devices and opens their ports; `None` where a planned fault kept one from opening.
+    pub fn new(plan: &Plan) -> Result<(Self, Option<Ports>)> {
         let mut world = Self {
             stations: Vec::new(),
             clock: Clock::virtual_until(HANG),
