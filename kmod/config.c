@@ -21,7 +21,7 @@ static int bl_config_build(struct bl_dev *bd)
 {
 	const struct blp_reader reader = { .dword = bl_reader_dword, .ctx = bd };
 	struct blp_cfg_host host = {
-		.rom_len = pci_resource_len(bd->pdev, PCI_ROM_RESOURCE),
+		.rom_len = bl_bar_size(bd, PCI_ROM_RESOURCE),
 		.size = bd->pdev->cfg_size,
 		.snoop_enforced = bd->ioas && bd->ioas->snoop_enforced,
 	};

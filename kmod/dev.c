@@ -17,16 +17,20 @@ static void bl_restore(struct bl_dev *bd)
 }
 
 /*
- * Resets and restores. device_lock() is held: by the caller, or by remove() for it, see
- * bl_lock().
+ * Resets and restores. device_lock() is held: by the caller, or by remove() for it, see bl_lock().
+ * A reset through the bus wants the bridge's configuration left alone too. That lock is taken
+ * before a device's elsewhere, so it is only tried here: who has it is resetting the bus.
  */
 int bl_reset_function(struct bl_dev *bd)
 {
 	struct pci_dev *pdev = bd->pdev;
+	struct pci_dev *bridge = pci_upstream_bridge(pdev);
 	int err = -ENOTTY;
 
 	if (!pci_device_is_present(pdev))
 		return -ENODEV;
+	if (bridge && !pci_cfg_access_trylock(bridge))
+		bridge = NULL;
 	pci_cfg_access_lock(pdev);
 	/* A reset through the power states works from D0 only. */
 	pci_set_power_state(pdev, PCI_D0);
@@ -34,6 +38,8 @@ int bl_reset_function(struct bl_dev *bd)
 		err = bl_fail("reset") ? -ENOTTY : __pci_reset_function_locked(pdev);
 	bl_restore(bd);
 	pci_cfg_access_unlock(pdev);
+	if (bridge)
+		pci_cfg_access_unlock(bridge);
 	return err;
 }
 
@@ -66,9 +72,10 @@ static int bl_verify(struct bl_dev *bd)
 {
 	int err;
 
-	if (bl_is_at_rest(bd) && !READ_ONCE(bl_reset_on_open))
+	if (bl_is_at_rest(bd) && !bd->unclean && !READ_ONCE(bl_reset_on_open))
 		return 0;
 	err = bl_reset_function(bd);
+	bd->unclean = err;
 	return bd->resettable ? err : 0;
 }
 
@@ -97,6 +104,10 @@ static int bl_reset_step(struct bl_dev *bd)
 {
 	int err = bl_reset_function(bd);
 
+	bd->unclean = err;
+	/* One that worked also ends what an error had begun. */
+	if (!err)
+		bd->resetting = false;
 	bd->decodes = true;
 	bd->powered = true;
 	return err;

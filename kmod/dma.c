@@ -100,7 +100,8 @@ static int bl_map_run(struct bl_ioas *ioas, struct blp_run *run, int prot)
 	if (err) {
 		bl_unpin(run->phys, run->size, false);
 		run->size = 0;
-		return err;
+		/* VT-d's word for an address in the aperture, but too wide for this unit. */
+		return err == -EFAULT ? -ERANGE : err;
 	}
 	mutex_lock(&ioas->lock);
 	ioas->map_calls++;

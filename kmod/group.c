@@ -72,31 +72,26 @@ static int bl_reserve_regions(struct bl_ioas *ioas, struct list_head *regions)
 	return 0;
 }
 
-/* Narrows what can be mapped by what the group cannot reach; on failure all is as it was. */
+/* Narrows what can be mapped by what the group cannot reach. */
 static int bl_narrow(struct bl_ioas *ioas, struct iommu_group *group)
 {
 	struct iommu_resv_region *region, *next;
-	u32 before = ioas->aperture.nr_reserved;
 	LIST_HEAD(regions);
 	int err;
 
 	err = bl_fail("attach: reserved") ? -ENOMEM : iommu_get_group_resv_regions(group, &regions);
 	if (!err)
 		err = bl_reserve_regions(ioas, &regions);
-	if (err)
-		ioas->aperture.nr_reserved = before;
 	list_for_each_entry_safe(region, next, &regions, list)
 		kfree(region);
 	return err;
 }
 
 /* The first device gives the address space its page tables. */
-static int bl_ioas_domain(struct bl_ioas *ioas, struct device *dev)
+static int bl_domain_new(struct bl_ioas *ioas, struct device *dev)
 {
 	struct iommu_domain *domain;
 
-	if (ioas->domain)
-		return 0;
 	domain = bl_fail("attach: domain") ? ERR_PTR(-ENOMEM) : bl_domain_alloc(dev);
 	if (IS_ERR(domain))
 		return PTR_ERR(domain);
@@ -115,14 +110,21 @@ static void bl_enforce_snoop(struct bl_ioas *ioas)
 		ioas->snoop_enforced = ops->enforce_cache_coherency(ioas->domain);
 }
 
-static int bl_attach_group(struct bl_group *bg, struct device *dev)
+/* Nothing is in them yet: bl_ioas.lock has been held since they were made. */
+static void bl_domain_drop(struct bl_ioas *ioas)
+{
+	iommu_domain_free(ioas->domain);
+	ioas->domain = NULL;
+	ioas->aperture.span.first = 0;
+	ioas->aperture.span.last = 0;
+}
+
+static int bl_claim_and_attach(struct bl_group *bg)
 {
 	struct bl_ioas *ioas = bg->ioas;
+	u32 reserved = ioas->aperture.nr_reserved;
 	int err;
 
-	err = bl_ioas_domain(ioas, dev);
-	if (err)
-		return err;
 	/* Fails when a driver of the kernel does DMA in the group: the check that it is viable. */
 	err = bl_fail("attach: claim") ? -EPERM : iommu_group_claim_dma_owner(bg->group, bg);
 	if (err)
@@ -137,7 +139,23 @@ static int bl_attach_group(struct bl_group *bg, struct device *dev)
 	return 0;
 
 err_owner:
+	ioas->aperture.nr_reserved = reserved;
 	iommu_group_release_dma_owner(bg->group);
+	return err;
+}
+
+static int bl_attach_group(struct bl_group *bg, struct device *dev)
+{
+	struct bl_ioas *ioas = bg->ioas;
+	bool first = !ioas->domain;
+	int err = first ? bl_domain_new(ioas, dev) : 0;
+
+	if (err)
+		return err;
+	err = bl_claim_and_attach(bg);
+	/* Page tables of a kind that fits no device would be in the way of the next one. */
+	if (err && first)
+		bl_domain_drop(ioas);
 	return err;
 }
 

@@ -112,6 +112,7 @@ struct bl_dev {
 	struct list_head link;		/* bl_devs, under bl_devs_lock */
 	bool isolated;			/* interrupts are remapped */
 	bool resettable;
+	bool unclean;			/* the last reset failed: try again before the next open */
 	u32 reset_methods;
 	u16 command;			/* COMMAND at rest */
 	struct pci_saved_state *saved;	/* as it was at probe, after a reset */

@@ -39,6 +39,8 @@ static int bl_info(struct bl_dev *bd, void __user *uarg)
 
 	if (err)
 		return err;
+	if (info.flags || info.__reserved)
+		return -EINVAL;
 	memset(&info, 0, sizeof(info));
 	if (pci_is_pcie(pdev))
 		info.flags |= BARLINE_DEV_PCIE;
@@ -107,7 +109,6 @@ static int bl_region_info(struct bl_dev *bd, void __user *uarg)
 {
 	struct barline_region_info info;
 	int err = bl_copy_in(&info, sizeof(info), uarg);
-	size_t rom;
 
 	if (err)
 		return err;
@@ -121,9 +122,8 @@ static int bl_region_info(struct bl_dev *bd, void __user *uarg)
 		info.flags = BARLINE_REGION_READ | BARLINE_REGION_WRITE;
 		break;
 	case BARLINE_REGION_ROM:
-		rom = pci_resource_len(bd->pdev, PCI_ROM_RESOURCE);
-		info.size = rom;
-		info.flags = rom ? BARLINE_REGION_READ : 0;
+		info.size = bl_bar_size(bd, PCI_ROM_RESOURCE);
+		info.flags = info.size ? BARLINE_REGION_READ : 0;
 		break;
 	default:
 		bl_region_bar(bd, &info);

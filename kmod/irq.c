@@ -233,6 +233,14 @@ static int bl_irqs_on(struct bl_dev *bd, u32 index)
 	return 0;
 }
 
+/* The core gives the line back to a function without MSI; here nobody listens to it (W5). */
+static void bl_msi_free(struct bl_dev *bd)
+{
+	pci_free_irq_vectors(bd->pdev);
+	if (bd->irqs.intx_shared)
+		pci_intx(bd->pdev, 0);
+}
+
 /* Back to no interrupts at all. */
 void bl_irqs_off(struct bl_dev *bd)
 {
@@ -254,7 +262,7 @@ void bl_irqs_off(struct bl_dev *bd)
 			eventfd_ctx_put(ctx);
 	}
 	if (bd->irqs.index != BARLINE_IRQ_INTX)
-		pci_free_irq_vectors(bd->pdev);
+		bl_msi_free(bd);
 	bl_config_decode_back(bd, command);
 	kvfree(bd->irqs.vectors);
 	bd->irqs.vectors = NULL;

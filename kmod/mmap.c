@@ -12,8 +12,11 @@
 
 #include "internal.h"
 
+/* Bytes of a BAR, or of the ROM; 0 where there is none, or it has no addresses. */
 u64 bl_bar_size(struct bl_dev *bd, u32 bar)
 {
+	if (pci_resource_flags(bd->pdev, bar) & IORESOURCE_UNSET)
+		return 0;
 	return pci_resource_len(bd->pdev, bar);
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use barline::pool::{Batch, PoolCache};
 use barline::port::{MacAddress, RxQueue, TxQueue};
 use barline_modes::{Lane as Way, Mode, Settings, Tally, run_burst};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// A lane.
 #[derive(Debug)]
@@ -99,6 +100,25 @@ impl Lane {
             self.to
         );
         self.balances()
+    }
+
+    /// Whether the receive queue's interrupt has come since it was armed.
+    pub fn is_woken(&self) -> bool {
+        let Some(fd) = self.rx.wake_fd() else {
+            return false;
+        };
+        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Whether a healthy device has left a frame for the receive queue.
+    pub fn has_news(&self, world: &World, plan: &Plan) -> bool {
+        let station = &world.stations[self.from];
+        if station.plan.may_not_wake() || station.device.is_gone() {
+            return false;
+        }
+        self.oracle
+            .pending(plan.subject(), &*station.device, self.queue, &world.domain)
     }
 
     /// What was received is sent, or dropped for a reason; and both queues say the same.

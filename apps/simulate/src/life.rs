@@ -7,6 +7,7 @@ use crate::world::{Station, World};
 use anyhow::{Result, bail, ensure};
 use barline::pool::{Batch, PoolCache};
 use barline::port::{Port, Queues};
+use barline::wait::Armed;
 use barline_sim::{Fate, Ledger};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use std::time::Duration;
 const QUIET: u32 = 120;
 /// Virtual time of a round without news.
 const IDLE: Duration = Duration::from_micros(20);
+
+/// Longest sleep, in rounds without news.
+const BOUND: u32 = 50;
 
 /// A life of all ports.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Life<'a> {
     before: Vec<Ledger>,
     /// Whether it was stopped with work under way.
     cut: bool,
+    /// How often the world went on.
+    round: u32,
 }
 
 impl<'a> Life<'a> {
@@ -40,6 +46,7 @@ impl<'a> Life<'a> {
             world,
             before,
             cut: false,
+            round: 0,
         }
     }
 
@@ -117,39 +124,68 @@ impl<'a> Life<'a> {
         cache: &mut PoolCache,
     ) -> Result<()> {
         let mut batch = Batch::with_burst(self.plan.burst);
-        let (mut quiet, mut last, mut round) = (0, None, 0);
+        let (mut quiet, mut last) = (0, None);
         while quiet < QUIET {
-            if round == self.plan.rounds {
+            if self.round >= self.plan.rounds {
                 self.cut = true;
                 return Ok(());
             }
-            self.change(ports, round);
-            for station in &self.world.stations {
-                let all = station.plan.frames / u64::from(self.plan.lives);
-                let so_far = station.plan.rate * u64::from(round);
-                station
-                    .tap
-                    .open(station.plan.rate.min(all.saturating_sub(so_far)));
-            }
+            self.change(ports);
+            let before: u64 = lanes.iter().map(|lane| lane.tally.received).sum();
             for lane in &mut *lanes {
                 lane.burst(self.world, self.plan, cache, &mut batch)?;
             }
-            self.world
-                .clock
-                .pass(if quiet > 0 { IDLE } else { self.plan.round });
-            for station in &self.world.stations {
-                match self.plan.step {
-                    Some(frames) => station.device.step(frames),
-                    None => station.device.kick(),
-                }
+            let idle = before == lanes.iter().map(|lane| lane.tally.received).sum::<u64>();
+            self.tick(if quiet > 0 { IDLE } else { self.plan.round });
+            if idle && self.plan.sleeps {
+                self.sleep(lanes)?;
             }
             let news = self.news(lanes);
-            quiet = if last.as_ref() == Some(&news) {
-                quiet + 1
-            } else {
-                0
-            };
-            (last, round) = (Some(news), round + 1);
+            let same = last.as_ref() == Some(&news);
+            quiet = if same { quiet + 1 } else { 0 };
+            last = Some(news);
+        }
+        Ok(())
+    }
+
+    /// The world goes on: frames come, time passes, devices work.
+    fn tick(&mut self, time: Duration) {
+        for station in &self.world.stations {
+            let all = station.plan.frames / u64::from(self.plan.lives);
+            let so_far = station.plan.rate * u64::from(self.round);
+            station
+                .tap
+                .open(station.plan.rate.min(all.saturating_sub(so_far)));
+        }
+        self.world.clock.pass(time);
+        for station in &self.world.stations {
+            match self.plan.step {
+                Some(frames) => station.device.step(frames),
+                None => station.device.kick(),
+            }
+        }
+        self.round += 1;
+    }
+
+    /// Sleeps as an idle core does: arms every lane, looks again, and waits for an interrupt or for the bound.
+    fn sleep(&mut self, lanes: &mut [Lane]) -> Result<()> {
+        let armed: Vec<Armed> = lanes.iter_mut().map(|lane| lane.rx.arm()).collect();
+        let mut woken = armed.contains(&Armed::Pending);
+        for _ in 0..BOUND {
+            if woken {
+                break;
+            }
+            self.tick(IDLE);
+            woken = lanes.iter().any(Lane::is_woken);
+        }
+        for (lane, armed) in lanes.iter_mut().zip(armed) {
+            let missed = !woken && armed == Armed::Wakes && lane.has_news(self.world, self.plan);
+            lane.rx.disarm();
+            let (at, queue) = (lane.from, lane.queue);
+            ensure!(
+                !missed,
+                "port {at} queue {queue}: a frame came and no interrupt did"
+            );
         }
         Ok(())
     }
@@ -165,9 +201,9 @@ impl<'a> Life<'a> {
     }
 
     /// What the plan changes before this round. A refusal, or a device that is gone, changes nothing.
-    fn change(&self, ports: &mut [Box<dyn Port>], round: u32) {
+    fn change(&self, ports: &mut [Box<dyn Port>]) {
         for (port, station) in ports.iter_mut().zip(&self.world.stations) {
-            for (_, change) in station.plan.changes.iter().filter(|(at, _)| *at == round) {
+            for (_, change) in station.plan.changes.iter().filter(|(at, _)| *at == self.round) {
                 let _ = port.set(change.clone());
                 port.link();
             }

@@ -54,6 +54,19 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// Whether a call would find anything.
+    pub fn pending(
+        &self,
+        subject: &Subject,
+        device: &dyn Device,
+        queue: usize,
+        domain: &LocalDomain,
+    ) -> bool {
+        let (head, within) = (self.head, self.within);
+        let seen = Self { head, within }.look(subject, device, queue, domain, (1, u32::MAX));
+        seen.is_some_and(|seen| seen.frames() > 0)
+    }
+
     /// What a call with room for `room` packets, whose buffers have `most` bytes, must find; `None` when the ring is
     /// nowhere.
     pub fn look(

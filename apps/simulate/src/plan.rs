@@ -29,6 +29,8 @@ pub struct Plan {
     pub rounds: u32,
     /// Frames that a device moves between two rounds; `None`: all it can at each doorbell.
     pub step: Option<u32>,
+    /// Whether a core without work sleeps until an interrupt.
+    pub sleeps: bool,
     /// Virtual time of a round.
     pub round: Duration,
     /// The order in which things go at the end.
@@ -96,6 +98,11 @@ impl PortPlan {
         })
     }
 
+    /// Whether a frame may come without an interrupt.
+    pub fn may_not_wake(&self) -> bool {
+        self.lies() || self.may_fail() || self.has(|fault| matches!(fault, Fault::LostInterrupt { .. }))
+    }
+
     /// Whether the device may fail to come up.
     pub fn may_fail(&self) -> bool {
         self.has(|fault| matches!(fault, Fault::Removed { .. } | Fault::Stuck { .. }))
@@ -144,6 +151,7 @@ impl Plan {
             lives: [1, 1, 1, 2][rng.below(4) as usize],
             rounds: if rng.below(4) == 0 { rng.below(40) } else { 3000 },
             step: (rng.below(3) > 0).then(|| 1 + rng.below(40)),
+            sleeps: rng.below(2) == 0,
             round: Duration::from_micros(1 + u64::from(rng.below(5))),
             end: [End::Stop, End::Stop, End::PortsFirst, End::QueuesFirst][rng.below(4) as usize],
             ports: (0..ports).map(|_| port(&mut rng, chosen)).collect(),
@@ -175,7 +183,7 @@ impl Plan {
             };
             let port = &self.ports[at];
             (0..port.faults.len()).for_each(|n| without(&|port| _ = port.faults.remove(n)));
-            (0..port.changes.len()).for_each(|n| without(&|port| drop(port.changes.remove(n))));
+            (0..port.changes.len()).for_each(|n| without(&|port| _ = port.changes.remove(n)));
             if port.impairment != Impairment::default() {
                 without(&|port| port.impairment = Impairment::default());
             }

@@ -55,6 +55,7 @@ fn plain(faults: Vec<Fault>) -> Plan {
         lives: 1,
         rounds: 3000,
         step: Some(8),
+        sleeps: false,
         round: Duration::from_micros(2),
         end: End::Stop,
         ports: vec![
@@ -77,6 +78,9 @@ fn without_faults_everything_arrives() {
 }
 
 /// A fault of port 0 is felt by the traffic: frames delivered and sent, of 400.
+/// Whether a fault was felt.
+type Felt = fn(&Outcome) -> bool;
+
 #[test]
 fn each_fault_is_felt() {
     let spoiled = |side, how| Fault::WriteBack { side, nth: 10, how };
@@ -86,7 +90,7 @@ fn each_fault_is_felt() {
         flip: [0; 2],
     };
     let at = |us| Duration::from_micros(us);
-    let felt: [(Fault, fn(&Outcome) -> bool); 8] = [
+    let felt: [(Fault, Felt); 8] = [
         (spoiled(Side::Rx, Spoiled::Late(late)), |o| {
             (o.delivered, o.sent) == (400, 400)
         }),
@@ -190,5 +194,23 @@ fn a_transmit_report_written_over_a_posted_descriptor_stops_that_queue_alone() {
             how: Spoiled::Elsewhere(1),
         };
         run(&plain(vec![stray])).unwrap_or_else(|error| panic!("report {nth}: {error}"));
+    }
+}
+
+#[test]
+fn a_lost_interrupt_costs_a_sleep_and_no_frame() {
+    for nth in 0..12 {
+        for fault in [
+            Fault::LostInterrupt { nth },
+            Fault::SpuriousInterrupt {
+                at: Duration::from_micros(3 * nth),
+                vector: nth as u16 % 3,
+            },
+        ] {
+            let mut plan = plain(vec![fault]);
+            (plan.sleeps, plan.ports[0].rate) = (true, 1);
+            let outcome = run(&plan).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+            assert_eq!((outcome.delivered, outcome.sent), (400, 400), "{fault:?}");
+        }
     }
 }

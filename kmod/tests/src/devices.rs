@@ -66,7 +66,7 @@ impl Attached {
 
     /// Its first registers.
     pub fn bar0(&self) -> Result<Mapping> {
-        self.dev.mmap(0, 0, 0x4000, true).context("cannot map BAR 0")
+        self.dev.mmap(0, 0, 0x2_0000, true).context("cannot map BAR 0")
     }
 }
 
@@ -129,7 +129,8 @@ pub fn igb_vectors(at: &Attached, events: &[&Event]) -> Result<()> {
     let fds: Vec<i32> = events.iter().map(|event| event.fd()).collect();
     let set: Sys<i32> = at.dev.set_eventfds(IRQ_MSIX, 0, &fds);
     ensure!(set == Ok(0), "MSI-X: {set:?}");
-    Ok(())
+    // A message is a write of the device.
+    at.dev.master(true).context("bus master")
 }
 
 /// A short time of the guest.

@@ -179,8 +179,8 @@ pub fn module_references() -> Result<i64> {
 
 /// Pages that are pinned for DMA, of the whole machine.
 pub fn pinned_pages() -> Result<i64> {
-    // The counters are kept per processor: this folds them.
-    fs::write("/proc/sys/vm/stat_refresh", "1").ok();
+    // The counters are kept per processor: reading this folds them.
+    fs::read("/proc/sys/vm/stat_refresh").ok();
     let text = fs::read_to_string("/proc/vmstat").context("no /proc/vmstat")?;
     let counter = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -45,6 +45,8 @@ fn run(bed: &str, only: &str) {
     {
         // For the reader of the console: the kernel's messages stand below the test's name.
         eprintln!("kmod-tests: {}", case.name);
+        // And the host, which is told nothing else for as long as the test takes.
+        println!("RUN {}", case.name);
         let result = catch_unwind(AssertUnwindSafe(|| {
             (case.run)().and_then(|text| cases::left_behind().map(|()| text))
         }));

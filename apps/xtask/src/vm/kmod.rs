@@ -6,35 +6,28 @@ use super::qemu::{Cable, Check, Nic, Running, Vm};
 use super::scenario::Bed;
 use crate::cmd;
 use crate::kmod::build::{Options, module};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// The device that the host takes out.
 const HOT: &str = "hot";
 
 /// Every test that the ordinary machine can do.
 pub fn main(bed: &Bed<'_>) -> Result<Vec<Check>> {
-    let sockets = TempDir::with_prefix("barline-").context("cannot make a directory for a socket")?;
-    let qmp = sockets.path().join("qmp");
     let mut vm = machine(bed, "main")?;
     vm.arguments = devices(&bed.dir)?;
-    vm.arguments.push("-qmp".to_owned());
-    vm.arguments
-        .push(format!("unix:{},server=on,wait=off", qmp.display()));
     let mut guest = vm.start(bed.tools, &bed.dir)?;
-    if guest.wait_for_one(&["UNPLUG", "DONE"])?.0 == "UNPLUG" {
-        unplug(&qmp, HOT)?;
-        guest.wait_for("DONE")?;
+    loop {
+        match guest.wait_for_one(&["UNPLUG", "DONE"])?.0 {
+            "UNPLUG" => guest.monitor()?.order(&format!("device_del {HOT}"))?,
+            _ => return finish(bed, guest, "main"),
+        }
     }
-    finish(bed, guest, "main")
 }
 
 /// The tests of a machine whose IOMMU does not remap interrupts.
@@ -76,6 +69,7 @@ fn machine(bed: &Bed<'_>, name: &str) -> Result<Vm> {
         fs::copy(&built, &named).with_context(|| format!("cannot copy {}", built.display()))?;
         vm.payload.push(named);
     }
+    vm.silence = Duration::from_secs(300);
     vm.limit = Duration::from_secs(if bed.kernel.series == Series::Debug {
         3600
     } else {
@@ -140,31 +134,6 @@ fn option_rom() -> Vec<u8> {
     let sum = rom.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     rom[511] = sum.wrapping_neg();
     rom
-}
-
-/// Asks the guest for a device, as a person would at the monitor.
-fn unplug(socket: &Path, id: &str) -> Result<()> {
-    let stream = UnixStream::connect(socket).context("cannot reach QEMU")?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    for command in [
-        r#"{"execute":"qmp_capabilities"}"#.to_owned(),
-        format!(r#"{{"execute":"device_del","arguments":{{"id":"{id}"}}}}"#),
-    ] {
-        (&stream).write_all(command.as_bytes())?;
-        loop {
-            let line = lines
-                .next()
-                .with_context(|| format!("no answer to {command}"))??;
-            if line.contains("\"error\"") {
-                bail!("{command}: {line}");
-            }
-            if line.contains("\"return\"") {
-                break;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Waits for the end. Every test of the bed must have said something.

@@ -68,6 +68,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 &Variant {
                     signal: "INT",
                     arguments: "",
+                    kmod: false,
                 },
             )
         },
@@ -82,6 +83,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 &Variant {
                     signal: "TERM",
                     arguments: "",
+                    kmod: false,
                 },
             )
         },
@@ -96,6 +98,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 &Variant {
                     signal: "KILL",
                     arguments: "",
+                    kmod: false,
                 },
             )
         },
@@ -110,6 +113,37 @@ pub const SCENARIOS: &[Scenario] = &[
                 &Variant {
                     signal: "INT",
                     arguments: "--queues 2 --cores 0,1",
+                    kmod: false,
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-kmod-sigint",
+        about: "l2fwd through barline.ko as an ordinary user: 10,000 frames each way, ends cleanly",
+        kernels: &Series::ALL,
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "INT",
+                    arguments: "--bus kmod",
+                    kmod: true,
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-kmod-sigkill",
+        about: "the same, killed: the machine must be left as it was",
+        kernels: &Series::ALL,
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "KILL",
+                    arguments: "--bus kmod",
+                    kmod: true,
                 },
             )
         },
@@ -242,6 +276,7 @@ fn silent_guest(bed: &Bed<'_>) -> Result<Vec<Check>> {
         "sysrq: Show State",
         "task:sleep",
         "Tick Device: mode",
+        "portb[0x02fd]",
     ] {
         let lines = text.lines().filter(|line| line.contains(wanted)).count();
         checks.push(Check::new(

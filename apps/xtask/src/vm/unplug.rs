@@ -123,7 +123,7 @@ impl Rig {
 
     fn take(&self) -> String {
         match self.how {
-            How::Aer => format!("pcie_aer_inject_error {} COMP_TIMEOUT", Nic::id(VICTIM)),
+            How::Aer => format!("pcie_aer_inject_error {} COMP_TIME", Nic::id(VICTIM)),
             _ => format!("device_del {}", Nic::id(VICTIM)),
         }
     }

@@ -5,7 +5,7 @@
 use barline::bus::local::LocalDevice;
 use barline::mem::{Access, DmaDomain, Iova, LocalDomain, Mapping, Memory, Numa, PageSize, Source};
 use barline_models::e82576::{E82576, Options};
-use barline_sim::{Mode, Peer, SimDevice};
+use barline_sim::{Clock, Fault, Mode, Peer, SimDevice};
 use std::sync::Arc;
 
 pub const MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
@@ -41,8 +41,23 @@ impl Rig {
     }
 
     pub fn with(peer: impl Peer + 'static, mac: [u8; 6], mode: Mode) -> Self {
+        Self::build(peer, mac, mode, E82576::new)
+    }
+
+    /// By a clock and with planned faults.
+    pub fn faulty(peer: impl Peer + 'static, clock: &Arc<Clock>, faults: Vec<Fault>) -> Self {
+        let plug = |options| E82576::faulty(options, clock.clone(), faults);
+        Self::build(peer, MAC, Mode::Sync, plug)
+    }
+
+    fn build(
+        peer: impl Peer + 'static,
+        mac: [u8; 6],
+        mode: Mode,
+        plug: impl FnOnce(Options) -> Arc<SimDevice<E82576>>,
+    ) -> Self {
         let domain = Arc::new(LocalDomain::new());
-        let device = E82576::new(Options {
+        let device = plug(Options {
             mac,
             peer: Box::new(peer),
             domain: domain.clone(),

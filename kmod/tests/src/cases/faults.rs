@@ -81,8 +81,9 @@ fn walk(bdf: &str) -> Result<String> {
         }
         failed.extend(point);
         // The next user finds the device in order, whatever failed.
-        host::unbind(bdf)?;
-        life(bdf).map_err(|step| anyhow::anyhow!("after point {n} failed, {step} does not work any more"))?;
+        let next = crate::devices::Attached::new(bdf).with_context(|| format!("after point {n} failed"))?;
+        next.bar0()?.read::<u32>(8);
+        next.dev.set_eventfds(IRQ_MSIX, 0, &[-1])?;
     }
     bail!("{MANY} points, and no end")
 }

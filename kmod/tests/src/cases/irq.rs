@@ -40,7 +40,8 @@ pub fn r08_vectors_are_bounded() -> Result<String> {
         ensure!(refused == Err(Errno::EINVAL), "index {index}: {refused:?}");
     }
     // B12: all of them, and the answer is 0, not a number of vectors.
-    let all = vec![Event::new()?.fd(); total as usize];
+    let event = Event::new()?;
+    let all = vec![event.fd(); total as usize];
     let set = at.dev.set_eventfds(IRQ_MSIX, 0, &all);
     ensure!(set == Ok(0), "all {total}: {set:?}");
     Ok(format!("{total} vectors"))

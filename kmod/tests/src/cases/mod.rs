@@ -85,7 +85,6 @@ cases! {
         unplug::r24_process_that_does_not_listen,
         faults::b10_b11_b28_every_step_fails_once,
         power::r25_suspend_is_announced,
-        power::r25_suspend_to_ram,
         unplug::r23_hot_unplug;
     "noremap":
         remap::r17_r19_refused_without_remapping,

@@ -28,7 +28,7 @@ for moment in 1000 10000 30000 60000 100000 150000 200000 300000 400000 500000 7
     check "huge-pages-after-$moment-us" wait_for 30 huge_pages_all_free || break
 done
 check "started-in-the-end" grep -q '"type":"started"' $out
-check no-shared-memory [ -z "$(ls /dev/shm /dev/hugepages)" ]
+check no-shared-memory [ -z "$(ls -A /dev/shm)$(ls -A /dev/hugepages)" ]
 check no-dma-faults no_dma_faults
 for bdf in $NICS; do
     check "$bdf-rebind" rebind_kernel_driver "$bdf"
