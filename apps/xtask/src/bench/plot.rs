@@ -88,6 +88,15 @@ fn try_curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<(), Box<
         );
         low.min(high) / room..high * room
     };
+    let end = |pick: fn(&Vec<(f64, f64)>) -> Option<&(f64, f64)>| {
+        let ends = lines.iter().map(dots).filter_map(|dots| Some(pick(&dots)?.1));
+        ends.fold(0.0, f64::max)
+    };
+    // Where the curves are lower.
+    let legend = match end(|dots| dots.first()) > end(|dots| dots.last()) {
+        true => SeriesLabelPosition::UpperRight,
+        false => SeriesLabelPosition::UpperLeft,
+    };
     let root = SVGBackend::new(to, (960, 600)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
@@ -97,10 +106,11 @@ fn try_curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<(), Box<
         .y_label_area_size(70)
         .build_cartesian_2d(
             range(|dot| dot.0, 1.1).log_scale(),
-            range(|dot| dot.1, 1.6).log_scale(),
+            range(|dot| dot.1, 1.8).log_scale(),
         )?;
     chart
         .configure_mesh()
+        .max_light_lines(1)
         .x_desc(x)
         .y_desc("cycles a packet")
         .x_label_formatter(&|value| format!("{value:.0}"))
@@ -115,7 +125,7 @@ fn try_curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<(), Box<
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(legend)
         .background_style(WHITE)
         .border_style(BLACK.mix(0.3))
         .draw()?;
