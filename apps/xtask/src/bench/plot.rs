@@ -88,12 +88,14 @@ fn try_curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<(), Box<
         );
         low.min(high) / room..high * room
     };
-    let end = |pick: fn(&Vec<(f64, f64)>) -> Option<&(f64, f64)>| {
-        let ends = lines.iter().map(dots).filter_map(|dots| Some(pick(&dots)?.1));
-        ends.fold(0.0, f64::max)
+    // The legend goes where the curves are lower.
+    let highest = |at: Option<f64>| {
+        let there = all.iter().filter(|dot| Some(dot.0) == at);
+        there.map(|dot| dot.1).fold(0.0, f64::max)
     };
-    // Where the curves are lower.
-    let legend = match end(|dots| dots.first()) > end(|dots| dots.last()) {
+    let first = all.iter().map(|dot| dot.0).reduce(f64::min);
+    let last = all.iter().map(|dot| dot.0).reduce(f64::max);
+    let legend = match highest(first) > highest(last) {
         true => SeriesLabelPosition::UpperRight,
         false => SeriesLabelPosition::UpperLeft,
     };
