@@ -77,6 +77,9 @@ fn without_faults_everything_arrives() {
     );
 }
 
+/// A fault, and whether an outcome shows it.
+type Felt = (Fault, fn(&Outcome) -> bool);
+
 /// A fault of port 0 is felt by the traffic: frames delivered and sent, of 400.
 #[test]
 fn each_fault_is_felt() {
@@ -87,7 +90,7 @@ fn each_fault_is_felt() {
         flip: [0; 2],
     };
     let at = |us| Duration::from_micros(us);
-    let felt: [(Fault, fn(&Outcome) -> bool); 8] = [
+    let felt: [Felt; 8] = [
         (spoiled(Side::Rx, Spoiled::Late(late)), |o| {
             (o.delivered, o.sent) == (400, 400)
         }),
