@@ -6,9 +6,19 @@
 use barline::port::{RxQueue, TxQueue};
 use barline_benches::device::Rig;
 use barline_benches::tsc::{self, Tsc};
+use barline_benches::work::Shape;
 use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
+
+/// Rings of 512 descriptors, as the driver's default.
+fn shape(burst: u32) -> Shape {
+    Shape {
+        burst: burst as usize,
+        ring: 512,
+        ..Shape::default()
+    }
+}
 
 /// Cycles of the driver's turns; the device's turns between them are not counted.
 fn turns<R: RxQueue + ?Sized, T: TxQueue + ?Sized>(rig: &mut Rig<R, T>, burst: u32, rounds: u64) -> u64 {
@@ -32,7 +42,7 @@ fn forward(c: &mut Criterion<Tsc>) {
     let mut group = c.benchmark_group("igb");
     timed(&mut group);
     for burst in [1u32, 4, 8, 16, 32, 64] {
-        let Ok(rig) = Rig::new(burst as usize) else {
+        let Ok(rig) = Rig::new(shape(burst)) else {
             return;
         };
         let mut rig = rig.boxed();
@@ -48,7 +58,7 @@ fn poll(c: &mut Criterion<Tsc>) {
     let mut group = c.benchmark_group("igb");
     timed(&mut group);
     group.throughput(Throughput::Elements(1));
-    let Ok(rig) = Rig::new(32) else { return };
+    let Ok(rig) = Rig::new(shape(32)) else { return };
     let mut rig = rig.boxed();
     group.bench_function("empty poll", |b| b.iter(|| rig.poll()));
     group.finish();
@@ -59,7 +69,7 @@ fn dispatch(c: &mut Criterion<Tsc>) {
     let mut group = c.benchmark_group("dispatch");
     timed(&mut group);
     for burst in [1u32, 32] {
-        let (Ok(mut concrete), Ok(boxed)) = (Rig::new(burst as usize), Rig::new(burst as usize)) else {
+        let (Ok(mut concrete), Ok(boxed)) = (Rig::new(shape(burst)), Rig::new(shape(burst))) else {
             return;
         };
         let mut boxed = boxed.boxed();

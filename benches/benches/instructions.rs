@@ -3,10 +3,14 @@
 //! `cargo xtask test instructions` runs this and compares with `benches/baselines/instructions.json`; by itself it is
 //! `cargo bench -p barline-benches --bench instructions`, which needs valgrind and gungraun-runner. Every function handles
 //! [`OBJECTS`] packets, objects or polls; the baseline file has the same number.
+#![allow(
+    missing_docs,
+    reason = "the macros make modules, constants and functions without"
+)]
 
 use barline::ring::{RxRing, TxRing};
 use barline_benches::device::Rig;
-use barline_benches::work::{Setup, Work, Workload, setup};
+use barline_benches::work::{Setup, Shape, Work, Workload, setup};
 use barline_igb::{Rx, Tx};
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint};
@@ -26,7 +30,7 @@ fn run(work: &mut dyn Work, objects: u64) {
 
 fn ready(name: &str) -> Setup {
     let workload = Workload::named(name).expect("a known workload");
-    let mut ready = setup(workload, 1, 60).expect("memory for the workload");
+    let mut ready = setup(workload, 1, Shape::default()).expect("memory for the workload");
     run(&mut *ready.works[0], WARM);
     ready
 }
@@ -42,19 +46,24 @@ fn ready(name: &str) -> Setup {
 #[bench::null_rxonly("null-rxonly")]
 #[bench::null_txonly("null-txonly")]
 #[bench::l2fwd_null("l2fwd-null")]
-fn work(mut ready: Setup) -> Setup {
+fn workload(mut ready: Setup) -> Setup {
     run(&mut *ready.works[0], OBJECTS);
     black_box(ready)
+}
+
+/// Rings of 512 descriptors, as the driver's default.
+fn shape(burst: u32) -> Shape {
+    Shape {
+        burst: burst as usize,
+        ring: 512,
+        ..Shape::default()
+    }
 }
 
 type Concrete = Rig<RxRing<Rx>, TxRing<Tx>>;
 
 fn concrete(burst: u32) -> (Concrete, u32) {
-    let mut rig = Rig::new(burst as usize).expect("memory for the rings");
-    for _ in 0..WARM / u64::from(burst) {
-        rig.device(burst);
-    }
-    (rig, burst)
+    (Rig::new(shape(burst)).expect("memory for the rings"), burst)
 }
 
 fn boxed(burst: u32) -> (Rig, u32) {
@@ -62,24 +71,16 @@ fn boxed(burst: u32) -> (Rig, u32) {
     (rig.boxed(), burst)
 }
 
-/// Counts nothing but the driver's turns.
-fn turns_only() -> LibraryBenchmarkConfig {
+/// Counts nothing but calls of that method of the rig: not the device's turns between them.
+fn only(method: &str) -> LibraryBenchmarkConfig {
     let mut callgrind = Callgrind::default();
-    callgrind.entry_point(EntryPoint::Custom("*device*Rig*forward*".to_owned()));
+    callgrind.entry_point(EntryPoint::Custom(format!("*device*Rig*{method}*")));
     let mut config = LibraryBenchmarkConfig::default();
     config.tool(callgrind);
     config
 }
 
-fn polls_only() -> LibraryBenchmarkConfig {
-    let mut callgrind = Callgrind::default();
-    callgrind.entry_point(EntryPoint::Custom("*device*Rig*poll*".to_owned()));
-    let mut config = LibraryBenchmarkConfig::default();
-    config.tool(callgrind);
-    config
-}
-
-#[library_benchmark(setup = boxed, config = turns_only())]
+#[library_benchmark(setup = boxed, config = only("forward"))]
 #[bench::burst_1(1)]
 #[bench::burst_32(32)]
 fn igb((mut rig, burst): (Rig, u32)) -> Rig {
@@ -90,7 +91,7 @@ fn igb((mut rig, burst): (Rig, u32)) -> Rig {
     black_box(rig)
 }
 
-#[library_benchmark(setup = concrete, config = turns_only())]
+#[library_benchmark(setup = concrete, config = only("forward"))]
 #[bench::burst_1(1)]
 #[bench::burst_32(32)]
 fn igb_concrete((mut rig, burst): (Concrete, u32)) -> Concrete {
@@ -101,7 +102,7 @@ fn igb_concrete((mut rig, burst): (Concrete, u32)) -> Concrete {
     black_box(rig)
 }
 
-#[library_benchmark(setup = boxed, config = polls_only())]
+#[library_benchmark(setup = boxed, config = only("poll"))]
 #[bench::igb(32)]
 fn empty_poll((mut rig, _): (Rig, u32)) -> Rig {
     for _ in 0..OBJECTS {
@@ -110,5 +111,8 @@ fn empty_poll((mut rig, _): (Rig, u32)) -> Rig {
     black_box(rig)
 }
 
-library_benchmark_group!(name = counts, benchmarks = [work, igb, igb_concrete, empty_poll]);
+library_benchmark_group!(
+    name = counts,
+    benchmarks = [workload, igb, igb_concrete, empty_poll]
+);
 main!(library_benchmark_groups = counts);

@@ -4,7 +4,7 @@
 //! `cargo bench -p barline-benches --bench l2fwd`
 
 use barline_benches::tsc::Tsc;
-use barline_benches::work::{BURST, Workload, setup};
+use barline_benches::work::{BURST, Shape, Workload, setup};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn forward(c: &mut Criterion<Tsc>) {
         // A round is a burst each way.
         .throughput(Throughput::Elements(2 * BURST as u64));
     for name in NAMES {
-        let Some(Ok(mut ready)) = Workload::named(name).map(|work| setup(work, 1, 60)) else {
+        let Some(Ok(mut ready)) = Workload::named(name).map(|work| setup(work, 1, Shape::default())) else {
             return;
         };
         let Some(work) = ready.works.first_mut() else {

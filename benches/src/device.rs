@@ -1,6 +1,7 @@
 //! A played device: the 82576 driver's rings, and a hand that marks descriptors done, in the layout of the data sheet,
 //! and does nothing else. So what the driver costs can be measured without the time of a model.
 
+use crate::work::Shape;
 use anyhow::{Context, Result};
 use barline::mem::{Access, Desc16, DmaDomain, DmaSlice, LocalDomain, Mapping, Memory, Numa, Source};
 use barline::mmio::{Bar, MappedBar, RW, Reg, Trap};
@@ -13,8 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Descriptors of a ring.
-pub const RING: u32 = 512;
 /// DD, EOP and 60 bytes (7.1.5.2).
 const RECEIVED: u64 = 60 << 32 | 3;
 /// Descriptor done, as the device writes it back (7.2.2.4.3).
@@ -78,21 +77,25 @@ pub struct Rig<R: ?Sized = dyn RxQueue, T: ?Sized = dyn TxQueue> {
     rx_ring: DmaSlice<Desc16>,
     tx_ring: DmaSlice<Desc16>,
     received: u32,
+    posted: u32,
     sent: u32,
 }
 
 impl Rig<RxRing<Rx>, TxRing<Tx>> {
-    /// A started pair of rings with a full receive ring; bursts of at most `burst`.
+    /// A started pair of rings of `shape.ring` descriptors, with a full receive ring; bursts of at most `shape.burst`.
     ///
     /// # Errors
-    /// No memory.
-    pub fn new(burst: usize) -> Result<Self> {
+    /// No memory, or a length that a ring cannot have.
+    pub fn new(shape: Shape) -> Result<Self> {
+        let slots = u32::try_from(shape.ring).context("too long a ring")?;
         let domain: Arc<dyn DmaDomain> = Arc::new(LocalDomain::new());
-        let pool = Pool::builder().packets(4096).build()?;
-        let memory = Memory::new(RING as usize * 32, Source::Auto, Numa::Any)?;
+        let pool = Pool::builder()
+            .packets(shape.packets.max(3 * shape.ring))
+            .build()?;
+        let memory = Memory::new(shape.ring * 32, Source::Auto, Numa::Any)?;
         let mapping = Mapping::new(&memory, &domain, Access::ReadWrite)?;
         let ring = |n: usize| {
-            DmaSlice::<Desc16>::new(&mapping, n * RING as usize * 16, RING).context("no room for a ring")
+            DmaSlice::<Desc16>::new(&mapping, n * shape.ring * 16, slots).context("no room for a ring")
         };
         let bar = mapped_bar();
         let (map, custody) = (pool.map(&domain)?, Custody::new());
@@ -108,10 +111,11 @@ impl Rig<RxRing<Rx>, TxRing<Tx>> {
             rx: Box::new(rx),
             tx: Box::new(tx),
             cache,
-            batch: Batch::with_burst(burst),
+            batch: Batch::with_burst(shape.burst),
             rx_ring: ring(0)?,
             tx_ring: ring(1)?,
             received: 0,
+            posted: 0,
             sent: 0,
         })
     }
@@ -129,19 +133,20 @@ impl Rig<RxRing<Rx>, TxRing<Tx>> {
             rx_ring: self.rx_ring,
             tx_ring: self.tx_ring,
             received: self.received,
+            posted: self.posted,
             sent: self.sent,
         }
     }
 }
 
 impl<R: RxQueue + ?Sized, T: TxQueue + ?Sized> Rig<R, T> {
-    /// The device's turn: `n` frames arrive, and what was posted has been sent.
+    /// The device's turn: what was posted is sent, and `n` frames arrive.
     pub fn device(&mut self, n: u32) {
         for _ in 0..n {
             self.rx_ring.at(self.received)[1].store(RECEIVED, Relaxed);
             self.received = self.received.wrapping_add(1);
         }
-        for _ in 0..n {
+        while self.sent != self.posted {
             let word = &self.tx_ring.at(self.sent)[1];
             if word.load(Relaxed) & TX_RS != 0 {
                 word.store(word.load(Relaxed) | TX_DD, Relaxed);
@@ -154,7 +159,9 @@ impl<R: RxQueue + ?Sized, T: TxQueue + ?Sized> Rig<R, T> {
     #[inline(never)]
     pub fn forward(&mut self) -> usize {
         self.rx.receive(&mut self.cache, &mut self.batch);
-        self.tx.transmit(&mut self.cache, &mut self.batch)
+        let posted = self.tx.transmit(&mut self.cache, &mut self.batch);
+        self.posted = self.posted.wrapping_add(posted as u32);
+        posted
     }
 
     /// A look at a receive ring that has nothing.
@@ -170,10 +177,14 @@ mod tests {
 
     #[test]
     fn every_frame_goes_round_the_rings() {
-        let mut concrete = Rig::new(32).unwrap();
-        let mut boxed = Rig::new(32).unwrap().boxed();
+        let shape = Shape {
+            ring: 128,
+            ..Shape::default()
+        };
+        let mut concrete = Rig::new(shape).unwrap();
+        let mut boxed = Rig::new(shape).unwrap().boxed();
         assert_eq!(boxed.poll(), 0);
-        for _ in 0..RING * 3 {
+        for _ in 0..3 * shape.ring {
             concrete.device(32);
             boxed.device(32);
             assert_eq!((concrete.forward(), boxed.forward()), (32, 32));

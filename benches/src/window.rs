@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// What one core did in one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// Counts of [`tsc::now`].
+    /// Counts of [`tsc::now`], without those of a device that was played.
     pub cycles: u64,
     /// Its length in nanoseconds.
     pub nanos: u64,
@@ -26,13 +26,14 @@ const ROUNDS: u32 = 64;
 
 /// Runs one window on the calling thread.
 pub fn run(work: &mut dyn Work, length: Duration) -> Window {
+    work.foreign();
     let (start, from) = (Instant::now(), tsc::now());
     let mut packets = 0;
     loop {
         packets += work.rounds(ROUNDS);
         let nanos = start.elapsed();
         if nanos >= length {
-            let cycles = tsc::now().wrapping_sub(from);
+            let cycles = tsc::now().wrapping_sub(from).saturating_sub(work.foreign());
             let nanos = nanos.as_nanos() as u64;
             return Window {
                 cycles,

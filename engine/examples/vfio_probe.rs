@@ -14,6 +14,7 @@ use barline::pci::{ConfigImage, PciAddress};
 use barline::wait::EventFd;
 use std::error::Error;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +125,11 @@ fn probe(devices: &[PciAddress], options: &OpenOptions) -> Done {
     }
     // Mappings outlive devices: the kernel must not drop them when the last one goes.
     let kept = Mapping::new(&memory, &none, Access::ReadWrite)?;
-    drop(functions);
+    let passed = Container::pass(functions, &UnixStream::pair()?.0); // which drops them
+    expect(
+        "devices with mappings are not passed on",
+        matches!(passed, Err(VfioError::Handover(_))),
+    )?;
     let (iova, len) = (kept.iova(), kept.len());
     println!("{iova} stays mapped without a device");
     drop(kept);
@@ -180,6 +185,10 @@ fn hold_until_unplugged(task: &Task) -> Done {
 fn pass_on(function: VfioFunction) -> Done {
     let address = function.address();
     let function = Container::from_device_fd(address, function.into_fds()?)?;
+    let (launcher, program) = UnixStream::pair()?;
+    Container::pass(vec![function], &launcher)?;
+    let function = Container::receive(&program)?.pop().ok_or("no device came")?;
+    expect("a passed device keeps its address", function.address() == address)?;
     dma(&function)?;
     msix(&function)?;
     println!("passed on as descriptors: {:?}", function.bar(0));

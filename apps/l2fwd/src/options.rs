@@ -12,10 +12,13 @@ use std::path::{Path, PathBuf};
 #[command(version, after_help = EXAMPLES, max_term_width = 100)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// Ports: PCI addresses of devices bound to vfio-pci, or sim:82576; options follow a simulated one, as in
-    /// sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
+    /// Ports: PCI addresses of devices bound to vfio-pci (or kmod:ADDRESS, to barline), or sim:82576; options follow a
+    /// simulated one, as in sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
     #[arg(long, value_name = "PORT,...")]
     pub ports: Vec<String>,
+    /// What a PCI address alone is opened with: vfio (the kernel's vfio-pci) or kmod (barline.ko) [default: vfio]
+    #[arg(long, value_name = "BUS")]
+    pub bus: Option<String>,
     /// Ports are devices that a launcher passes through the socket on standard input (engine/examples/launch.rs); those
     /// of --ports, or all
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
@@ -94,6 +97,7 @@ const EXAMPLES: &str = "\
 Examples:
   l2fwd                                                    two simulated ports, until Ctrl-C
   l2fwd --ports 0000:01:00.0,0000:01:00.1 --cores 2        two NICs on core 2
+  l2fwd --bus kmod --ports 0000:01:00.0,0000:01:00.1       the same through barline.ko
   l2fwd --replay traffic.pcap --json                       a file through two simulated ports
   l2fwd --config configs/l2fwd.toml --seconds 10           settings from a file
 
@@ -137,6 +141,7 @@ impl Options {
                 self.ports
             },
             passed: self.passed.or(file.passed),
+            bus: self.bus.or(file.bus),
             queues: self.queues.or(file.queues),
             cores: self.cores.or(file.cores),
             burst: self.burst.or(file.burst),

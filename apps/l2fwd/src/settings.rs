@@ -4,7 +4,7 @@ use barline::mem::{PageSize, Source};
 use barline::pool::MAX_BURST;
 use barline::wait::IdlePolicy;
 use barline::worker::{CoreId, Cores};
-use barline_drivers::{Feed, PortSpec, SimSpec};
+use barline_drivers::{Bus, Feed, PortSpec, SimSpec};
 use barline_sim::frames_from_pcap;
 use std::path::Path;
 use std::time::Duration;
@@ -117,10 +117,11 @@ impl Settings {
 }
 
 fn ports(options: &Options) -> Result<Vec<PortSpec>, Failure> {
+    let bus: Bus = options.bus.as_deref().unwrap_or("vfio").parse()?;
     if options.ports.is_empty() {
         return Ok(vec![PortSpec::Sim(SimSpec::new()); 2]);
     }
-    let ports = PortSpec::parse_list(&options.ports.join(","))?;
+    let ports = PortSpec::parse_list_on(bus, &options.ports.join(","))?;
     // The index of the sending port is one byte of an address.
     if ports.len() > 256 {
         return Err(Failure::usage(format!("{} ports: 256 are the most", ports.len())));

@@ -45,6 +45,30 @@ pub fn text(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output(command)?).into_owned())
 }
 
+/// Runs a command and returns all that it said, output and messages; they are part of the error.
+pub fn messages(command: &mut Command) -> Result<String> {
+    let line = show(command);
+    let out = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    let said = [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    if !out.status.success() {
+        bail!("`{line}` failed ({}): {}", out.status, said[1].trim());
+    }
+    Ok(said.concat())
+}
+
+/// Runs a command whose status only says that its output is not empty.
+pub fn said(command: &mut Command) -> Result<String> {
+    let line = show(command);
+    let out = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
 /// Sends `input` through a command and returns what comes out.
 pub fn filter(command: &mut Command, input: Vec<u8>) -> Result<Vec<u8>> {
     let line = show(command);

@@ -1,6 +1,7 @@
 //! What the machine must have for VM tests, and getting it on Debian and Ubuntu.
 
 use crate::cmd;
+use crate::kmod::{headers, lint};
 use crate::paths::{Paths, on_path};
 use crate::vm::kernel::{Kernel, Series};
 use anyhow::{Context, Result, bail};
@@ -85,13 +86,13 @@ fn can_download() -> bool {
 /// Gets everything VM tests need. Quick when it is all there; `update` looks for newer kernels.
 pub fn setup(paths: &Paths, update: bool) -> Result<()> {
     fs::create_dir_all(&paths.cache).with_context(|| format!("cannot make {}", paths.cache.display()))?;
-    let wanted: Vec<Series> = Series::ALL
+    let wanted: Vec<Series> = Series::STOCK
         .into_iter()
         .filter(|series| update || Kernel::cached(paths, *series).is_none())
         .collect();
     let packages = missing_packages();
     let tools = Tools::find(paths);
-    if wanted.is_empty() && packages.is_empty() && tools.is_ok() {
+    if wanted.is_empty() && packages.is_empty() && tools.is_ok() && kmod_lacks(paths).is_empty() {
         println!("setup: complete ({})", describe(paths)?);
         return Ok(());
     }
@@ -104,7 +105,7 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
             install_qemu()?;
         }
     } else if !packages.is_empty() || qemu().is_err() || !can_download() {
-        return Err(cannot_install(&wanted, &packages, tools.err()));
+        return Err(cannot_install(&wanted, &packages, tools.err(), kmod_lacks(paths)));
     }
     // The rest is only unpacked into the cache, which any user may do.
     if busybox(paths).is_none() {
@@ -119,6 +120,7 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
+    setup_kmod(paths)?;
     if !missing.is_empty() {
         return Err(Missing(missing).into());
     }
@@ -126,8 +128,45 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
     Ok(())
 }
 
+/// What building and checking the kernel module lacks in the cache.
+fn kmod_lacks(paths: &Paths) -> Vec<String> {
+    let kernels = Series::STOCK
+        .into_iter()
+        .filter_map(|series| Kernel::cached(paths, series));
+    let mut lacks: Vec<String> = kernels
+        .filter(|kernel| headers::cached(paths, kernel).is_none())
+        .map(|kernel| format!("headers of the kernel {} in the cache", kernel.release))
+        .collect();
+    if lint::cached_scripts(paths).is_none() {
+        lacks.push("the kernel's checkers in the cache".to_owned());
+    }
+    lacks
+}
+
+/// Headers for the kernels that are there, and the kernel's checkers.
+fn setup_kmod(paths: &Paths) -> Result<()> {
+    for kernel in Series::STOCK
+        .into_iter()
+        .filter_map(|series| Kernel::cached(paths, series))
+    {
+        if headers::cached(paths, &kernel).is_none() {
+            headers::fetch(paths, &kernel)
+                .with_context(|| format!("cannot get headers of the kernel {}", kernel.release))?;
+        }
+    }
+    if lint::cached_scripts(paths).is_none() {
+        lint::fetch_scripts(paths).context("cannot get the kernel's checkers")?;
+    }
+    Ok(())
+}
+
 /// Says what a person would have to provide.
-fn cannot_install(wanted: &[Series], packages: &[&str], tools: Option<anyhow::Error>) -> anyhow::Error {
+fn cannot_install(
+    wanted: &[Series],
+    packages: &[&str],
+    tools: Option<anyhow::Error>,
+    kmod_lacks: Vec<String>,
+) -> anyhow::Error {
     let mut missing = vec!["root on Debian 12 or newer, where `cargo xtask setup` gets the rest".to_owned()];
     missing.extend(packages.iter().map(|package| format!("the package {package}")));
     match tools.map(anyhow::Error::downcast::<Missing>) {
@@ -135,6 +174,7 @@ fn cannot_install(wanted: &[Series], packages: &[&str], tools: Option<anyhow::Er
         Some(Err(other)) => missing.push(format!("{other:#}")),
         None => {}
     }
+    missing.extend(kmod_lacks);
     missing.extend(
         wanted
             .iter()
@@ -154,9 +194,18 @@ fn describe(paths: &Paths) -> Result<String> {
     Ok(format!("QEMU {major}.{minor}, kernels {}", kernels.join(" and ")))
 }
 
-/// Packages with the small programs that unpacking kernels takes.
+/// Packages with the programs that unpacking kernels and building the kernel module take.
 fn missing_packages() -> Vec<&'static str> {
-    let needs = [("xz", "xz-utils"), ("zstd", "zstd"), ("setpriv", "util-linux")];
+    let needs = [
+        ("xz", "xz-utils"),
+        ("zstd", "zstd"),
+        ("setpriv", "util-linux"),
+        ("make", "make"),
+        ("gcc-12", "gcc-12"),
+        ("perl", "perl"),
+        ("sparse", "sparse"),
+        ("spatch", "coccinelle"),
+    ];
     needs
         .into_iter()
         .filter(|(program, _)| !on_path(program))

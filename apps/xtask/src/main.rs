@@ -6,6 +6,7 @@ mod bench;
 mod cmd;
 mod fuzz;
 mod host;
+mod kmod;
 mod paths;
 mod sim;
 mod test;
@@ -15,9 +16,12 @@ use clap::{Parser, Subcommand};
 use paths::Paths;
 use std::process::ExitCode;
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the machine lacks something.";
+
 /// Build and test tasks of the workspace.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -25,7 +29,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Get everything the VM tests need: QEMU, kernels, busybox.
+    /// Get everything the tests need: QEMU, kernels and busybox, valgrind and its runner.
     Setup {
         /// Look for newer kernels even when there are some.
         #[arg(long)]
@@ -50,12 +54,15 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let paths = Paths::find();
     let result = match &cli.task {
-        Task::Setup { update } => host::setup(&paths, *update).map(|()| true),
+        Task::Setup { update } => setup(&paths, *update).map(|()| true),
         Task::Test(args) => test::run(&paths, args),
         Task::Bench(task) => bench::run(&paths, task),
         Task::Fuzz(args) => fuzz::run(&paths, args),
         Task::Sim(args) => sim::run(&paths, args),
-        Task::Vm(args) => vm::interactive(&paths, args).map(|()| true),
+        Task::Vm(args) => match &args.task {
+            Some(vm::VmTask::DebugKernel) => kmod::debug::build(&paths).map(|()| true),
+            None => vm::interactive(&paths, args).map(|()| true),
+        },
         Task::VmInstructions(args) => vm::instructions::run(&paths, args).map(|()| true),
     };
     match result {
@@ -68,4 +75,9 @@ fn main() -> ExitCode {
             ExitCode::from(if error.is::<host::Missing>() { 3 } else { code })
         }
     }
+}
+
+fn setup(paths: &Paths, update: bool) -> anyhow::Result<()> {
+    host::setup(paths, update)?;
+    bench::instructions::set_up(paths)
 }

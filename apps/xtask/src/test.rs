@@ -1,7 +1,9 @@
 //! `cargo xtask test`: every check and test in order, with a table at the end.
 
+use crate::bench::instructions::{self, Verdict};
 use crate::cmd;
 use crate::host::{self, Missing, Tools};
+use crate::kmod;
 use crate::paths::{Paths, on_path};
 use crate::sim;
 use crate::vm;
@@ -100,8 +102,24 @@ const LOCAL: &[Local] = &[
         run: unit,
     },
     Local {
+        name: "kmod-policy",
+        run: kmod_policy,
+    },
+    Local {
+        name: "kmod-build",
+        run: kmod_build,
+    },
+    Local {
+        name: "kmod-lint",
+        run: |paths| kmod::lint::run(paths).map(Outcome::Passed),
+    },
+    Local {
         name: "doctest",
         run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
+    },
+    Local {
+        name: "instructions",
+        run: instructions,
     },
     Local {
         name: "sim",
@@ -121,7 +139,7 @@ const LOCAL: &[Local] = &[
 fn all_names() -> Vec<String> {
     let guests = SCENARIOS
         .iter()
-        .flat_map(|scenario| Series::ALL.map(|series| scenario.run_name(series)));
+        .flat_map(|scenario| scenario.kernels.iter().map(|series| scenario.run_name(*series)));
     LOCAL
         .iter()
         .map(|step| step.name.to_owned())
@@ -148,7 +166,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
     let local: Vec<&Local> = LOCAL.iter().filter(|step| chosen(step.name)).collect();
     let guests: Vec<(&Scenario, Series)> = SCENARIOS
         .iter()
-        .flat_map(|scenario| Series::ALL.map(|series| (scenario, series)))
+        .flat_map(|scenario| scenario.kernels.iter().map(move |series| (scenario, *series)))
         .filter(|(scenario, series)| chosen(&scenario.run_name(*series)))
         .collect();
     if local.is_empty() && guests.is_empty() {
@@ -165,6 +183,9 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
         return Ok(true);
     }
     let mut tally = Tally::default();
+    if guests.iter().any(|_| !args.no_vm) || local.iter().any(|step| step.name.starts_with("kmod-")) {
+        prepare(paths, &mut tally);
+    }
     for step in local {
         tally.step(step.name, || (step.run)(paths));
     }
@@ -172,18 +193,18 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
     Ok(tally.print())
 }
 
-fn run_guests(paths: &Paths, args: &TestArgs, guests: &[(&Scenario, Series)], tally: &mut Tally) {
-    if guests.is_empty() {
-        return;
-    }
-    let automatic = host::can_install() || env::var("CI").is_ok_and(|value| value == "true");
-    if automatic && !args.no_vm {
+/// Gets what VM tests and the kernel module need, where that goes without asking.
+fn prepare(paths: &Paths, tally: &mut Tally) {
+    if host::can_install() || env::var("CI").is_ok_and(|value| value == "true") {
         println!("==> setup");
         // Only worth a row when it fails: it is no test.
         if let Err(error) = host::setup(paths, false) {
             tally.step("setup", || Err(error));
         }
     }
+}
+
+fn run_guests(paths: &Paths, args: &TestArgs, guests: &[(&Scenario, Series)], tally: &mut Tally) {
     for (scenario, series) in guests {
         tally.step(&scenario.run_name(*series), || {
             if args.no_vm {
@@ -265,6 +286,23 @@ fn unit(paths: &Paths) -> Result<Outcome> {
     }
 }
 
+/// Instructions a packet, against the committed baseline.
+fn instructions(paths: &Paths) -> Result<Outcome> {
+    Ok(match instructions::check(paths, false)? {
+        Verdict::Kept => Outcome::Passed(String::new()),
+        Verdict::Exceeded => Outcome::Failed(
+            "more than 3 % above benches/baselines/instructions.json; if it has to be, `cargo xtask bench \
+             instructions --write`"
+                .to_owned(),
+        ),
+        Verdict::OtherCompiler => Outcome::Skipped(
+            "the baseline is of another compiler; `cargo xtask bench instructions --write` on a good commit, \
+             then this again"
+                .to_owned(),
+        ),
+    })
+}
+
 fn deny(paths: &Paths, arguments: &[&str]) -> Result<Outcome> {
     if !on_path("cargo-deny") {
         return Ok(Outcome::Skipped(
@@ -274,6 +312,42 @@ fn deny(paths: &Paths, arguments: &[&str]) -> Result<Outcome> {
     let mut all = vec!["deny", "--log-level", "error"];
     all.extend(arguments);
     cargo(paths, &all)
+}
+
+/// Seconds that the module's policy code may take: one of its first walks over a list went round for ever.
+const POLICY_LIMIT: &str = "900";
+
+/// The policy of the kernel module under the address and undefined-behaviour sanitizers, with a limit.
+fn kmod_policy(paths: &Paths) -> Result<Outcome> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut limited = Command::new("timeout");
+    limited.args(["--kill-after=10", POLICY_LIMIT]).arg(cargo);
+    limited.args(["test", "--quiet", "-p", "kmod-policy-tests", "--tests"]);
+    limited
+        .env("BARLINE_SANITIZE", "1")
+        .env("CARGO_TARGET_DIR", paths.target.join("sanitize"));
+    cmd::run(limited.current_dir(&paths.root))?;
+    Ok(Outcome::Passed(
+        "address and undefined-behaviour sanitizers".to_owned(),
+    ))
+}
+
+/// The kernel module for every kernel that is there: W=1, sparse, no warning.
+fn kmod_build(paths: &Paths) -> Result<Outcome> {
+    let mut built = Vec::new();
+    for series in Series::ALL {
+        let kernel = match vm::kernel(paths, series) {
+            Err(_) if series == Series::Debug => continue,
+            kernel => kernel?,
+        };
+        let strict = kmod::build::Options {
+            strict: true,
+            faults: false,
+        };
+        kmod::build::module(paths, &kernel, strict)?;
+        built.push(kernel.release);
+    }
+    Ok(Outcome::Passed(built.join(", ")))
 }
 
 /// Known vulnerabilities. The list of them is fetched over the network; a machine without one has to do without.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use barline_benches::cores::hop;
 use barline_benches::tsc;
 use barline_benches::window::{Crew, Window, core_of};
-use barline_benches::work::{Setup, Workload, setup};
+use barline_benches::work::{Setup, Shape, Workload, setup};
 use clap::Parser;
 use serde_json::{Value, json};
 use std::io::{BufRead, Write, stdin, stdout};
@@ -22,8 +22,17 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1")]
     cores: Vec<usize>,
     /// Bytes of a packet, without FCS.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = Shape::default().size)]
     size: usize,
+    /// Packets or objects that are moved at a time.
+    #[arg(long, default_value_t = Shape::default().burst)]
+    burst: usize,
+    /// Slots of a ring.
+    #[arg(long, default_value_t = Shape::default().ring)]
+    ring: usize,
+    /// Packets of a core's pool.
+    #[arg(long, default_value_t = Shape::default().packets)]
+    packets: usize,
 }
 
 fn main() -> Result<()> {
@@ -37,7 +46,13 @@ fn main() -> Result<()> {
     }
     let workload = Workload::named(&options.workload)
         .with_context(|| format!("there is no workload {:?}; try list", options.workload))?;
-    let Setup { works, ports, pool } = setup(workload, options.cores.len(), options.size)?;
+    let shape = Shape {
+        size: options.size,
+        burst: options.burst,
+        ring: options.ring,
+        packets: options.packets,
+    };
+    let Setup { works, ports, pool } = setup(workload, options.cores.len(), shape)?;
     let mut crew = Crew::start(works, &options.cores)?;
     serve(|length| {
         let windows = crew.window(length)?;

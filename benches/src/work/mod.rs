@@ -1,5 +1,7 @@
 //! The work that is measured, by name.
 
+mod driver;
+mod in_flight;
 mod ports;
 mod rings;
 
@@ -11,13 +13,42 @@ use std::fmt;
 
 pub use ports::PortKind;
 
-/// Packets or objects that are moved at a time.
+/// Packets or objects that are moved at a time, where nothing else is asked for.
 pub const BURST: usize = 32;
 
 /// A loop that can be run for a number of rounds. A round is one burst, or one on each of a core's lanes.
 pub trait Work: Send + fmt::Debug {
     /// Runs `n` rounds; returns how many packets or objects came through.
     fn rounds(&mut self, n: u32) -> u64;
+
+    /// Counts of [`crate::tsc::now`] since the last call that are not its own: a device was played.
+    fn foreign(&mut self) -> u64 {
+        0
+    }
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of a packet, without FCS.
+    pub size: usize,
+    /// Packets or objects that are moved at a time.
+    pub burst: usize,
+    /// Slots of a ring, a power of two.
+    pub ring: usize,
+    /// Packets of a core's pool.
+    pub packets: usize,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            size: 64,
+            burst: BURST,
+            ring: 1024,
+            packets: 8192,
+        }
+    }
 }
 
 /// Work made of a function that does one round. Aligned, because cores that write to one cache line would measure
@@ -54,6 +85,10 @@ pub enum Workload {
     AllocFree,
     /// Packets of 64 bytes out of one core's cache and into another's, on one thread.
     AllocHereFreeThere,
+    /// The 82576 driver's receive and transmit, all cores alike, without the device.
+    Driver,
+    /// Packets that are written, wait for as long as the pool allows, and are read and freed; all cores alike.
+    InFlight,
 }
 
 const NAMES: &[(&str, Workload)] = &[
@@ -70,6 +105,8 @@ const NAMES: &[(&str, Workload)] = &[
     ("pool-32", Workload::Pool),
     ("packet-alloc-free-32", Workload::AllocFree),
     ("packet-two-caches-32", Workload::AllocHereFreeThere),
+    ("igb-driver", Workload::Driver),
+    ("in-flight", Workload::InFlight),
 ];
 
 impl Workload {
@@ -103,21 +140,23 @@ pub struct Setup {
     pub pool: Option<Pool>,
 }
 
-/// Makes the work for so many cores; packets are `size` bytes long, without FCS.
+/// Makes the work for so many cores.
 ///
 /// # Errors
-/// No memory, a size that a port cannot take, or a number of cores that the work cannot use.
-pub fn setup(workload: Workload, cores: usize, size: usize) -> Result<Setup> {
+/// No memory, a shape that a port or ring cannot have, or a number of cores that the work cannot use.
+pub fn setup(workload: Workload, cores: usize, shape: Shape) -> Result<Setup> {
     let wanted = if workload.is_relay() { 2 } else { 1 };
     match workload {
-        Workload::Forward(mode, kind) => ports::forward(mode, kind, cores, size),
+        Workload::Forward(mode, kind) => ports::forward(mode, kind, cores, shape),
+        Workload::Driver => driver::driver(cores, shape),
+        Workload::InFlight => in_flight::in_flight(cores, shape),
         _ if cores != wanted => bail!("this takes {wanted} cores, not {cores}"),
-        Workload::Spsc => rings::spsc(),
-        Workload::SpscTwoCores => rings::spsc_two_cores(),
-        Workload::Mpmc => rings::mpmc(),
-        Workload::Pool => rings::slots(),
-        Workload::AllocFree => rings::alloc_free(size),
-        Workload::AllocHereFreeThere => rings::alloc_here_free_there(size),
+        Workload::Spsc => rings::spsc(shape),
+        Workload::SpscTwoCores => rings::spsc_two_cores(shape),
+        Workload::Mpmc => rings::mpmc(shape),
+        Workload::Pool => rings::slots(shape),
+        Workload::AllocFree => rings::alloc_free(shape),
+        Workload::AllocHereFreeThere => rings::alloc_here_free_there(shape),
     }
 }
 
@@ -134,7 +173,7 @@ mod tests {
                 mut works,
                 ports,
                 pool,
-            } = setup(workload, cores, 64).unwrap();
+            } = setup(workload, cores, Shape::default()).unwrap();
             let done: u64 = works.iter_mut().map(|work| work.rounds(4)).sum();
             assert!(done >= 4 * BURST as u64, "{name}: {done}");
             drop(works);

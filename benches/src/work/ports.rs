@@ -1,6 +1,6 @@
 //! Forwarding between two ports, through `Box<dyn>` queues as an application has them.
 
-use super::{BURST, Setup, Work};
+use super::{Setup, Shape, Work};
 use anyhow::{Context, Result};
 use barline::pool::{Batch, Pool, PoolCache};
 use barline::port::{LinkRequest, Port, PortConfig, RxQueue, TxQueue};
@@ -17,9 +17,6 @@ pub enum PortKind {
     /// The 82576 of the simulator, its model on the caller's stack.
     SimulatedIgb,
 }
-
-/// Packets a core: more than its rings and cache can hold.
-const PACKETS: usize = 8192;
 
 /// One core's share: its queue of both ports, in both directions. Aligned, because cores that write to one cache line
 /// would measure each other.
@@ -75,19 +72,19 @@ fn open(kind: PortKind, size: usize) -> Result<Vec<Box<dyn Port>>> {
 }
 
 /// Two ports with a queue pair a core; what one receives, the other sends.
-pub fn forward(mode: Mode, kind: PortKind, cores: usize, size: usize) -> Result<Setup> {
-    let pool = Pool::builder().packets(PACKETS * cores).build()?;
+pub fn forward(mode: Mode, kind: PortKind, cores: usize, shape: Shape) -> Result<Setup> {
+    let pool = Pool::builder().packets(shape.packets * cores).build()?;
     let queues = u16::try_from(cores).context("too many cores")?;
     let mut config = PortConfig::new(&pool);
     (config.rx_queues, config.tx_queues) = (queues, queues);
     config.link = LinkRequest::DoNotWait;
     config.promiscuous = true;
-    let mut ports = open(kind, size)?;
+    let mut ports = open(kind, shape.size)?;
     let (mut receive, mut send) = (Vec::new(), Vec::new());
     for (index, port) in ports.iter_mut().enumerate() {
         let started = port.start(&config)?;
         let addresses = Addresses::l2fwd(index as u8, port.mac());
-        let template = Template::udp(size, addresses)?;
+        let template = Template::udp(shape.size, addresses)?;
         receive.push(started.rx.into_iter());
         send.push((started.tx.into_iter(), Settings { addresses, template }));
     }
@@ -108,7 +105,7 @@ pub fn forward(mode: Mode, kind: PortKind, cores: usize, size: usize) -> Result<
             mode,
             ways: ways.collect(),
             cache: pool.cache(),
-            batch: Batch::with_burst(BURST),
+            batch: Batch::with_burst(shape.burst),
             tally: Tally::default(),
         };
         Box::new(work) as Box<dyn Work>

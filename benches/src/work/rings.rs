@@ -1,13 +1,10 @@
-//! Rings and the pool, 32 at a time.
+//! Rings and the pool, a burst at a time.
 
-use super::{BURST, Rounds, Setup, Work};
-use anyhow::{Context, Result};
+use super::{BURST, Rounds, Setup, Shape, Work};
+use anyhow::{Context, Result, ensure};
 use barline::pool::{Batch, Pool};
 use barline::ring::{Mpmc, Spsc};
 use std::hint::{black_box, spin_loop};
-
-/// Slots of a ring, as in the peer's program.
-const SLOTS: usize = 1024;
 
 fn alone(work: impl Work + 'static) -> Setup {
     Setup {
@@ -17,42 +14,56 @@ fn alone(work: impl Work + 'static) -> Setup {
     }
 }
 
-/// 32 words in, 32 words out.
-pub fn spsc() -> Result<Setup> {
-    let (mut producer, mut consumer) = Spsc::new(SLOTS).context("a size the ring cannot have")?.split();
-    let (from, mut to) = ([7_u64; BURST], [0_u64; BURST]);
+/// A burst of words, from the start of a cache line as the peer's. Its length is known to the compiler, as the peer's.
+#[repr(align(128))]
+struct Words([u64; BURST]);
+
+fn words(shape: Shape) -> Result<(Words, Words)> {
+    let burst = shape.burst;
+    ensure!(burst == BURST, "words are moved {BURST} at a time, not {burst}");
+    Ok((Words([7; BURST]), Words([0; BURST])))
+}
+
+/// A burst of words in, and out again.
+pub fn spsc(shape: Shape) -> Result<Setup> {
+    let (mut producer, mut consumer) = Spsc::new(shape.ring)
+        .context("a size the ring cannot have")?
+        .split();
+    let (from, mut to) = words(shape)?;
     Ok(alone(Rounds(move || {
-        producer.push_exact(black_box(&from));
-        let came = consumer.pop_exact(&mut to);
+        producer.push_exact(&black_box(&from).0);
+        let came = consumer.pop_exact(&mut to.0);
         black_box(&mut to);
         if came { BURST as u64 } else { 0 }
     })))
 }
 
 /// The same through a ring that others could use at the same time.
-pub fn mpmc() -> Result<Setup> {
-    let ring = Mpmc::new(SLOTS).context("a size the ring cannot have")?;
-    let (from, mut to) = ([7_u64; BURST], [0_u64; BURST]);
+pub fn mpmc(shape: Shape) -> Result<Setup> {
+    let ring = Mpmc::new(shape.ring).context("a size the ring cannot have")?;
+    let (from, mut to) = words(shape)?;
     Ok(alone(Rounds(move || {
-        ring.push_exact(black_box(&from));
-        let came = ring.pop_exact(&mut to);
+        ring.push_exact(&black_box(&from).0);
+        let came = ring.pop_exact(&mut to.0);
         black_box(&mut to);
         if came { BURST as u64 } else { 0 }
     })))
 }
 
 /// The producer on one core, the consumer on another; the consumer counts.
-pub fn spsc_two_cores() -> Result<Setup> {
-    let (mut producer, mut consumer) = Spsc::new(SLOTS).context("a size the ring cannot have")?.split();
-    let (from, mut to) = ([7_u64; BURST], [0_u64; BURST]);
+pub fn spsc_two_cores(shape: Shape) -> Result<Setup> {
+    let (mut producer, mut consumer) = Spsc::new(shape.ring)
+        .context("a size the ring cannot have")?
+        .split();
+    let (from, mut to) = words(shape)?;
     let push = Rounds(move || {
-        if !producer.push_exact(black_box(&from)) {
+        if !producer.push_exact(&black_box(&from).0) {
             spin_loop();
         }
         0
     });
     let pop = Rounds(move || {
-        if consumer.pop_exact(&mut to) {
+        if consumer.pop_exact(&mut to.0) {
             black_box(&mut to);
             return BURST as u64;
         }
@@ -66,12 +77,12 @@ pub fn spsc_two_cores() -> Result<Setup> {
     })
 }
 
-/// 32 packets of `size` bytes out of the core's cache and back.
-pub fn alloc_free(size: usize) -> Result<Setup> {
-    let pool = Pool::builder().packets(8192).build()?;
-    let (mut cache, mut batch) = (pool.cache(), Batch::with_burst(BURST));
+/// A burst of packets out of the core's cache and back.
+pub fn alloc_free(shape: Shape) -> Result<Setup> {
+    let pool = Pool::builder().packets(shape.packets).build()?;
+    let (mut cache, mut batch) = (pool.cache(), Batch::with_burst(shape.burst));
     let work = Rounds(move || {
-        let got = cache.alloc_batch(&mut batch, BURST, size);
+        let got = cache.alloc_batch(&mut batch, shape.burst, shape.size);
         black_box(&mut batch);
         cache.free(&mut batch);
         got as u64
@@ -82,10 +93,10 @@ pub fn alloc_free(size: usize) -> Result<Setup> {
     })
 }
 
-/// 32 free buffers out of the core's cache and back: bare, as an object of a mempool is, with no handle written.
-pub fn slots() -> Result<Setup> {
-    let pool = Pool::builder().packets(8192).build()?;
-    let (mut cache, mut out) = (pool.cache(), [0; BURST]);
+/// A burst of free buffers out of the core's cache and back: bare, as an object of a mempool is, with no handle written.
+pub fn slots(shape: Shape) -> Result<Setup> {
+    let pool = Pool::builder().packets(shape.packets).build()?;
+    let (mut cache, mut out) = (pool.cache(), vec![0; shape.burst]);
     let work = Rounds(move || {
         let mut got = 0;
         cache.churn(&mut out, |slots| got = black_box(slots).len());
@@ -99,11 +110,11 @@ pub fn slots() -> Result<Setup> {
 
 /// Packets that one core takes from the pool and another gives back, both played by one thread: every one goes through
 /// the pool's shared list.
-pub fn alloc_here_free_there(size: usize) -> Result<Setup> {
-    let pool = Pool::builder().packets(8192).build()?;
-    let (mut here, mut there, mut batch) = (pool.cache(), pool.cache(), Batch::with_burst(BURST));
+pub fn alloc_here_free_there(shape: Shape) -> Result<Setup> {
+    let pool = Pool::builder().packets(shape.packets).build()?;
+    let (mut here, mut there, mut batch) = (pool.cache(), pool.cache(), Batch::with_burst(shape.burst));
     let work = Rounds(move || {
-        let got = here.alloc_batch(&mut batch, BURST, size);
+        let got = here.alloc_batch(&mut batch, shape.burst, shape.size);
         black_box(&mut batch);
         there.free(&mut batch);
         got as u64

@@ -1,5 +1,6 @@
 use crate::SpecError;
 use barline::bus::BusError;
+use barline::bus::kmod::KmodError;
 use barline::bus::vfio::VfioError;
 use barline::mem::{DmaError, MemoryError, PlanError};
 use barline::pci::{PciAddress, PciId};
@@ -47,6 +48,9 @@ pub enum OpenError {
     /// VFIO refused.
     #[error(transparent)]
     Vfio(#[from] VfioError),
+    /// barline.ko refused.
+    #[error(transparent)]
+    Kmod(#[from] KmodError),
     /// The driver refused.
     #[error("{port}: {source}")]
     Port {
@@ -66,6 +70,7 @@ impl OpenError {
         match self {
             Self::Spec(_) | Self::NoDriver { .. } | Self::Twice(_) | Self::TooManySims(_) => Fault::Usage,
             Self::Vfio(error) => fault_of_vfio(error),
+            Self::Kmod(error) => fault_of_kmod(error),
             Self::Port { source, .. } => fault_of_port(source),
             Self::Plan(_) | Self::Events(_) => Fault::Machine,
         }
@@ -85,6 +90,14 @@ fn fault_of_vfio(error: &VfioError) -> Fault {
     }
 }
 
+fn fault_of_kmod(error: &KmodError) -> Fault {
+    match error {
+        KmodError::NoDevice { .. } => Fault::Usage,
+        KmodError::Os { .. } | KmodError::BadAnswer(_) => Fault::Run,
+        _ => Fault::Machine,
+    }
+}
+
 fn fault_of_dma(error: &DmaError) -> Fault {
     match error {
         DmaError::Memlock { .. } | DmaError::NoEntries | DmaError::NoWindow { .. } => Fault::Machine,
@@ -99,6 +112,7 @@ pub fn fault_of_port(error: &PortError) -> Fault {
         PortError::Memory(_) | PortError::Plan(_) => Fault::Machine,
         PortError::Dma(error) | PortError::Bus(BusError::Dma(error)) => fault_of_dma(error),
         PortError::Bus(BusError::Vfio(error)) => fault_of_vfio(error),
+        PortError::Bus(BusError::Kmod(error)) => fault_of_kmod(error),
         _ => Fault::Run,
     }
 }

@@ -17,4 +17,4 @@ pub use list::{ALL, Driver, OpenFn, driver_for};
 pub use open::{Opened, Opener};
 pub use pace::Times;
 pub use sim::{Feed, SimEnd};
-pub use spec::{PortSpec, SimSpec, SpecError};
+pub use spec::{Bus, PortSpec, SimSpec, SpecError};

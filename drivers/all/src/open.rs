@@ -1,7 +1,8 @@
 use crate::sim::{self, Feed, SimEnd};
 use crate::{OpenError, PortSpec, SimSpec, driver_for};
 use barline::bus::PciFunction;
-use barline::bus::scan::{self, Roots};
+use barline::bus::kmod::{Ioas, KmodError};
+use barline::bus::scan::{self, Found, Roots};
 use barline::bus::vfio::{Container, OpenOptions, VfioError, VfioFunction};
 use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
@@ -10,12 +11,13 @@ use barline_null::{Loopback, Null};
 use std::sync::Arc;
 
 /// Opens the ports of one application: all that it opens share one address space of VFIO, so that a pool is mapped
-/// once for all, and one of the simulator.
+/// once for all, one of barline.ko, and one of the simulator.
 #[derive(Debug)]
 pub struct Opener {
     roots: Roots,
     feed: Feed,
     vfio: Option<Arc<Container>>,
+    kmod: Option<Arc<Ioas>>,
     local: Arc<LocalDomain>,
     domains: Vec<Arc<dyn DmaDomain>>,
     pci: Vec<PciAddress>,
@@ -57,6 +59,7 @@ impl Opener {
             roots,
             feed,
             vfio: None,
+            kmod: None,
             local: Arc::new(LocalDomain::new()),
             domains: Vec::new(),
             pci: Vec::new(),
@@ -81,6 +84,7 @@ impl Opener {
     pub fn open(&mut self, spec: &PortSpec) -> Result<Opened, OpenError> {
         let (function, sim) = match spec {
             PortSpec::Pci(address) => (self.open_pci(*address)?, None),
+            PortSpec::Kmod(address) => (self.open_kmod(*address)?, None),
             PortSpec::Sim(sim) => {
                 let (function, end) = self.open_sim(sim)?;
                 (function, Some(end))
@@ -146,9 +150,7 @@ impl Opener {
             return Ok(Arc::new(self.adopted.swap_remove(at)));
         }
         // Before VFIO is asked: a slip in the address is the likelier mistake than a machine without VFIO.
-        let found = scan::read(&self.roots, address).ok_or(VfioError::NoDevice { address })?;
-        let id = found.id;
-        driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
+        let found = self.find(address)?.ok_or(VfioError::NoDevice { address })?;
         // Nor can a machine without an IOMMU be mended by loading VFIO.
         if found.iommu_group.is_none() {
             return Err(VfioError::NoIommu { address }.into());
@@ -161,6 +163,34 @@ impl Opener {
         self.vfio = Some(container);
         self.pci.push(address);
         Ok(Arc::new(function))
+    }
+
+    /// In the order of [`Opener::open_pci`], for the same reasons.
+    fn open_kmod(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {
+        let found = self.find(address)?.ok_or(KmodError::NoDevice { address })?;
+        if found.iommu_group.is_none() {
+            return Err(KmodError::NoIommu { address }.into());
+        }
+        let ioas = match &self.kmod {
+            Some(ioas) => ioas.clone(),
+            None => Ioas::with_roots(self.roots.clone())?,
+        };
+        let function = ioas.open(address)?;
+        self.kmod = Some(ioas);
+        self.pci.push(address);
+        Ok(Arc::new(function))
+    }
+
+    /// What sysfs knows of a device that a driver of this build is for, and that is not open yet.
+    fn find(&self, address: PciAddress) -> Result<Option<Found>, OpenError> {
+        if self.pci.contains(&address) {
+            return Err(OpenError::Twice(address));
+        }
+        let found = scan::read(&self.roots, address);
+        if let Some(id) = found.as_ref().map(|found| found.id) {
+            driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
+        }
+        Ok(found)
     }
 
     fn open_sim(&mut self, spec: &SimSpec) -> Result<(Arc<dyn PciFunction>, SimEnd), OpenError> {

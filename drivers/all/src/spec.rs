@@ -3,18 +3,58 @@ use barline_sim::Mode;
 use std::fmt;
 use std::str::FromStr;
 
-/// How a user names a port: `pci:0000:01:00.0` (or the address alone), `sim:82576`, `null:size=64`, `ring:`.
+/// How a user names a port: `pci:0000:01:00.0` (or the address alone), `kmod:0000:01:00.0`, `sim:82576`,
+/// `null:size=64`, `ring:`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PortSpec {
     /// A PCI function of this machine, through VFIO.
     Pci(PciAddress),
+    /// A PCI function of this machine, through barline.ko.
+    Kmod(PciAddress),
     /// A simulated one in this process.
     Sim(SimSpec),
     /// One without a device, whose received packets have so many bytes: `null:size=64`.
     Null(usize),
     /// One that receives what it sends: `ring:`.
     Ring,
+}
+
+/// The way to a device that is named by its address alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bus {
+    /// Linux VFIO.
+    #[default]
+    Vfio,
+    /// barline.ko.
+    Kmod,
+}
+
+impl Bus {
+    const NAMES: &[&str] = &["vfio", "kmod"];
+
+    fn at(self, address: PciAddress) -> PortSpec {
+        match self {
+            Self::Vfio => PortSpec::Pci(address),
+            Self::Kmod => PortSpec::Kmod(address),
+        }
+    }
+}
+
+impl FromStr for Bus {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        match text {
+            "vfio" => Ok(Self::Vfio),
+            "kmod" => Ok(Self::Kmod),
+            _ => Err(SpecError {
+                text: text.to_owned(),
+                what: "a bus",
+                why: format!("did you mean {}?", nearest(text, Self::NAMES)),
+            }),
+        }
+    }
 }
 
 /// A simulated port.
@@ -31,12 +71,14 @@ pub struct SimSpec {
     pub rate: Option<f64>,
 }
 
-/// Text that names no port.
+/// Text that names no port, or no bus.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a port: {why}")]
+#[error("{text:?} is not {what}: {why}")]
 pub struct SpecError {
     /// What was given.
     pub text: String,
+    /// What it should have named.
+    pub what: &'static str,
     /// What is wrong, and the nearest that is right.
     pub why: String,
 }
@@ -57,6 +99,14 @@ impl PortSpec {
     /// # Errors
     /// [`SpecError`] about the first part that is wrong.
     pub fn parse_list(list: &str) -> Result<Vec<Self>, SpecError> {
+        Self::parse_list_on(Bus::Vfio, list)
+    }
+
+    /// Like [`PortSpec::parse_list`], with addresses alone on `bus`.
+    ///
+    /// # Errors
+    /// As [`PortSpec::parse_list`].
+    pub fn parse_list_on(bus: Bus, list: &str) -> Result<Vec<Self>, SpecError> {
         let mut ports: Vec<String> = Vec::new();
         for part in list.split(',').map(str::trim) {
             match ports.last_mut() {
@@ -64,10 +114,18 @@ impl PortSpec {
                 _ => ports.push(part.to_owned()),
             }
         }
-        ports.iter().map(|port| port.parse()).collect()
+        ports.iter().map(|port| Self::parse_on(bus, port)).collect()
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse_on(bus: Bus, text: &str) -> Result<Self, SpecError> {
+        Self::parse(bus, text).map_err(|why| SpecError {
+            text: text.to_owned(),
+            what: "a port",
+            why,
+        })
+    }
+
+    fn parse(bus: Bus, text: &str) -> Result<Self, String> {
         let (name, options) = text.split_once(',').unwrap_or((text, ""));
         let spec = match name.split_once(':') {
             Some(("sim", model)) => return SimSpec::parse(model, options).map(Self::Sim),
@@ -76,8 +134,9 @@ impl PortSpec {
             Some(("ring", _)) => {
                 return Err("a ring port takes no name and no options: write ring:".to_owned());
             }
-            Some(("pci", address)) => Self::pci(address)?,
-            _ => Self::pci(name).map_err(|why| guess(name).unwrap_or(why))?,
+            Some(("pci", address)) => Self::pci(Bus::Vfio, address)?,
+            Some(("kmod", address)) => Self::pci(Bus::Kmod, address)?,
+            _ => Self::pci(bus, name).map_err(|why| guess(name).unwrap_or(why))?,
         };
         match options {
             "" => Ok(spec),
@@ -94,12 +153,12 @@ impl PortSpec {
         }
     }
 
-    fn pci(address: &str) -> Result<Self, String> {
+    fn pci(bus: Bus, address: &str) -> Result<Self, String> {
         let wrong = |_| match repaired(address) {
-            Some(near) => format!("did you mean pci:{near}?"),
+            Some(near) => format!("did you mean {}?", bus.at(near)),
             None => FORMS.to_owned(),
         };
-        address.parse().map(Self::Pci).map_err(wrong)
+        address.parse().map(|address| bus.at(address)).map_err(wrong)
     }
 }
 
@@ -107,10 +166,7 @@ impl FromStr for PortSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        Self::parse(text).map_err(|why| SpecError {
-            text: text.to_owned(),
-            why,
-        })
+        Self::parse_on(Bus::Vfio, text)
     }
 }
 
@@ -118,6 +174,7 @@ impl fmt::Display for PortSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pci(address) => write!(f, "pci:{address}"),
+            Self::Kmod(address) => write!(f, "kmod:{address}"),
             Self::Sim(sim) => sim.fmt(f),
             Self::Null(size) => write!(f, "null:size={size}"),
             Self::Ring => write!(f, "ring:"),
@@ -228,7 +285,10 @@ fn guess(name: &str) -> Option<String> {
     if kind.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let near = format!("{}:{rest}", nearest(kind, &["pci", "sim", "null", "ring"]));
+    let near = format!(
+        "{}:{rest}",
+        nearest(kind, &["pci", "kmod", "sim", "null", "ring"])
+    );
     let right = near.parse::<PortSpec>().is_ok();
     Some(if right {
         format!("did you mean {near}?")
@@ -279,6 +339,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_alone_is_on_the_bus_that_was_chosen() {
+        let address: PciAddress = "0000:01:00.0".parse().unwrap();
+        let list = "01:00.0,pci:01:00.0,kmod:01:00.0";
+        let (vfio, kmod) = (PortSpec::Pci(address), PortSpec::Kmod(address));
+        let of = |bus| PortSpec::parse_list_on(bus, list).unwrap();
+        assert_eq!(of(Bus::Vfio), [vfio.clone(), vfio.clone(), kmod.clone()]);
+        assert_eq!(of("kmod".parse().unwrap()), [kmod.clone(), vfio, kmod.clone()]);
+        assert_eq!(kmod.to_string(), "kmod:0000:01:00.0");
+        let error = "kmdo".parse::<Bus>().unwrap_err().to_string();
+        assert_eq!(error, "\"kmdo\" is not a bus: did you mean kmod?");
+    }
+
+    #[test]
     fn options_belong_to_the_port_before_them() {
         let ports = PortSpec::parse_list("sim:82576,mode=thread,size=1514, 01:00.0,sim:82576").unwrap();
         let sim = SimSpec {
@@ -301,7 +374,9 @@ mod tests {
             ("82576", "sim:82576"),
             ("smi:82576", "sim:82576"),
             ("pic:0000:01:00.0", "pci:0000:01:00.0"),
+            ("kmdo:0000:01:00.0", "kmod:0000:01:00.0"),
             ("pci:0000:01:00", "pci:0000:01:00.0"),
+            ("kmod:0000:01:00", "kmod:0000:01:00.0"),
             ("0000:01:00:1", "pci:0000:01:00.1"),
             ("0000.01.00.1", "pci:0000:01:00.1"),
             ("sim:82576,moed=sync", "mode="),

@@ -56,6 +56,21 @@ fn each_lack_has_its_own_message_and_remedy() {
         ),
         ("0x10c9", false, ADDRESS, Fault::Machine, "intel_iommu=on"),
         ("0x10c9", true, ADDRESS, Fault::Machine, "sudo modprobe vfio-pci"),
+        (
+            "0x10c9",
+            true,
+            "kmod:02:00.0",
+            Fault::Usage,
+            "there is no PCI device 0000:02:00.0",
+        ),
+        ("0x10c9", false, "kmod:01:00.0", Fault::Machine, "intel_iommu=on"),
+        (
+            "0x10c9",
+            true,
+            "kmod:01:00.0",
+            Fault::Machine,
+            "sudo modprobe barline",
+        ),
     ] {
         let (_dir, roots) = machine(device, group);
         let (found, text) = refused(roots, port);

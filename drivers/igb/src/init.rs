@@ -7,17 +7,22 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Interrupts off, DMA off, reset, interrupts off again (4.5.3).
+/// Interrupts off, DMA off, reset, interrupts off again (4.5.3), and the EEPROM read.
 pub fn reset(bar: &Bar) -> Result<(), MmioError> {
+    silence(bar)?;
+    // A board without EEPROM, and QEMU's igb, never report the end of the read: whether there is a station address
+    // is checked where it is needed.
+    let _ = bar.wait(EECD, 10 * MS, |v| v & EECD_AUTO_RD != 0);
+    Ok(())
+}
+
+fn silence(bar: &Bar) -> Result<(), MmioError> {
     mask_interrupts(bar);
     stop_dma(bar);
     bar.modify(CTRL, |v| v | ctrl::RST);
     // 4.2.1.6: no access for a millisecond; the first read after that may still see the bit.
     bar.pause(MS);
     bar.wait(CTRL, 100 * MS, |v| v & ctrl::RST == 0)?;
-    // A board without EEPROM, and QEMU's igb, never report the end of the read: whether there is a station address
-    // is checked where it is needed.
-    let _ = bar.wait(EECD, 10 * MS, |v| v & EECD_AUTO_RD != 0);
     mask_interrupts(bar);
     Ok(())
 }
@@ -44,7 +49,7 @@ pub fn shutdown(bar: &Bar, queues: usize) -> Result<(), MmioError> {
         bar.modify(TXDCTL.at(q), |v| v & !DCTL_ENABLE);
     }
     bar.modify(CTRL_EXT, |v| v & !CTRL_EXT_DRV_LOAD);
-    reset(bar)
+    silence(bar)
 }
 
 /// The address that the EEPROM gave to receive address 0.

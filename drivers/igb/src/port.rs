@@ -3,7 +3,7 @@
 use crate::regs::rctl;
 use crate::start::Running;
 use crate::{Igb, init, irq, regs};
-use barline::mmio::MmioError;
+use barline::mmio::{BarGuard, MmioError};
 use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues};
 use barline::telemetry::CounterSink;
 use std::os::fd::BorrowedFd;
@@ -102,6 +102,10 @@ impl Port for Igb {
 
     fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
         self.events.fds()
+    }
+
+    fn guards(&self) -> Vec<BarGuard> {
+        BarGuard::new(&self.bar).into_iter().collect()
     }
 
     fn set(&mut self, change: Change) -> Result<(), PortError> {

@@ -1,11 +1,16 @@
-//! Ways to a PCI function: Linux VFIO, or a device model in this process.
+//! Ways to a PCI function: Linux VFIO, the kernel module of this project, or a device model in this process.
 //!
 //! Order of use: open, read the limits, map pools, bus master on, rings. Tear-down is the reverse: stop the queues,
 //! bus master off, interrupts off, reset, unmap, free.
 
+mod bind;
 mod claim;
+pub mod kmod;
 pub mod local;
+mod region;
 pub mod scan;
+mod space;
+mod trigger;
 pub mod vfio;
 
 use crate::mem::{DmaDomain, DmaError};
@@ -123,6 +128,9 @@ pub enum BusError {
     /// Linux VFIO refused.
     #[error(transparent)]
     Vfio(#[from] vfio::VfioError),
+    /// barline.ko refused.
+    #[error(transparent)]
+    Kmod(#[from] kmod::KmodError),
     /// A mapping failed.
     #[error(transparent)]
     Dma(#[from] DmaError),

@@ -81,7 +81,7 @@ pub enum DmaError {
     },
     /// The domain's limit on the number of mappings is reached.
     #[error(
-        "the IOMMU container has no mapping entries left (dma_entry_limit); use larger pages or fewer pools"
+        "the address space has no mapping entries left (VFIO's dma_entry_limit, barline's max_maps); use larger pages or fewer pools"
     )]
     NoEntries,
     /// The request cannot be mapped (length or alignment).

@@ -51,6 +51,12 @@ impl MappedBar {
         }
     }
 
+    /// Its addresses in this process.
+    pub(super) fn range(&self) -> std::ops::Range<usize> {
+        let first = self.ptr.as_ptr() as usize;
+        first..first + self.len
+    }
+
     pub(super) fn cell(&self, offset: usize) -> NonNull<u32> {
         debug_assert!(offset.is_multiple_of(4) && offset + 4 <= self.len);
         // SAFETY: `Bar::inside` checked the offset against the length.

@@ -3,10 +3,12 @@
 mod bar;
 mod doorbell;
 mod reg;
+mod sigbus;
 
 pub use bar::{Bar, MappedBar, Trap};
 pub use doorbell::Doorbell;
 pub use reg::{Access, RC, RO, RW, Readable, Reg, RegArray, WO, Writable};
+pub use sigbus::BarGuard;
 
 /// What can go wrong on the way to a register.
 #[derive(Debug, thiserror::Error)]

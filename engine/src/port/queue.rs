@@ -1,4 +1,5 @@
 use super::{Change, Link, MacAddress, PortCaps, PortConfig, PortError};
+use crate::mmio::BarGuard;
 use crate::pool::{Batch, PoolCache};
 use crate::telemetry::{CounterSink, RxCounters, TxCounters};
 use crate::wait::{Armed, Cpu};
@@ -129,6 +130,10 @@ pub trait Port: Send + Debug {
     /// Eventfds that are raised when [`Port::event`] has something to tell. Not all can be known that way: ask once in
     /// a while too.
     fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+    /// Guards for its mapped registers, for an application whose SIGBUS handler wants to survive the loss of the device.
+    fn guards(&self) -> Vec<BarGuard> {
         Vec::new()
     }
     /// Changes a setting: checked, then applied.

@@ -56,7 +56,12 @@ impl<E: Raise> Alarm<E> {
         self.news.fetch_or(bits, Ordering::Release);
         // The store of the news before the load of `armed`; see `arm`.
         fence(Ordering::SeqCst);
-        if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed) {
+        // Of several, one raises. Not a swap: one that changes nothing would still be a store among the sleeper's.
+        let raises = || {
+            self.armed
+                .compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed)
+        };
+        if self.armed.load(Ordering::Relaxed) && raises().is_ok() {
             self.rung_at.store(now_ns(), Ordering::Relaxed);
             if let Some(event) = self.event.get() {
                 event.raise();

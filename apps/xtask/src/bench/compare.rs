@@ -147,7 +147,9 @@ impl Bench<'_> {
         let theirs = peer.start(comparison.task, name, cores, dir, self.interrupt)?;
         let both = [cores.other, cores.poller];
         let list = if cores.both { &both[..] } else { &both[1..] };
-        let ours = self.ours.start(name, list, SIZE, dir, self.interrupt)?;
+        let ours = self
+            .ours
+            .start(name, list, &[("size", SIZE)], dir, self.interrupt)?;
         let ping_pong = match cores.both {
             true => Some(PingPong::start(&self.ours, both, dir, self.interrupt)?),
             false => None,

@@ -95,7 +95,7 @@ pub fn run(paths: &Paths, dir: &Path, args: &LineArgs, interrupt: &Interrupt) ->
                 // The highest first: the kernel likes to work on core 0.
                 let list: Vec<usize> = (there - cores..there).rev().collect();
                 let size = (frame - FCS) as usize;
-                let mut side = ours.start(work, &list, size, dir, interrupt)?;
+                let mut side = ours.start(work, &list, &[("size", size)], dir, interrupt)?;
                 let point = measure(&mut side, args, interrupt, (work, *frame, cores))?;
                 let json = point.json();
                 lines.push_str(&format!("{json}\n"));

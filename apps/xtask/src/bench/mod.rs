@@ -2,8 +2,10 @@
 //! stands in `benches/README.md`.
 
 mod compare;
+mod curves;
 mod dpdk;
 mod hugepages;
+pub mod instructions;
 mod line;
 mod native;
 mod ours;
@@ -27,6 +29,10 @@ pub enum BenchTask {
     Compare(compare::CompareArgs),
     /// Packet rate, cycles a packet and share of the line rate, by packet size and number of cores.
     Line(line::LineArgs),
+    /// What a packet costs by frame size, burst, length of rings and packets in flight: tables and plots.
+    Curves(curves::CurveArgs),
+    /// Count instructions a packet with callgrind and compare with the committed baseline.
+    Instructions(instructions::InstructionArgs),
 }
 
 /// Runs what was asked for; `false` when a result is not what it has to be.
@@ -36,6 +42,8 @@ pub fn run(paths: &Paths, task: &BenchTask) -> Result<bool> {
     match task {
         BenchTask::Compare(args) => compare::run(paths, &dir, args, &interrupt),
         BenchTask::Line(args) => line::run(paths, &dir, args, &interrupt).map(|()| true),
+        BenchTask::Curves(args) => curves::run(paths, &dir, args, &interrupt),
+        BenchTask::Instructions(args) => instructions::run(paths, args),
     }
 }
 

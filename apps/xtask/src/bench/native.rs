@@ -10,13 +10,15 @@ use std::process::Command;
 
 /// Where pkg-config finds the build, below its prefix.
 pub const PKG_CONFIG: &str = "lib/pkgconfig";
-const PACKAGES: [&str; 6] = [
+/// The last one is for linking with libpcap.
+const PACKAGES: [&str; 7] = [
     "dpkg-dev",
     "meson",
     "ninja-build",
     "python3-pyelftools",
     "libnuma-dev",
     "xz-utils",
+    "libsystemd-dev",
 ];
 /// Only what testpmd on null ports takes, without the libraries that DPDK can do without.
 const OPTIONS: [&str; 11] = [
@@ -37,6 +39,7 @@ const STAMP: &str = "built-for";
 
 /// The directory where the build is installed; builds it first when it is not there, or is for another CPU.
 pub fn prefix(paths: &Paths) -> Result<PathBuf> {
+    need_packages(&PACKAGES)?;
     let version = cmd::text(Command::new("dpkg-query").args(["-W", "-f", "${source:Version}", "dpdk-dev"]))?;
     let prefix = paths.peers.join(format!("dpdk-{version}-native"));
     // Every option that the compiler derives from the CPU: a cache that moves to another machine is of no use there.
@@ -45,7 +48,6 @@ pub fn prefix(paths: &Paths) -> Result<PathBuf> {
     if fs::read_to_string(&stamp).is_ok_and(|text| text == cpu) {
         return Ok(prefix);
     }
-    need_packages(&PACKAGES)?;
     if prefix.exists() {
         fs::remove_dir_all(&prefix).with_context(|| format!("cannot remove {}", prefix.display()))?;
     }

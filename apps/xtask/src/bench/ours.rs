@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// The longest hop of two cores that are near, in cycles.
+pub const NEAR: u64 = 150;
+
 /// The program, compiled.
 #[derive(Debug, Clone)]
 pub struct Ours {
@@ -33,17 +36,20 @@ impl Ours {
         Ok(Self { program, names })
     }
 
-    /// Starts a workload on some cores.
+    /// Starts a workload on some cores; `shape` has its options that are not to have their default value.
     pub fn start(
         &self,
         workload: &str,
         cores: &[usize],
-        size: usize,
+        shape: &[(&str, usize)],
         dir: &Path,
         interrupt: &Interrupt,
     ) -> Result<Requests> {
         let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
-        let args = [workload, "--cores", &cores.join(","), "--size", &size.to_string()];
+        let mut args = vec![workload.to_owned(), "--cores".to_owned(), cores.join(",")];
+        for (option, value) in shape {
+            args.extend([format!("--{option}"), value.to_string()]);
+        }
         let log = dir.join(format!("{workload}-barline.log"));
         let program = Program::start(&self.program, &args, &[], &log, interrupt)?;
         Requests::new(program, None).with_context(|| format!("{workload} on cores {}", cores.join(",")))
@@ -57,7 +63,12 @@ pub struct PingPong(Requests);
 impl PingPong {
     /// Starts the program that measures it.
     pub fn start(ours: &Ours, cores: [usize; 2], dir: &Path, interrupt: &Interrupt) -> Result<Self> {
-        Ok(Self(ours.start("ping-pong", &cores, 64, dir, interrupt)?))
+        Ok(Self(ours.start("ping-pong", &cores, &[], dir, interrupt)?))
+    }
+
+    /// The label of the distance now.
+    pub fn is_near(&mut self) -> Result<bool> {
+        Ok(self.hop()? < NEAR)
     }
 
     /// Cycles that a cache line takes from one core to the other.

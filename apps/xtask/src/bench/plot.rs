@@ -1,5 +1,6 @@
-//! The drawing of `cargo xtask bench line`.
+//! The drawings of `cargo xtask bench line` and `curves`.
 
+use super::curves::Line;
 use super::line::{Point, SPEEDS, line_rate};
 use anyhow::{Context, Result};
 use plotters::prelude::*;
@@ -66,9 +67,102 @@ fn try_draw(points: &[Point], to: &Path) -> Result<(), Box<dyn std::error::Error
     Ok(())
 }
 
+/// Draws cycles a packet over what grows; both axes are logarithmic.
+pub fn curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<()> {
+    try_curve(title, x, lines, to)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .with_context(|| format!("cannot draw {}", to.display()))
+}
+
+fn try_curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let dots = |line: &Line| -> Vec<(f64, f64)> {
+        let dot = |point: &super::curves::Point| Some((point.x as f64, point.cycles?.median));
+        line.points.iter().filter_map(dot).collect()
+    };
+    let all: Vec<(f64, f64)> = lines.iter().flat_map(dots).collect();
+    let range = |pick: fn(&(f64, f64)) -> f64, room: f64| {
+        let values = all.iter().map(pick);
+        let (low, high) = (
+            values.clone().fold(f64::MAX, f64::min),
+            values.fold(1e-3, f64::max),
+        );
+        low.min(high) / room..high * room
+    };
+    // The legend goes where the curves are lower.
+    let highest = |at: Option<f64>| {
+        let there = all.iter().filter(|dot| Some(dot.0) == at);
+        there.map(|dot| dot.1).fold(0.0, f64::max)
+    };
+    let first = all.iter().map(|dot| dot.0).reduce(f64::min);
+    let last = all.iter().map(|dot| dot.0).reduce(f64::max);
+    let legend = match highest(first) > highest(last) {
+        true => SeriesLabelPosition::UpperRight,
+        false => SeriesLabelPosition::UpperLeft,
+    };
+    let root = SVGBackend::new(to, (960, 600)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(70)
+        .build_cartesian_2d(
+            range(|dot| dot.0, 1.1).log_scale(),
+            range(|dot| dot.1, 1.8).log_scale(),
+        )?;
+    chart
+        .configure_mesh()
+        .max_light_lines(1)
+        .x_desc(x)
+        .y_desc("cycles a packet")
+        .x_label_formatter(&|value| format!("{value:.0}"))
+        .draw()?;
+    for (index, line) in lines.iter().enumerate() {
+        let (colour, dots) = (Palette99::pick(index).to_rgba(), dots(line));
+        chart.draw_series(dots.iter().map(|dot| Circle::new(*dot, 3, colour.filled())))?;
+        chart
+            .draw_series(LineSeries::new(dots, colour.stroke_width(2)))?
+            .label(&line.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .position(legend)
+        .background_style(WHITE)
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    root.present()?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_curve_has_every_series_and_leaves_out_what_was_not_measured() {
+        use crate::bench::curves::Point;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("curve.svg");
+        let point = |x, cycles: Option<f64>| Point {
+            x,
+            cycles: cycles.map(|cycles| summary(&[cycles])),
+        };
+        let line = |name: &str, points: Vec<Point>| Line {
+            name: name.to_owned(),
+            points,
+        };
+        let lines = [
+            line("first", vec![point(1, Some(30.0)), point(64, Some(2.0))]),
+            line("second", vec![point(1, None), point(64, Some(3.0))]),
+        ];
+        curve("a title", "what grows", &lines, &file).unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        for wanted in ["a title", "what grows", "first", "second", "</svg>"] {
+            assert!(text.contains(wanted), "{wanted}");
+        }
+        assert_eq!(text.matches("<circle").count(), 3);
+    }
     use crate::bench::stats::summary;
 
     #[test]

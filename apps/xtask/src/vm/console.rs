@@ -8,6 +8,8 @@ use std::path::Path;
 const FAULTS: &[&str] = &[
     "BUG:",
     "Oops",
+    "UBSAN:",
+    "DMA-API:",
     "Kernel panic",
     "WARNING: CPU",
     "WARNING: possible",

@@ -8,13 +8,18 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What the monitor is asked; twice, to see what moves.
+/// What the monitor is asked; twice, to see what moves. The ports are the interrupt enable and line status registers of
+/// the channel's and of the console's serial port.
 const QUESTIONS: &[&str] = &[
     "info status",
     "info registers -a",
     "info lapic 0",
     "info lapic 1",
     "info pic",
+    "i/b 0x2f9",
+    "i/b 0x2fd",
+    "i/b 0x3f9",
+    "i/b 0x3fd",
 ];
 /// Letters of the kernel's emergency key (admin-guide/sysrq): print everything, backtraces of running processors, all
 /// tasks, timers; and no longer everything.

@@ -12,6 +12,7 @@ use super::l2fwd;
 use super::qemu::{Cable, Nic, Running, Vm};
 use super::wire::End;
 use crate::host::Tools;
+use crate::kmod::build::{self as kmod, Options};
 use crate::paths::Paths;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// An instruction takes 2^3 ns.
-const SHIFT: u32 = 3;
+pub const SHIFT: u32 = 3;
 /// Instructions in a second of the guest's time.
 const A_SECOND: f64 = 1e9 / (1 << SHIFT) as f64;
 /// Frames on their way in each direction: what testpmd's `start tx_first 4` sends.
@@ -37,12 +38,24 @@ pub struct Args {
     /// Print one JSON object; the table goes to standard error.
     #[arg(long)]
     json: bool,
+    /// Our program goes through this bus: vfio, or our own kernel module.
+    #[arg(long, value_enum, default_value = "vfio")]
+    bus: Bus,
     /// Times that each program is booted; they take turns.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     boots: u32,
     /// Seconds of the guest's time that are measured in each boot, each by itself.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     windows: u32,
+}
+
+/// How our program reaches the NICs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Bus {
+    /// vfio-pci.
+    Vfio,
+    /// barline.ko.
+    Kmod,
 }
 
 /// What is booted, over and over.
@@ -90,6 +103,11 @@ pub fn run(paths: &Paths, args: &Args) -> Result<()> {
     peer.payload.clone_from(&testpmd.files);
     peer.settings
         .push(("PLUGINS".to_owned(), testpmd.plugins.join(" ")));
+    if args.bus == Bus::Kmod {
+        vm.payload
+            .push(kmod::module(paths, &vm.kernel, Options::default())?);
+        vm.settings.push(("BUS".to_owned(), "kmod".to_owned()));
+    }
     let windows = args.windows as usize;
     let bench = |vm| Bench {
         paths,
@@ -156,7 +174,7 @@ impl Bench<'_> {
 }
 
 /// Sends the frames that will circulate.
-fn inject(wire: &End) -> Result<()> {
+pub fn inject(wire: &End) -> Result<()> {
     let recipe = Recipe {
         seed: 1,
         count: FRAMES,

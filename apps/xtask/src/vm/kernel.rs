@@ -34,23 +34,39 @@ pub enum Series {
     /// Linux 6.12, the kernel of Debian 13.
     #[value(name = "6.12")]
     V6_12,
+    /// Our build of 6.12 with KASAN, lockdep and kmemleak.
+    #[value(name = "debug")]
+    Debug,
 }
 
+/// What the release of the debug kernel ends with: CONFIG_LOCALVERSION of `kmod/debug.config`.
+const DEBUG_SUFFIX: &str = "-barline-debug";
+
 impl Series {
-    /// Every series, the default one first.
-    pub const ALL: [Self; 2] = [Self::V6_12, Self::V6_1];
+    /// Debian's kernels, the default one first.
+    pub const STOCK: [Self; 2] = [Self::V6_12, Self::V6_1];
+    /// And the one that is only there when somebody has built it.
+    pub const ALL: [Self; 3] = [Self::V6_12, Self::V6_1, Self::Debug];
 
     fn prefix(self) -> &'static str {
         match self {
             Self::V6_1 => "6.1.",
-            Self::V6_12 => "6.12.",
+            Self::V6_12 | Self::Debug => "6.12.",
         }
+    }
+
+    /// Whether a kernel release is of this series.
+    fn has(self, release: &str) -> bool {
+        release.starts_with(self.prefix()) && release.ends_with(DEBUG_SUFFIX) == (self == Self::Debug)
     }
 }
 
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.prefix().trim_end_matches('.'))
+        f.write_str(match self {
+            Self::Debug => "debug",
+            Self::V6_1 | Self::V6_12 => self.prefix().trim_end_matches('.'),
+        })
     }
 }
 
@@ -59,6 +75,8 @@ impl fmt::Display for Series {
 pub struct Kernel {
     /// Release, as `uname -r` prints it.
     pub release: String,
+    /// Series it is of.
+    pub series: Series,
     dir: PathBuf,
 }
 
@@ -71,9 +89,10 @@ impl Kernel {
             .filter_map(|entry| {
                 let release = entry.file_name().to_str()?.strip_prefix("linux-")?.to_owned();
                 let stamp = fs::read_to_string(entry.path().join(STAMP)).ok()?;
-                let usable = release.starts_with(series.prefix()) && stamp == WANTED.join("\n");
+                let usable = series.has(&release) && stamp == WANTED.join("\n");
                 usable.then(|| Self {
                     release,
+                    series,
                     dir: entry.path(),
                 })
             })
@@ -90,19 +109,26 @@ impl Kernel {
         host::download_package(&package, work.path())?;
         let modules = work.path().join("lib/modules");
         let release = only_entry(&modules)?;
-        let dir = paths.cache.join(format!("linux-{release}"));
-        let out = work.path().join("out");
-        fs::create_dir(&out)?;
         let image = fs::read(work.path().join("boot").join(format!("vmlinuz-{release}")))
             .with_context(|| format!("package {package} has no kernel image"))?;
-        fs::write(out.join("vmlinux"), unpack_vmlinux(&image)?)?;
-        Modules::index(&modules.join(&release))?.write(&out)?;
-        fs::write(out.join(STAMP), WANTED.join("\n"))?;
+        let vmlinux = work.path().join("vmlinux");
+        fs::write(&vmlinux, unpack_vmlinux(&image)?)?;
+        Self::store(paths, &release, &vmlinux, &modules.join(&release))?;
+        Self::cached(paths, series).with_context(|| format!("package {package} has no kernel {series}"))
+    }
+
+    /// Puts a kernel into the cache: its ELF image, and of its modules those that guests load.
+    pub fn store(paths: &Paths, release: &str, vmlinux: &Path, modules: &Path) -> Result<()> {
+        let dir = paths.cache.join(format!("linux-{release}"));
+        let work = tempfile::tempdir_in(&paths.cache).context("cannot make a directory in the cache")?;
+        fs::copy(vmlinux, work.path().join("vmlinux"))
+            .with_context(|| format!("cannot read {}", vmlinux.display()))?;
+        Modules::index(modules)?.write(work.path())?;
+        fs::write(work.path().join(STAMP), WANTED.join("\n"))?;
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
-        fs::rename(&out, &dir).with_context(|| format!("cannot move the kernel to {}", dir.display()))?;
-        Ok(Self { release, dir })
+        fs::rename(work.keep(), &dir).with_context(|| format!("cannot move the kernel to {}", dir.display()))
     }
 
     /// The ELF image; QEMU starts it through PVH, without the decompressor.

@@ -5,6 +5,7 @@ use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
 use super::traffic::{COUNT, Lines};
+use crate::kmod::build::{self as kmod, Options};
 use crate::paths::Paths;
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -17,6 +18,8 @@ pub struct Variant {
     pub signal: &'static str,
     /// Arguments besides the ports.
     pub arguments: &'static str,
+    /// Through our own kernel module instead of vfio-pci, as an ordinary user.
+    pub kmod: bool,
 }
 
 /// Forwards frames both ways, ends the forwarder, and checks that it leaves the machine as it was.
@@ -29,6 +32,13 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
         ("SIGNAL".to_owned(), variant.signal.to_owned()),
         ("ARGUMENTS".to_owned(), variant.arguments.to_owned()),
     ];
+    if variant.kmod {
+        vm.payload
+            .push(kmod::module(bed.paths, &bed.kernel, Options::default())?);
+        let user = [("BUS", "kmod"), ("RUN_AS", "1000")];
+        vm.settings
+            .extend(user.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     let mut checks = Vec::new();
     // The guest says what is wrong when the forwarder did not start.

@@ -16,15 +16,18 @@ pub mod console;
 pub mod dpdk;
 pub mod evidence;
 pub mod frames;
+pub mod idle;
 pub mod initramfs;
 pub mod instructions;
 pub mod kernel;
+pub mod kmod;
 pub mod l2fwd;
 pub mod monitor;
 pub mod program;
 pub mod qemu;
 pub mod scenario;
 pub mod traffic;
+pub mod unplug;
 pub mod vfio;
 pub mod wire;
 
@@ -36,9 +39,19 @@ use qemu::{Cable, Nic, Vm};
 use std::fs;
 use std::path::PathBuf;
 
+/// What `cargo xtask vm` does besides booting a guest.
+#[derive(Debug, clap::Subcommand)]
+pub enum VmTask {
+    /// Build the kernel with KASAN, lockdep and kmemleak (`kmod/debug.config`) once and keep it in the cache.
+    DebugKernel,
+}
+
 /// What `cargo xtask vm` takes.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct VmArgs {
+    #[command(subcommand)]
+    pub task: Option<VmTask>,
     /// Kernel series of the guest.
     #[arg(long, value_enum, default_value = "6.12")]
     kernel: Series,
@@ -64,12 +77,12 @@ pub struct VmArgs {
 
 /// The cached kernel of a series, or how to get it.
 pub fn kernel(paths: &Paths, series: Series) -> Result<Kernel> {
-    Kernel::cached(paths, series).ok_or_else(|| {
-        Missing(vec![format!(
-            "a kernel {series} in the cache: run `cargo xtask setup`"
-        )])
-        .into()
-    })
+    let remedy = match series {
+        Series::Debug => "cargo xtask vm debug-kernel",
+        Series::V6_1 | Series::V6_12 => "cargo xtask setup",
+    };
+    Kernel::cached(paths, series)
+        .ok_or_else(|| Missing(vec![format!("a kernel {series} in the cache: run `{remedy}`")]).into())
 }
 
 /// Boots a guest with two joined NICs and gives its shell to the terminal.

@@ -1,6 +1,6 @@
 //! QEMU's monitor, through its machine protocol (QMP: one JSON object a line).
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -37,6 +37,13 @@ impl Monitor {
             "execute": "human-monitor-command", "arguments": {"command-line": command}
         }))?;
         Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
+    /// Runs a command of the human monitor that answers only when it fails.
+    pub fn order(&mut self, command: &str) -> Result<()> {
+        let said = self.human(command)?;
+        ensure!(!said.contains("rror:"), "{command}: {said}");
+        Ok(())
     }
 
     fn ask(&mut self, request: &Value) -> Result<Value> {

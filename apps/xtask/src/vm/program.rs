@@ -34,6 +34,11 @@ impl Program {
         arguments: &["-p", "barline", "--example", "launch"],
         file: "debug/examples/launch",
     };
+    /// `kmod/tests`.
+    pub const KMOD_TESTS: Self = Self {
+        arguments: &["-p", "kmod-tests"],
+        file: "debug/kmod-tests",
+    };
 
     /// Builds it without need of shared libraries.
     pub fn build(&self, paths: &Paths) -> Result<PathBuf> {

@@ -4,6 +4,7 @@ use super::console;
 use super::evidence;
 use super::initramfs;
 use super::kernel::Kernel;
+use super::monitor::Monitor;
 use crate::host::Tools;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -72,6 +73,24 @@ impl Nic {
                 host.display()
             ),
         };
+        vec![
+            "-device".to_owned(),
+            format!("pcie-root-port,id=rp{number},chassis={number},slot={number},addr={number}.0"),
+            "-netdev".to_owned(),
+            netdev,
+            "-device".to_owned(),
+            self.device(index),
+        ]
+    }
+
+    /// QEMU's name for the NIC at an index.
+    pub fn id(index: usize) -> String {
+        format!("nic{}", index + 1)
+    }
+
+    /// The device itself, in the words of `-device` and of the monitor's `device_add`.
+    pub fn device(&self, index: usize) -> String {
+        let (number, id) = (index + 1, Self::id(index));
         let mac = Self::mac(index).map(|byte| format!("{byte:02x}")).join(":");
         // An option ROM would only cost start-up time. virtio needs the modern interface to honour the IOMMU.
         let extra = if self.is_virtio() {
@@ -79,17 +98,10 @@ impl Nic {
         } else {
             ""
         };
-        vec![
-            "-device".to_owned(),
-            format!("pcie-root-port,id=rp{number},chassis={number},slot={number},addr={number}.0"),
-            "-netdev".to_owned(),
-            netdev,
-            "-device".to_owned(),
-            format!(
-                "{},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
-                self.model
-            ),
-        ]
+        format!(
+            "{},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
+            self.model
+        )
     }
 }
 
@@ -102,6 +114,8 @@ pub struct Vm {
     pub smp: u32,
     /// Counts instructions: each takes 2^N ns of the guest's time, the host's plays no part. Needs one processor.
     pub icount: Option<u32>,
+    /// Whether the IOMMU remaps interrupts.
+    pub interrupt_remapping: bool,
     /// Memory in MiB.
     pub memory: u32,
     /// Reserved huge pages of 2 MiB.
@@ -135,6 +149,7 @@ impl Vm {
             kernel,
             smp: 2,
             icount: None,
+            interrupt_remapping: true,
             memory: 1024,
             huge_pages: 64,
             append: Vec::new(),
@@ -234,10 +249,11 @@ impl Vm {
             command.args(["-accel", "tcg,thread=multi,tb-size=512"]);
         }
         command.args(["-smp", &self.smp.to_string(), "-m", &self.memory.to_string()]);
-        command.args([
-            "-device",
-            "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
-        ]);
+        let remap = if self.interrupt_remapping { "on" } else { "off" };
+        command.arg("-device");
+        command.arg(format!(
+            "intel-iommu,intremap={remap},caching-mode=on,device-iotlb=on"
+        ));
         command.args(["-device", "isa-debug-exit,iobase=0x501,iosize=1"]);
         command
             .arg("-kernel")
@@ -345,15 +361,24 @@ pub struct Running {
 impl Running {
     /// Waits for a line `TAG rest` of the guest and returns the rest; results on the way are kept.
     pub fn wait_for(&mut self, tag: &str) -> Result<String> {
+        Ok(self.wait_for_one(&[tag])?.1)
+    }
+
+    /// Waits for the first line with one of these tags; the tag and the rest.
+    pub fn wait_for_one<'a>(&mut self, tags: &[&'a str]) -> Result<(&'a str, String)> {
         while let Some(line) = self.next_line()? {
-            if let Some(rest) = line
-                .strip_prefix(tag)
-                .filter(|rest| rest.is_empty() || rest.starts_with(' '))
-            {
-                return Ok(rest.trim().to_owned());
+            for tag in tags {
+                let rest = line.strip_prefix(tag);
+                if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+                    return Ok((tag, rest.trim().to_owned()));
+                }
             }
         }
-        bail!("the guest ended before it said {tag}: {}", self.explain())
+        bail!(
+            "the guest ended before it said {}: {}",
+            tags.join(" or "),
+            self.explain()
+        )
     }
 
     /// Says a line to the guest.
@@ -361,6 +386,11 @@ impl Running {
         writeln!(self.stdin, "{line}")
             .and_then(|()| self.stdin.flush())
             .context("the guest does not listen any more")
+    }
+
+    /// A connection to QEMU's monitor. There is one at a time: drop it after use.
+    pub fn monitor(&self) -> Result<Monitor> {
+        Monitor::connect(&self.monitor)
     }
 
     /// The next line that is no result; `None` when the guest has ended.
@@ -497,7 +527,7 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.contains("igb,bus=rp2,netdev=net2,mac=52:54:00:00:00:02,romfile="),
+            line.contains("igb,id=nic2,bus=rp2,netdev=net2,mac=52:54:00:00:00:02,romfile="),
             "{line}"
         );
         assert_eq!(Nic::bdf(1), "0000:02:00.0");

@@ -1,9 +1,12 @@
 //! The table of VM scenarios and how one is run.
 
+use super::idle;
 use super::kernel::{Kernel, Series};
+use super::kmod;
 use super::l2fwd::{self, Variant};
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::traffic::Lines;
+use super::unplug::{self, How};
 use super::vfio;
 use crate::host::Tools;
 use crate::paths::Paths;
@@ -24,12 +27,14 @@ pub struct Bed<'a> {
     pub dir: PathBuf,
 }
 
-/// A test that runs in a guest, on every kernel series.
+/// A test that runs in a guest, on several kernels.
 pub struct Scenario {
     /// Name; the kernel series is appended for a run.
     pub name: &'static str,
     /// What it shows, in a line.
     pub about: &'static str,
+    /// Kernels it runs on.
+    pub kernels: &'static [Series],
     run: fn(&Bed<'_>) -> Result<Vec<Check>>,
 }
 
@@ -38,27 +43,32 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "boot",
         about: "IOMMU, interrupt remapping, vfio-pci takes igb and gives it back",
+        kernels: &Series::STOCK,
         run: boot,
     },
     Scenario {
         name: "silent-guest",
         about: "of a guest that says nothing for long, the state is written down",
+        kernels: &Series::STOCK,
         run: silent_guest,
     },
     Scenario {
         name: "bridge",
         about: "kernel drivers forward 10,000 frames each way over the wire",
+        kernels: &Series::STOCK,
         run: bridge,
     },
     Scenario {
         name: "l2fwd-sigint",
         about: "l2fwd forwards 10,000 frames each way, ends cleanly",
+        kernels: &Series::STOCK,
         run: |bed| {
             l2fwd::run(
                 bed,
                 &Variant {
                     signal: "INT",
                     arguments: "",
+                    kmod: false,
                 },
             )
         },
@@ -66,12 +76,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "l2fwd-sigterm",
         about: "the same, ended by SIGTERM",
+        kernels: &Series::STOCK,
         run: |bed| {
             l2fwd::run(
                 bed,
                 &Variant {
                     signal: "TERM",
                     arguments: "",
+                    kmod: false,
                 },
             )
         },
@@ -79,12 +91,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "l2fwd-sigkill",
         about: "the same, killed: the machine must be left as it was",
+        kernels: &Series::STOCK,
         run: |bed| {
             l2fwd::run(
                 bed,
                 &Variant {
                     signal: "KILL",
                     arguments: "",
+                    kmod: false,
                 },
             )
         },
@@ -92,34 +106,118 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "l2fwd-queues",
         about: "the same on two queues and two cores",
+        kernels: &Series::STOCK,
         run: |bed| {
             l2fwd::run(
                 bed,
                 &Variant {
                     signal: "INT",
                     arguments: "--queues 2 --cores 0,1",
+                    kmod: false,
                 },
             )
         },
     },
     Scenario {
+        name: "l2fwd-kmod-sigint",
+        about: "l2fwd through barline.ko as an ordinary user: 10,000 frames each way, ends cleanly",
+        kernels: &Series::ALL,
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "INT",
+                    arguments: "--bus kmod",
+                    kmod: true,
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-kmod-sigkill",
+        about: "the same, killed: the machine must be left as it was",
+        kernels: &Series::ALL,
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "KILL",
+                    arguments: "--bus kmod",
+                    kmod: true,
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-idle",
+        about: "below 2 % of a core without traffic, and frames wake it",
+        kernels: &Series::STOCK,
+        run: idle::idle,
+    },
+    Scenario {
+        name: "l2fwd-syscalls",
+        about: "no system call of the worker under load",
+        kernels: &Series::STOCK,
+        run: idle::system_calls,
+    },
+    Scenario {
+        name: "l2fwd-kill",
+        about: "killed at fourteen moments: nothing is left behind",
+        kernels: &Series::STOCK,
+        run: idle::kill,
+    },
+    Scenario {
+        name: "l2fwd-unbind",
+        about: "a NIC is unbound ten times under traffic: released in time, the others forward on",
+        kernels: &Series::STOCK,
+        run: |bed| unplug::run(bed, How::Unbind),
+    },
+    Scenario {
+        name: "l2fwd-unplug",
+        about: "the same, with device_del and device_add",
+        kernels: &Series::STOCK,
+        run: |bed| unplug::run(bed, How::DeviceDel),
+    },
+    Scenario {
+        name: "l2fwd-aer",
+        about: "the same, with an uncorrectable error on the bus",
+        kernels: &Series::STOCK,
+        run: |bed| unplug::run(bed, How::Aer),
+    },
+    Scenario {
         name: "l2fwd-errors",
         about: "every lack of the machine: one cause, one remedy, nothing left behind",
+        kernels: &Series::STOCK,
         run: |bed| l2fwd::errors(bed, true),
     },
     Scenario {
         name: "vf-token",
         about: "a VF opens with the token that its PF's owner has set, and with no other",
+        kernels: &Series::STOCK,
         run: vfio::vf_token,
     },
     Scenario {
         name: "passed-devices",
         about: "a launcher opens the NICs, l2fwd without any privilege drives them",
+        kernels: &Series::STOCK,
         run: vfio::passed_devices,
+    },
+    Scenario {
+        name: "kmod",
+        about: "the kernel module: every point of the review, every bug of the patch, every error path",
+        kernels: &Series::ALL,
+        run: kmod::main,
+    },
+    Scenario {
+        name: "kmod-noremap",
+        about: "the kernel module where interrupts are not remapped: refused, or with the table left out",
+        kernels: &Series::ALL,
+        run: kmod::noremap,
     },
     Scenario {
         name: "l2fwd-no-iommu",
         about: "the same where there is no IOMMU",
+        kernels: &Series::STOCK,
         run: |bed| l2fwd::errors(bed, false),
     },
 ];
@@ -178,6 +276,7 @@ fn silent_guest(bed: &Bed<'_>) -> Result<Vec<Check>> {
         "sysrq: Show State",
         "task:sleep",
         "Tick Device: mode",
+        "portb[0x02fd]",
     ] {
         let lines = text.lines().filter(|line| line.contains(wanted)).count();
         checks.push(Check::new(

@@ -2,10 +2,10 @@ use super::device::VfioFunction;
 use super::group::Group;
 use super::info::IommuInfo;
 use super::options::{OpenOptions, PassedFds};
-use super::space::Space;
 use super::uapi::{self, Query};
 use super::{VfioError, sysfs};
 use crate::bus::scan::{Roots, numa_node};
+use crate::bus::space::Space;
 use crate::mem::{DmaError, DmaLimits};
 use crate::pci::PciAddress;
 use std::fs::File;
@@ -192,6 +192,11 @@ impl Container {
             .as_mut()
             .ok_or_else(|| DmaError::Os { len, source: none() })?;
         act(self.fd.as_fd(), space)
+    }
+
+    /// Whether nothing is mapped by this process.
+    pub(super) fn is_unmapped(&self) -> bool {
+        self.state().space.as_ref().is_none_or(Space::is_empty)
     }
 
     /// What the kernel says now; no windows before the first device is open.

@@ -1,12 +1,12 @@
 use super::VfioError;
 use super::container::Container;
 use super::group::Group;
-use super::info::DeviceInfo;
+use super::info::{DeviceInfo, RegionInfo};
 use super::irq::{self, Msix};
 use super::options::PassedFds;
-use super::region::Region;
 use super::token::VfToken;
 use super::uapi::{self, Query};
+use crate::bus::region::Region;
 use crate::bus::{BusError, Claim, PciFunction};
 use crate::mem::DmaDomain;
 use crate::pci::{BarKind, Command, ConfigImage, PciAddress, PciId};
@@ -57,7 +57,7 @@ impl VfioFunction {
     ) -> Result<Self, VfioError> {
         let device = Arc::new(File::from(device));
         let info = device_info(device.as_fd())?;
-        let config = Region::new(&device, VFIO_PCI_CONFIG_REGION_INDEX)?;
+        let config = region(&device, VFIO_PCI_CONFIG_REGION_INDEX)?;
         let header = header(&config)?;
         let image =
             ConfigImage::new(&header).map_err(|_| VfioError::BadAnswer("the device reads as all ones"))?;
@@ -220,13 +220,18 @@ fn device_info(device: BorrowedFd<'_>) -> Result<DeviceInfo, VfioError> {
     }
 }
 
+/// Asks for region `index`.
+fn region(device: &Arc<File>, index: u32) -> Result<Region, VfioError> {
+    let answer = uapi::query(device.as_fd(), Query::Region(index));
+    let info = RegionInfo::parse(&answer.map_err(VfioError::os("ask for a region of the device"))?)?;
+    Region::new(device, info.place()).ok_or(VfioError::BadAnswer("a region lies outside the device file"))
+}
+
 fn header(config: &Region) -> Result<[u8; 0x40], VfioError> {
-    let mut header = [0; 0x40];
-    let read = config
-        .read(0, &mut header)
-        .ok_or(VfioError::BadAnswer("configuration space is too short"))?;
-    read.map_err(VfioError::os("read configuration space"))?;
-    Ok(header)
+    let header = config.header();
+    header
+        .ok_or(VfioError::BadAnswer("configuration space is too short"))?
+        .map_err(VfioError::os("read configuration space"))
 }
 
 fn open_failed(error: BusError) -> VfioError {

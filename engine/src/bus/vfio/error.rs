@@ -1,25 +1,10 @@
+use crate::bus::bind::{Blocker, Holder, bind, blocked, held, in_use};
 use crate::pci::PciAddress;
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// A device that keeps its whole group from being used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocker {
-    /// Its name in sysfs: a PCI address.
-    pub device: String,
-    /// The driver that holds it.
-    pub driver: String,
-}
-
-/// A process that has a group open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Process id.
-    pub pid: u32,
-    /// Its name.
-    pub command: String,
-}
+const DRIVER: &str = "vfio-pci";
+const AGAIN: &str = "open all devices of a group through one container: Container::open";
 
 /// Why VFIO could not be used: one cause, and one command that mends it or tells more.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +17,7 @@ pub enum VfioError {
         address: PciAddress,
     },
     /// A kernel driver holds the device, or none does.
-    #[error("{address} is {}, not bound to vfio-pci; bind it: {}", held(.driver.as_deref()), bind(&.address.to_string(), .driver.is_some()))]
+    #[error("{address} is {}, not bound to vfio-pci; bind it: {}", held(.driver.as_deref()), bind(&.address.to_string(), DRIVER, .driver.is_some()))]
     NotBound {
         /// Device.
         address: PciAddress,
@@ -68,7 +53,7 @@ pub enum VfioError {
         path: PathBuf,
     },
     /// A group can be opened once.
-    #[error("{} is in use{}", .path.display(), in_use(.path, .holder.as_ref()))]
+    #[error("{} is in use{}", .path.display(), in_use(.path, .holder.as_ref(), AGAIN))]
     GroupBusy {
         /// The node.
         path: PathBuf,
@@ -76,7 +61,7 @@ pub enum VfioError {
         holder: Option<Holder>,
     },
     /// Kernel drivers hold other devices of the group.
-    #[error("IOMMU group {group} cannot be used{}", blocked(.blockers))]
+    #[error("IOMMU group {group} cannot be used{}", blocked(.blockers, DRIVER))]
     NotViable {
         /// Group.
         group: u32,
@@ -187,54 +172,10 @@ impl VfioError {
     }
 }
 
-fn held(driver: Option<&str>) -> String {
-    driver.map_or("without a driver".to_owned(), |driver| {
-        format!("held by the driver {driver}")
-    })
-}
-
-/// The commands that move a device to vfio-pci.
-fn bind(device: &str, has_driver: bool) -> String {
-    let dir = format!("/sys/bus/pci/devices/{device}");
-    let unbind = format!("echo {device} | sudo tee {dir}/driver/unbind; ");
-    format!(
-        "echo vfio-pci | sudo tee {dir}/driver_override; {}echo {device} | sudo tee /sys/bus/pci/drivers_probe",
-        if has_driver { unbind } else { String::new() }
-    )
-}
-
 fn token_of(is_vf: bool) -> &'static str {
     if is_vf {
         "a VF whose PF is bound to vfio-pci"
     } else {
         "a PF whose VFs are in use"
-    }
-}
-
-fn in_use(path: &std::path::Path, holder: Option<&Holder>) -> String {
-    match holder {
-        Some(Holder { pid, .. }) if *pid == std::process::id() => {
-            " by this process; open all devices of a group through one container: Container::open".to_owned()
-        }
-        Some(Holder { pid, command }) => format!(" by process {pid} ({command}); end it: kill {pid}"),
-        None => format!("; find out by whom: sudo fuser -v {}", path.display()),
-    }
-}
-
-fn blocked(blockers: &[Blocker]) -> impl fmt::Display {
-    let list: Vec<String> = blockers
-        .iter()
-        .map(|b| format!("{} ({})", b.device, b.driver))
-        .collect();
-    match blockers {
-        [] => {
-            ": a kernel driver uses one of its devices; list them: ls -l /sys/kernel/iommu_groups/*/devices"
-                .into()
-        }
-        [first, ..] => format!(
-            " while kernel drivers hold {} of it; move each to vfio-pci: {}",
-            list.join(", "),
-            bind(&first.device, true)
-        ),
     }
 }

@@ -1,5 +1,6 @@
 use super::uapi;
 use super::{VfioError, sysfs};
+use crate::bus::bind::holder;
 use crate::bus::scan::Roots;
 use crate::pci::PciAddress;
 use nix::errno::Errno;
@@ -111,7 +112,7 @@ fn not_opened(roots: &Roots, path: PathBuf, address: PciAddress, source: io::Err
         Some(Errno::ENOENT) => VfioError::NoGroupNode { path, address },
         Some(Errno::EACCES | Errno::EPERM) => VfioError::NoPermission { path },
         Some(Errno::EBUSY) => {
-            let holder = sysfs::holder(roots, &path);
+            let holder = holder(roots, &path);
             VfioError::GroupBusy { path, holder }
         }
         _ => VfioError::Os {

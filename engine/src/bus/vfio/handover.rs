@@ -27,7 +27,7 @@ impl Container {
     /// process should let go of the container, which otherwise lives as long as it does.
     ///
     /// # Errors
-    /// [`VfioError`]: several containers, too many devices, or nobody at the other end. The devices are then closed.
+    /// [`VfioError`]: several containers, mappings, too many devices, or nobody at the other end. The devices are then closed.
     pub fn pass(functions: Vec<VfioFunction>, socket: impl AsFd) -> Result<(), VfioError> {
         let first = functions
             .first()
@@ -36,6 +36,11 @@ impl Container {
         if !functions.iter().all(together) {
             return Err(VfioError::Handover(
                 "the devices are in several containers; open all through one: Container::open",
+            ));
+        }
+        if !first.container().is_unmapped() {
+            return Err(VfioError::Handover(
+                "memory is still mapped for the devices; drop pools and mappings first",
             ));
         }
         if functions.len() > MOST {

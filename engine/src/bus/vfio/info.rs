@@ -2,6 +2,7 @@
 
 use super::VfioError;
 use super::chain::{caps, u32_at, u64_at};
+use crate::bus::region::{Area, Place};
 use crate::mem::Window;
 use std::mem::offset_of;
 use vfio_bindings::bindings::vfio::{self as k, *};
@@ -46,13 +47,6 @@ impl IrqInfo {
             count: u32_of(answer, offset_of!(vfio_irq_info, count))?,
         })
     }
-}
-
-/// A piece of a region, in bytes from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Area {
-    pub offset: u64,
-    pub size: u64,
 }
 
 /// `VFIO_DEVICE_GET_REGION_INFO`.
@@ -116,6 +110,18 @@ impl RegionInfo {
 
     pub fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Without areas, all of a mappable region can be mapped: since Linux 4.16 that holds for one with the MSI-X
+    /// table too (`MSIX_MAPPABLE`), and before that the kernel named areas around the table.
+    pub fn place(self) -> Place {
+        Place {
+            size: self.size,
+            offset: self.offset,
+            map_flags: 0,
+            mappable: self.has(VFIO_REGION_INFO_FLAG_MMAP) && self.has(VFIO_REGION_INFO_FLAG_WRITE),
+            areas: self.sparse,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use super::VfioError;
 use super::info::IrqInfo;
-use super::uapi::{self, Query, Trigger};
+use super::uapi::{self, Query};
+use crate::bus::trigger::Trigger;
 use crate::pci::PciAddress;
 use crate::wait::EventFd;
 use std::collections::BTreeSet;

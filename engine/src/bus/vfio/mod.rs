@@ -13,16 +13,15 @@ mod handover;
 mod info;
 mod irq;
 mod options;
-mod region;
-mod space;
 mod sysfs;
 mod token;
 #[allow(unsafe_code)] // ioctls, the mapping of device memory, and the DMA contract with the caller
 mod uapi;
 
+pub use super::bind::{Blocker, Holder};
 pub use container::Container;
 pub use device::VfioFunction;
-pub use error::{Blocker, Holder, VfioError};
+pub use error::VfioError;
 #[cfg(feature = "fuzzing")]
 pub use info::decode_any;
 pub use options::{OpenOptions, PassedFds};

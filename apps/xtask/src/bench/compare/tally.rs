@@ -2,11 +2,10 @@
 
 use super::list::{Comparison, Target};
 use crate::bench::dpdk::Peer;
+use crate::bench::ours::NEAR;
 use crate::bench::stats::{Summary, mann_whitney, summary};
 use serde_json::{Value, json};
 
-/// The longest hop of two cores that are near, in cycles.
-const NEAR: u64 = 150;
 /// Windows of each side from which on a result can be relied on.
 const ENOUGH: usize = 20;
 
@@ -195,6 +194,9 @@ impl Outcome {
     }
 
     pub fn row(&self) -> String {
+        if self.windows == 0 {
+            return format!("{:<21} {:<18} no good window", self.bench, self.peer);
+        }
         let span = |middle: f64, [low, high]: [f64; 2]| format!("{middle:.2} [{low:.2}..{high:.2}]");
         let target = match self.target {
             Target::Ratio(most) => format!("{most}"),

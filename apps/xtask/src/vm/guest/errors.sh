@@ -73,9 +73,7 @@ check bind-other bind 0000:07:00.0
 refused wrong-device 2 '8086:10d3' l2fwd --ports pci:0000:07:00.0 --seconds 1
 
 # The node is a user's, the memory limit is not.
-mkdir -p /etc
-printf 'root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n' >/etc/passwd
-printf 'root:x:0:\nuser:x:1000:\n' >/etc/group
+add_user
 node=/dev/vfio/$(nic_group "$first")
 chown 1000 "$node"
 chmod 666 $err /tmp/out.txt /dev/vfio/vfio

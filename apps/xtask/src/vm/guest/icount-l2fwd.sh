@@ -6,12 +6,12 @@ err=/tmp/err.txt
 
 ports=
 for bdf in $NICS; do
-    check "$bdf-bind-vfio" bind "$bdf"
+    check "$bdf-bind" take "$bdf"
     ports=$ports,pci:$bdf
 done
 
 : >$out
-/payload/l2fwd --ports "${ports#,}" --no-mac-update --json >$out 2>$err &
+/payload/l2fwd --ports "${ports#,}" --bus "${BUS:-vfio}" --no-mac-update --json >$out 2>$err &
 pid=$!
 if ! check started l2fwd_started $out; then
     cat $out $err >/dev/ttyS0

@@ -23,14 +23,23 @@ control() {
 
 ports=
 for bdf in $NICS; do
-    check "$bdf-bind-vfio" bind "$bdf"
+    check "$bdf-bind" take "$bdf"
     ports=$ports,pci:$bdf
 done
+# An ordinary user who may lock as much memory as the pool takes, and no more rights than the nodes'.
+program="exec /payload/l2fwd --ports ${ports#,} --json $ARGUMENTS"
+if [ -n "${RUN_AS:-}" ]; then
+    add_user
+    ulimit -l 131072
+    # Some shells start another one for su's command: the forwarder writes its own number.
+    program="exec su user -s /bin/sh -c 'echo \$\$ >/tmp/pid; $program'"
+    : >/tmp/pid
+    chown "$RUN_AS" /tmp/pid
+fi
 
 : >$out
 control &
-# shellcheck disable=SC2086
-sh -c 'echo $$ >/tmp/pid; exec /payload/l2fwd "$@"' l2fwd --ports "${ports#,}" --json $ARGUMENTS >$out 2>$err
+sh -c "echo \$\$ >/tmp/pid; $program" >$out 2>$err
 result=$?
 echo $result >$code
 wait

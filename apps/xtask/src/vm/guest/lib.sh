@@ -51,14 +51,23 @@ report() {
     sed 's/^/LINE /' "$1" >&3
 }
 
-# wait_for SECONDS COMMAND...: tries until the command succeeds. The guest is emulated: be generous.
+# wait_for SECONDS COMMAND...: tries until the command succeeds. The guest is emulated: be generous. Seconds are those
+# of the clock: a round takes far longer than its sleep where the host is busy.
 wait_for() {
-    local left=$(($1 * 10))
+    local end=$(($(date +%s) + $1))
     shift
     while ! "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || return 1
+        [ "$(date +%s)" -lt $end ] || return 1
         usleep 100000
+    done
+}
+
+# stacks_of PROGRAM: where each thread of it waits in the kernel.
+stacks_of() {
+    local task
+    for task in $(pidof "$1" | sed 's|[0-9][0-9]*|/proc/&/task/*|g'); do
+        echo "--- $task $(cat "$task/comm") $(sed -n 's/^State:[[:space:]]*//p' "$task/status") call $(cat "$task/syscall")"
+        cat "$task/stack"
     done
 }
 
@@ -70,7 +79,8 @@ l2fwd_started() {
         grep -q '"type":"started"' "$out" || [ -e "$code" ]
     }
     if ! wait_for 120 settled; then
-        echo 'l2fwd said no "type":"started" in 120 s'
+        stacks_of l2fwd >/dev/ttyS0
+        echo 'l2fwd said no "type":"started" in 120 s; where its threads wait is on the console'
         return 1
     fi
     [ ! -e "$code" ] || { echo "l2fwd ended with $(cat "$code")"; return 1; }
@@ -113,6 +123,24 @@ huge_pages_all_free() {
 # no_dma_faults: the IOMMU refused nothing.
 no_dma_faults() {
     ! dmesg | grep -E 'DMAR:.*(fault|DMA (Read|Write))'
+}
+
+# take BDF: binds a NIC to what the forwarder's bus ($BUS, vfio unless set) needs; the nodes become the user's ($RUN_AS).
+take() {
+    if [ "${BUS:-vfio}" = vfio ]; then
+        bind "$1"
+        return
+    fi
+    [ -d /sys/module/barline ] || insmod /payload/barline.ko || return 1
+    bind "$1" barline || return 1
+    [ -z "${RUN_AS:-}" ] || chown "$RUN_AS" "/dev/barline/$1" /dev/barline/iommu
+}
+
+# add_user: an ordinary user of the name "user", 1000.
+add_user() {
+    mkdir -p /etc
+    printf 'root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n' >/etc/passwd
+    printf 'root:x:0:\nuser:x:1000:\n' >/etc/group
 }
 
 # rebind_kernel_driver BDF: gives the device back to the kernel driver and waits for its interface.

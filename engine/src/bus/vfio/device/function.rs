@@ -1,6 +1,5 @@
 use super::super::VfioError;
-use super::super::region::Region;
-use super::VfioFunction;
+use super::{VfioFunction, region};
 use crate::bus::{BusError, Claim, DeviceEvents, PciFunction};
 use crate::mem::DmaDomain;
 use crate::mmio::Bar;
@@ -55,11 +54,11 @@ impl PciFunction for VfioFunction {
         if u32::from(index) > VFIO_PCI_BAR5_REGION_INDEX || self.io_bars >> index & 1 == 1 {
             return Err(none);
         }
-        let region = Region::new(&self.device, index.into())?;
+        let region = region(&self.device, index.into())?;
         if region.size() == 0 {
             Err(none)
         } else {
-            Ok(region.bar()?)
+            Ok(region.bar().map_err(VfioError::os("map a BAR"))?)
         }
     }
 

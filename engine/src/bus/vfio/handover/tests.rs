@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -148,4 +149,18 @@ fn nothing_to_pass_is_an_error() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let error = Container::pass(Vec::new(), &ours).unwrap_err();
     assert!(matches!(error, VfioError::Handover(_)), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn any_message_is_taken_or_refused(
+        tail in proptest::collection::vec(any::<u8>(), 0..20), whole: bool, count in 0usize..6,
+    ) {
+        let mut bytes = if whole { MAGIC.to_vec() } else { Vec::new() };
+        bytes.extend(tail);
+        if let Ok(devices) = parse(&bytes, files(count)) {
+            prop_assert_eq!(1 + 2 * devices.list.len(), count);
+            prop_assert_eq!(bytes.len(), HEADER + devices.list.len() * ADDRESS);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 use super::*;
+use crate::bus::bind::{Holder, holder};
 use crate::bus::scan::fake::Machine;
+use std::fs;
 use std::os::unix::fs::symlink;
 
 const NIC: &str = "0000:01:00.0";

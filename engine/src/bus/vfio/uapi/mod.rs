@@ -1,11 +1,9 @@
 //! The kernel's interface: every ioctl of `linux/vfio.h` that the engine uses, with lengths it cannot get wrong.
 
-mod bar;
 mod domain;
 pub(super) mod socket;
 
-pub(super) use bar::map;
-
+use crate::bus::trigger::Trigger;
 use crate::mem::{Access, Iova};
 use nix::errno::Errno;
 use std::ffi::CStr;
@@ -180,36 +178,15 @@ fn ask(fd: BorrowedFd<'_>, query: Query, answer: &mut [u8]) -> io::Result<usize>
     Ok(wanted as usize)
 }
 
-/// What `VFIO_DEVICE_SET_IRQS` directs where.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Trigger<'a> {
-    /// Vectors from the first one on raise these eventfds; `None`: nothing.
-    EventFds(u32, &'a [Option<BorrowedFd<'a>>]),
-    /// All vectors off: `DATA_NONE` with count 0. A count above 0 would fire them.
-    Off,
-    /// Raises this vector's eventfd as if the device had.
-    Fire(u32),
-}
-
 /// `VFIO_DEVICE_SET_IRQS` for the interrupts of `index`.
 ///
 /// Returns the kernel's number: 0 when done; above, there are only so many vectors and nothing was done.
 pub(super) fn set_irqs(device: BorrowedFd<'_>, index: u32, trigger: Trigger<'_>) -> io::Result<u32> {
-    let (data, start, fds): (_, _, &[Option<BorrowedFd<'_>>]) = match trigger {
-        Trigger::EventFds(start, fds) => (VFIO_IRQ_SET_DATA_EVENTFD, start, fds),
-        Trigger::Off => (VFIO_IRQ_SET_DATA_NONE, 0, &[]),
-        Trigger::Fire(vector) => (VFIO_IRQ_SET_DATA_NONE, vector, &[]),
-    };
-    let count = if matches!(trigger, Trigger::Fire(_)) {
-        1
-    } else {
-        fds.len() as u32
-    };
-    let argsz = (size_of::<vfio_irq_set>() + 4 * fds.len()) as u32;
-    let header = [argsz, data | VFIO_IRQ_SET_ACTION_TRIGGER, index, start, count];
-    let fds = fds.iter().map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
+    let request = trigger.request();
+    let argsz = (size_of::<vfio_irq_set>() + 4 * request.fds.len()) as u32;
+    let header = [argsz, request.flags, index, request.start, request.count];
     let mut bytes: Vec<u8> = header.iter().flat_map(|field| field.to_ne_bytes()).collect();
-    bytes.extend(fds.flat_map(i32::to_ne_bytes)); // whole descriptors: any `int` can be one
+    bytes.extend(request.fds.iter().flat_map(|fd| fd.to_ne_bytes())); // any `int` can be a descriptor
     // SAFETY: the kernel reads at most `argsz` bytes, which is the buffer's length (a header of five words and
     // the descriptors); it takes its own references of the eventfds.
     let done = unsafe { raw::device_set_irqs(device.as_raw_fd(), bytes.as_ptr()) }?;

@@ -1,7 +1,9 @@
 use crate::mem::{DmaError, Iova, IovaMap, Window};
+use nix::errno::Errno;
 use std::collections::BTreeMap;
+use std::io;
 
-/// The container's I/O address space as the engine knows it: what is usable, what is taken, what is mapped.
+/// An I/O address space of the kernel's as the engine knows it: what is usable, what is taken, what is mapped.
 #[derive(Debug)]
 pub(super) struct Space {
     windows: Vec<Window>,
@@ -36,9 +38,45 @@ impl Space {
         }
     }
 
+    /// Finds addresses for `len` bytes at `va` and has the kernel map them there.
+    pub fn map(
+        &mut self,
+        va: usize,
+        len: usize,
+        map: impl FnOnce(Iova) -> io::Result<()>,
+    ) -> Result<Iova, DmaError> {
+        let iova = self.reserve(va, len)?;
+        if let Err(source) = map(iova) {
+            self.cancel(iova, len);
+            return Err(refused(source, iova, len));
+        }
+        self.mapped(iova, len);
+        Ok(iova)
+    }
+
+    /// Has the kernel take a whole mapping away; it tells how many bytes that were.
+    ///
+    /// On an error the addresses stay taken: a later mapping there could still reach the old memory.
+    pub fn unmap(
+        &mut self,
+        iova: Iova,
+        len: usize,
+        unmap: impl FnOnce() -> io::Result<u64>,
+    ) -> Result<(), DmaError> {
+        if !self.is_mapped(iova, len) {
+            return Err(DmaError::NotMapped { iova, len });
+        }
+        let unmapped = unmap().map_err(|source| DmaError::Os { len, source })?;
+        if unmapped != len as u64 {
+            return Err(DmaError::ShortUnmap { iova, len, unmapped });
+        }
+        self.unmapped(iova, len);
+        Ok(())
+    }
+
     /// Reserves addresses for `len` bytes at `va`: at the largest alignment that fits, so that huge pages stay
     /// large pages in the IOMMU.
-    pub fn reserve(&mut self, va: usize, len: usize) -> Result<Iova, DmaError> {
+    fn reserve(&mut self, va: usize, len: usize) -> Result<Iova, DmaError> {
         let page = 1usize << self.page_sizes.trailing_zeros().min(30);
         if len == 0 || !va.is_multiple_of(page) || !len.is_multiple_of(page) {
             return Err(DmaError::Unaligned { len, align: page });
@@ -53,25 +91,45 @@ impl Space {
     }
 
     /// Takes a reservation back that could not be mapped.
-    pub fn cancel(&mut self, iova: Iova, len: usize) {
+    fn cancel(&mut self, iova: Iova, len: usize) {
         let _ = self.free.release(iova, len);
     }
 
     /// The kernel has mapped a reservation.
-    pub fn mapped(&mut self, iova: Iova, len: usize) {
+    fn mapped(&mut self, iova: Iova, len: usize) {
         self.mapped.insert(iova.raw(), len);
     }
 
+    /// Number of mappings.
+    pub fn mappings(&self) -> usize {
+        self.mapped.len()
+    }
+
     /// Whether `iova..+len` is exactly one mapping.
-    pub fn is_mapped(&self, iova: Iova, len: usize) -> bool {
+    fn is_mapped(&self, iova: Iova, len: usize) -> bool {
         self.mapped.get(&iova.raw()) == Some(&len)
     }
 
+    /// Whether nothing is mapped.
+    pub fn is_empty(&self) -> bool {
+        self.mapped.is_empty()
+    }
+
     /// The kernel has unmapped a whole mapping.
-    pub fn unmapped(&mut self, iova: Iova, len: usize) {
+    fn unmapped(&mut self, iova: Iova, len: usize) {
         self.mapped.remove(&iova.raw());
         // An error: it was mapped before the windows changed, and its addresses are not in the new map.
         let _ = self.free.release(iova, len);
+    }
+}
+
+/// What the kernel's errors to a mapping mean; VFIO and the module use the same ones.
+fn refused(source: io::Error, iova: Iova, len: usize) -> DmaError {
+    match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EEXIST) => DmaError::Exists { iova, len },
+        Some(Errno::ENOSPC) => DmaError::NoEntries,
+        Some(Errno::ENOMEM) => DmaError::Memlock { len },
+        _ => DmaError::Os { len, source },
     }
 }
 
@@ -177,5 +235,33 @@ mod tests {
         ));
         assert!(space.reserve(8, 4096).is_err());
         assert!(space.reserve(0, 0).is_err());
+    }
+
+    #[test]
+    fn errors_of_map_are_told_apart() {
+        let told = |errno: Errno| refused(errno.into(), Iova::new(0x1000), 4096);
+        assert!(matches!(told(Errno::EEXIST), DmaError::Exists { len: 4096, .. }));
+        assert!(matches!(told(Errno::ENOSPC), DmaError::NoEntries));
+        assert!(matches!(told(Errno::ENOMEM), DmaError::Memlock { len: 4096 }));
+        assert!(matches!(told(Errno::EINVAL), DmaError::Os { .. }));
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_leaves_nothing_behind() {
+        let mut space = Space::new(vec![WHOLE], 0x1000);
+        let refused = space.map(0, 4096, |_| Err(Errno::ENOMEM.into()));
+        assert!(matches!(refused, Err(DmaError::Memlock { len: 4096 })));
+        let first = space.map(0, 4096, |_| Ok(())).unwrap();
+        assert!(matches!(
+            space.unmap(first, 4096, || Ok(0)),
+            Err(DmaError::ShortUnmap { unmapped: 0, .. })
+        ));
+        assert!(space.is_mapped(first, 4096), "its memory must be kept");
+        assert!(space.unmap(first, 4096, || Ok(4096)).is_ok());
+        assert!(matches!(
+            space.unmap(first, 4096, || Ok(4096)),
+            Err(DmaError::NotMapped { .. })
+        ));
+        assert_eq!(space.map(0, 4096, |_| Ok(())).unwrap(), first);
     }
 }

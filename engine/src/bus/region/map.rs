@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The pages are not touched here: a register can react to being read, and populating such a mapping in advance
 /// is something the kernel refuses. The driver's first accesses, made while it sets up its rings, fault them in
 /// before the poll loop starts.
-pub(in super::super) fn map(device: &File, offset: u64, len: usize) -> io::Result<Bar> {
+pub(super) fn map(device: &File, offset: u64, len: usize) -> io::Result<Bar> {
     let raw = MmapOptions::new().offset(offset).len(len).map_raw(device)?;
     let ptr = NonNull::new(raw.as_mut_ptr()).ok_or(io::ErrorKind::InvalidData)?;
     if !(ptr.as_ptr() as usize).is_multiple_of(4096) {

@@ -1,0 +1,26 @@
+# The kernel module's tests; the program says the results itself.
+. /lib/guest.sh
+
+check load insmod /payload/barline.ko
+/payload/kmod-tests run "$BED" "$ONLY" >&3 2>/dev/ttyS0
+check unload rmmod barline
+
+# On the debug kernel: nothing was lost, and lockdep did not give up on the way.
+leaks() {
+    echo scan >$1
+    # What was freed just now may still be in a register: kmemleak wants to see it twice.
+    sleep 6
+    echo scan >$1
+    ! grep . $1
+}
+lockdep_is_on() {
+    grep -E 'debug_locks: *1' /proc/lockdep_stats
+}
+mount -t debugfs debugfs /sys/kernel/debug
+if [ -e /sys/kernel/debug/kmemleak ]; then
+    check kmemleak leaks /sys/kernel/debug/kmemleak
+fi
+if [ -e /proc/lockdep_stats ]; then
+    check lockdep lockdep_is_on
+fi
+say DONE

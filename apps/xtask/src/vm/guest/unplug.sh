@@ -1,0 +1,169 @@
+# Our forwarder on four NICs; the third is taken away ten times ($HOW) under traffic and given back each time.
+. /lib/guest.sh
+
+# Not "out": check has one of its own, which functions called by it see.
+log=/tmp/out.json
+err=/tmp/err.txt
+rounds=10
+# shellcheck disable=SC2086
+set -- $NICS
+victim=$3
+device=/sys/bus/pci/devices/$victim
+case $HOW in
+aer) event=error ;;
+*) event=unplug-request ;;
+esac
+
+# ask WHAT: the host does it.
+ask() {
+    say "ASK $1"
+    hear >/dev/null
+}
+
+# arrived EVENT COUNT: the forwarder has told of it so often.
+arrived() {
+    [ "$(grep -c "\"event\":\"$1\"" $log)" -ge "$2" ]
+}
+
+# hundredths: of a second since the start of the machine.
+hundredths() {
+    awk '{ printf "%d", $1 * 100 }' /proc/uptime
+}
+
+absent() {
+    [ ! -e "$device" ]
+}
+
+# word DEVICE OFFSET: a word of its configuration space, as a number.
+word() {
+    dd if="$1/config" bs=1 skip=$(($2)) count=2 2>/dev/null | od -An -tu2 | tr -d ' '
+}
+
+# set_bits DEVICE OFFSET BITS: sets bits of such a word.
+set_bits() {
+    local value=$(($(word "$1" "$2") | $3))
+    # shellcheck disable=SC2059
+    printf "\\$(printf %o $((value & 255)))\\$(printf %o $((value >> 8)))" |
+        dd of="$1/config" bs=1 seek=$(($2)) conv=notrunc 2>/dev/null
+}
+
+# report_errors: what a server's firmware does, and this one's leaves out: SERR# enable (COMMAND bit 8) of the device and of
+# its port, and of the bridge in the port (BRIDGE_CONTROL bit 1). QEMU passes no error on without them.
+report_errors() {
+    local port=${device}/..
+    set_bits "$device" 0x04 0x100
+    set_bits "$port" 0x04 0x100
+    set_bits "$port" 0x3e 0x02
+}
+
+# take: the device goes away; prints the milliseconds that the host had to wait for it, where it waits.
+take() {
+    local before
+    case $HOW in
+    unbind)
+        before=$(hundredths)
+        echo "$victim" >/sys/bus/pci/drivers/vfio-pci/unbind
+        echo $((($(hundredths) - before) * 10)) >>/tmp/waited
+        ;;
+    device_del)
+        ask take
+        wait_for 60 absent
+        ;;
+    aer)
+        report_errors
+        ask take
+        ;;
+    esac
+}
+
+# give: it comes back.
+give() {
+    case $HOW in
+    unbind) bind "$victim" ;;
+    device_del)
+        ask give
+        wait_for 60 [ -e "$device/driver" ] && bind "$victim"
+        ;;
+    esac
+}
+
+# numbers FILE: least, median and greatest of the numbers in it.
+numbers() {
+    sort -n "$1" | awk '{ all[NR] = $1 } END { print all[1], all[int((NR + 1) / 2)], all[NR] }'
+}
+
+# quick NAME FILE: half of the times are below 100 ms, and none is near the time after which a kernel complains.
+quick() {
+    local name=$1
+    [ -s "$2" ] || { test_fail "$name" "it never happened"; return; }
+    # shellcheck disable=SC2046
+    set -- $(numbers "$2")
+    if [ "${2%.*}" -le 100 ] && [ "${3%.*}" -le 1000 ]; then
+        test_ok "$name" "least $1 ms, median $2 ms, most $3 ms"
+    else
+        test_fail "$name" "least $1 ms, median $2 ms, most $3 ms"
+    fi
+}
+
+# explain: what the kernel has seen of errors on the bus, to the console.
+explain() {
+    {
+        dmesg | grep -i -E 'aer|_osc'
+        cat "$device"/aer_* /sys/bus/pci/devices/*/aer_rootport_total_err_* | grep -v ' 0$'
+        for file in /sys/bus/pci/devices/0000:00:0[1-9].0/config "$device/config"; do
+            echo "$file"
+            hexdump -C "$file"
+        done
+    } >/dev/ttyS0 2>&1
+}
+
+ports=
+for bdf in $NICS; do
+    check "$bdf-bind-vfio" bind "$bdf"
+    ports=$ports,pci:$bdf
+done
+: >$log
+/payload/l2fwd --ports "${ports#,}" --json --replug >$log 2>$err &
+pid=$!
+if ! check started l2fwd_started $log; then
+    cat $log $err >/dev/ttyS0
+    say READY failed
+    say DONE
+    exit 1
+fi
+say READY started
+
+round=1
+while [ $round -le $rounds ]; do
+    ask traffic
+    usleep 300000
+    take
+    check "round-$round-told" wait_for 60 arrived $event $round || { explain; break; }
+    check "round-$round-given" give || break
+    check "round-$round-back" wait_for 60 arrived back $round || break
+    check "round-$round-lives" kill -0 $pid || break
+    round=$((round + 1))
+done
+ask enough
+
+grep "\"event\":\"$event\"" $log | sed 's/.*"milliseconds":\([0-9.]*\).*/\1/' >/tmp/closed
+quick closed-in-time /tmp/closed
+[ ! -e /tmp/waited ] || quick host-waited /tmp/waited
+if grep '"type":"event"' $log | grep -qv '"error":null'; then
+    test_fail no-errors "$(grep '"type":"event"' $log | grep -v '"error":null' | tail -n 1)"
+else
+    test_ok no-errors
+fi
+# "enough" is answered at once; the host says when the last frames have passed.
+hear >/dev/null
+kill -TERM $pid
+wait $pid
+result=$?
+{ echo "--- l2fwd ended with $result; its output:"; tail -n 3 $log; grep event $log; echo "--- its messages:"; tail -n 50 $err; } >/dev/ttyS0
+check exit-code [ $result = 0 ]
+check huge-pages-free wait_for 30 huge_pages_all_free
+check no-dma-faults no_dma_faults
+for bdf in $NICS; do
+    check "$bdf-rebind" rebind_kernel_driver "$bdf"
+done
+say DONE

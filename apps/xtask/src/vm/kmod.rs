@@ -1,0 +1,167 @@
+//! The kernel module's tests in a guest: the machine they need, and what the host does for them.
+
+use super::kernel::Series;
+use super::program::Program;
+use super::qemu::{Cable, Check, Nic, Running, Vm};
+use super::scenario::Bed;
+use crate::cmd;
+use crate::kmod::build::{Options, module};
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// The device that the host takes out.
+const HOT: &str = "hot";
+
+/// Every test that the ordinary machine can do.
+pub fn main(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    let mut vm = machine(bed, "main")?;
+    vm.arguments = devices(&bed.dir)?;
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    loop {
+        match guest.wait_for_one(&["UNPLUG", "DONE"])?.0 {
+            "UNPLUG" => guest.monitor()?.order(&format!("device_del {HOT}"))?,
+            _ => return finish(bed, guest, "main"),
+        }
+    }
+}
+
+/// The tests of a machine whose IOMMU does not remap interrupts.
+pub fn noremap(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    let mut vm = machine(bed, "noremap")?;
+    vm.interrupt_remapping = false;
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("DONE")?;
+    finish(bed, guest, "noremap")
+}
+
+fn machine(bed: &Bed<'_>, name: &str) -> Result<Vm> {
+    let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/kmod.sh"));
+    let cable = Cable::Hub(1);
+    vm.nics = vec![
+        Nic {
+            model: "igb".into(),
+            cable
+        };
+        2
+    ];
+    vm.modules = ["igb", "e1000e"].map(str::to_owned).to_vec();
+    vm.memory = 1536;
+    vm.settings = vec![("BED".to_owned(), name.to_owned()), ("ONLY".to_owned(), only())];
+    // What the stock kernels can do for finding misuse of memory; the debug kernel does it better.
+    vm.append
+        .push("slub_debug=FZPU page_poison=1 kfence.sample_interval=20".to_owned());
+    vm.payload = vec![Program::KMOD_TESTS.build(bed.paths)?];
+    for (faults, name) in [(false, "barline.ko"), (true, "barline-faults.ko")] {
+        let built = module(
+            bed.paths,
+            &bed.kernel,
+            Options {
+                faults,
+                strict: false,
+            },
+        )?;
+        let named = bed.dir.join(name);
+        fs::copy(&built, &named).with_context(|| format!("cannot copy {}", built.display()))?;
+        vm.payload.push(named);
+    }
+    vm.silence = Duration::from_secs(300);
+    vm.limit = Duration::from_secs(if bed.kernel.series == Series::Debug {
+        3600
+    } else {
+        1500
+    });
+    Ok(vm)
+}
+
+/// For work on one test: `BARLINE_KMOD_ONLY` is a part of the names of those to run. The run fails all the same, since
+/// nothing is heard of the others.
+fn only() -> String {
+    env::var("BARLINE_KMOD_ONLY").unwrap_or_default()
+}
+
+/// Besides two 82576 (0000:01:00.0 and 0000:02:00.0): edu on the root bus, which nothing can reset, and behind a port; an
+/// 82574 with a ROM; a BAR of 4 GiB; two 82576 that nothing keeps apart; one to be taken out.
+fn devices(dir: &Path) -> Result<Vec<String>> {
+    let rom = dir.join("option.rom");
+    fs::write(&rom, option_rom()).with_context(|| format!("cannot write {}", rom.display()))?;
+    let port =
+        |n: u32, more: &str| format!("pcie-root-port,id=port{n},chassis={n},slot={n},addr={n:#x}.0{more}");
+    let devices = [
+        "edu,bus=pcie.0,addr=0x1c.0".to_owned(),
+        port(10, ""),
+        "edu,bus=port10".to_owned(),
+        port(11, ""),
+        format!("e1000e,bus=port11,romfile={}", rom.display()),
+        port(12, ""),
+        "ivshmem-plain,bus=port12,memdev=large".to_owned(),
+        port(13, ",disable-acs=on"),
+        "x3130-upstream,id=up,bus=port13".to_owned(),
+        "xio3130-downstream,id=down1,bus=up,chassis=31,slot=31".to_owned(),
+        "xio3130-downstream,id=down2,bus=up,chassis=32,slot=32".to_owned(),
+        "igb,bus=down1,romfile=".to_owned(),
+        "igb,bus=down2,romfile=".to_owned(),
+        port(14, ""),
+        format!("igb,bus=port14,romfile=,id={HOT}"),
+    ];
+    // Memory that nobody touches takes none.
+    let mut arguments = ["-object", "memory-backend-memfd,id=large,size=4G,share=on"]
+        .map(str::to_owned)
+        .to_vec();
+    for device in devices {
+        arguments.push("-device".to_owned());
+        arguments.push(device);
+    }
+    Ok(arguments)
+}
+
+/// An option ROM of one block, as the PCI Firmware Specification has it: signature, data structure, last image.
+fn option_rom() -> Vec<u8> {
+    let mut rom = vec![0; 512];
+    rom[..3].copy_from_slice(&[0x55, 0xaa, 1]);
+    // A far return, for a firmware that calls it.
+    rom[3] = 0xcb;
+    rom[0x18..0x1a].copy_from_slice(&0x1c_u16.to_le_bytes());
+    rom[0x1c..0x20].copy_from_slice(b"PCIR");
+    rom[0x20..0x24].copy_from_slice(&[0x86, 0x80, 0xd3, 0x10]);
+    rom[0x26..0x28].copy_from_slice(&0x18_u16.to_le_bytes());
+    rom[0x2c] = 1;
+    rom[0x31] = 0x80;
+    let sum = rom.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    rom[511] = sum.wrapping_neg();
+    rom
+}
+
+/// Waits for the end. Every test of the bed must have said something.
+fn finish(bed: &Bed<'_>, guest: Running, name: &str) -> Result<Vec<Check>> {
+    let mut checks = guest.finish()?;
+    let program = Program::KMOD_TESTS.build(bed.paths)?;
+    let listed = cmd::text(Command::new(program).args(["list", name]))?;
+    let said: BTreeSet<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+    let silent: Vec<&str> = listed.lines().filter(|test| !said.contains(test)).collect();
+    let text = format!("{} on {}", listed.lines().count(), bed.kernel.release);
+    let text = if silent.is_empty() {
+        text
+    } else {
+        format!("nothing was heard of {}", silent.join(", "))
+    };
+    checks.push(Check::new("all-tests-ran", silent.is_empty(), text));
+    Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rom_is_one() {
+        let rom = option_rom();
+        assert_eq!(rom.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0);
+        assert_eq!(rom.len(), 512 * usize::from(rom[2]));
+        assert_eq!(&rom[0x1c..0x20], b"PCIR");
+    }
+}

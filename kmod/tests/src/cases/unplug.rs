@@ -1,0 +1,96 @@
+//! The kernel wants the device back (R23, R24).
+
+use crate::abi::*;
+use crate::devices::{Attached, IGB, edu_reg, nth};
+use crate::host::{self, PATIENCE};
+use crate::sys::{Child, Event, Mapping, PAGE};
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use std::path::Path;
+use std::time::Instant;
+
+/// R23: an unbind asks first, and is over when the process has closed, before the grace is.
+pub fn r23_unbind_asks_first() -> Result<String> {
+    host::set_parameter("unplug_grace_ms", "3600000")?;
+    let at = Attached::edu()?;
+    let bdf = at.dev.bdf.clone();
+    let event = Event::new()?;
+    at.dev.set_eventfds(IRQ_REQ, 0, &[event.fd()])?;
+    at.dev.master(true)?;
+    let registers = at.bar0()?;
+    // A program of its own: a forked child would keep the descriptor open.
+    let mut administrator = host::unbind_elsewhere(&bdf)?;
+    event.wait(PATIENCE).context("REQ")?;
+    // The device still works: the process can end in order.
+    ensure!(
+        registers.read::<u32>(edu_reg::ID) == crate::devices::EDU_ID,
+        "the registers are gone already"
+    );
+    ensure!(
+        !Path::new(&format!("/dev/barline/{bdf}")).exists(),
+        "the node is still there"
+    );
+    drop(registers);
+    drop(at);
+    let status = administrator.wait()?;
+    host::set_parameter("unplug_grace_ms", "1000")?;
+    ensure!(status.success(), "the unbind ended with {status}");
+    host::bind(&bdf)?;
+    Ok(String::new())
+}
+
+/// R24: a process that does not listen is waited for as long as the grace says, and no longer.
+pub fn r24_process_that_does_not_listen() -> Result<String> {
+    const GRACE: u128 = 400;
+    host::set_parameter("unplug_grace_ms", &GRACE.to_string())?;
+    let at = Attached::edu()?;
+    let bdf = at.dev.bdf.clone();
+    let memory = Mapping::memory(PAGE)?;
+    at.ioas.map(memory.va(), 0, PAGE)?;
+    at.dev.master(true)?;
+    let start = Instant::now();
+    host::unbind(&bdf)?;
+    let took = start.elapsed().as_millis();
+    // It is over while the descriptor is still open: that is the point.
+    ensure!(
+        took >= GRACE,
+        "revoked after {took} ms, before the grace of {GRACE} ms"
+    );
+    ensure!(at.dev.info().err() == Some(Errno::ENODEV));
+    // What was mapped is still the address space's, and can be unmapped.
+    ensure!(at.ioas.unmap(0, PAGE) == Ok(PAGE));
+    host::set_parameter("unplug_grace_ms", "1000")?;
+    host::bind(&bdf)?;
+    let again = Attached::new(&bdf).context("open again while the old descriptor is there")?;
+    ensure!(again.bar0()?.read::<u32>(edu_reg::ID) == crate::devices::EDU_ID);
+    Ok(format!("{took} ms with a grace of {GRACE} ms"))
+}
+
+/// R23: the hypervisor takes the device out. The host does it when it reads UNPLUG.
+#[allow(clippy::print_stdout, reason = "the line is for the host")]
+pub fn r23_hot_unplug() -> Result<String> {
+    host::set_parameter("unplug_grace_ms", "1000")?;
+    let bdf = nth(IGB, 4)?;
+    let at = Attached::new(&bdf)?;
+    let event = Event::new()?;
+    at.dev.set_eventfds(IRQ_REQ, 0, &[event.fd()])?;
+    at.dev.master(true)?;
+    let flag = Mapping::memory(PAGE)?;
+    let child = Child::run(|| match at.bar0() {
+        Ok(registers) => loop {
+            registers.read::<u32>(8);
+            flag.write(0, 1_u32);
+        },
+        Err(_) => 1,
+    })?;
+    host::wait_until("the child polls", || flag.read::<u32>(0) == 1)?;
+    println!("UNPLUG");
+    event.wait(PATIENCE).context("REQ")?;
+    let code = child.wait();
+    ensure!(code == -libc::SIGBUS, "the child's access ended with {code}");
+    host::wait_until("the function is gone", || {
+        !Path::new(&host::sysfs(&bdf, "")).exists()
+    })?;
+    ensure!(at.dev.info().err() == Some(Errno::ENODEV));
+    Ok(bdf)
+}

@@ -1,0 +1,63 @@
+//! Tests of the kernel module, one named test a point of the review and a bug of the patch; see `kmod/Documentation/review.md`.
+//!
+//! `kmod-tests list [BED]` prints names; `kmod-tests run BED` runs a bed's tests and prints `TEST name ok|FAIL text`. A bed is
+//! a machine: `main` has everything, `noremap` no interrupt remapping. It needs root, the module in /payload and the functions
+//! that the virtual machine of `cargo xtask test kmod` has.
+#![allow(clippy::print_stdout, reason = "results go to standard output")]
+
+mod abi;
+mod cases;
+mod devices;
+mod host;
+mod sys;
+
+use cases::{CASES, Case};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["list"] => list(|_| true),
+        ["list", bed] => list(|case| case.bed == *bed),
+        ["run", bed] => run(bed, ""),
+        ["run", bed, only] => run(bed, only),
+        _ => {
+            eprintln!("usage: kmod-tests list [BED] | run BED [NAME]");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn list(wanted: impl Fn(&Case) -> bool) {
+    for case in CASES.iter().filter(|case| wanted(case)) {
+        println!("{}", case.name);
+    }
+}
+
+/// Runs the tests of a bed in order, each whatever became of the others, and looks at what each leaves behind.
+fn run(bed: &str, only: &str) {
+    for case in CASES
+        .iter()
+        .filter(|case| case.bed == bed && case.name.contains(only))
+    {
+        // For the reader of the console: the kernel's messages stand below the test's name.
+        eprintln!("kmod-tests: {}", case.name);
+        // And the host, which is told nothing else for as long as the test takes.
+        println!("RUN {}", case.name);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            (case.run)().and_then(|text| cases::left_behind().map(|()| text))
+        }));
+        match result {
+            Ok(Ok(text)) => println!("TEST {} ok {text}", case.name),
+            Ok(Err(error)) => {
+                let text = format!("{error:#}").replace('\n', " ");
+                eprintln!("kmod-tests: FAIL {text}");
+                println!("TEST {} FAIL {text}", case.name);
+            }
+            Err(_) => println!("TEST {} FAIL it panicked", case.name),
+        }
+    }
+}
