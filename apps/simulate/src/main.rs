@@ -80,7 +80,8 @@ fn work(cli: &Cli, next: &AtomicU64, total: &Mutex<Outcome>, failed: &Mutex<Vec<
             break;
         }
         let seed = cli.from.wrapping_add(at);
-        (SEED.set(seed), PANICKED.set(false));
+        SEED.set(seed);
+        PANICKED.set(false);
         match run(&Plan::new(seed)) {
             Ok(outcome) => sum += outcome,
             Err(error) => failed

@@ -183,7 +183,7 @@ impl Plan {
             };
             let port = &self.ports[at];
             (0..port.faults.len()).for_each(|n| without(&|port| _ = port.faults.remove(n)));
-            (0..port.changes.len()).for_each(|n| without(&|port| drop(port.changes.remove(n))));
+            (0..port.changes.len()).for_each(|n| without(&|port| _ = port.changes.remove(n)));
             if port.impairment != Impairment::default() {
                 without(&|port| port.impairment = Impairment::default());
             }

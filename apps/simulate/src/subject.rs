@@ -76,13 +76,16 @@ pub trait Device: Send + Sync + Debug {
     fn kick(&self);
 }
 
+/// A device: as a driver takes it over, and as it is looked at.
+pub type Built = (Arc<dyn PciFunction>, Arc<dyn Device>);
+
 /// A driver on its model.
 #[derive(Debug)]
 pub struct Subject {
     /// Its name, that of the driver.
     pub name: &'static str,
     /// Builds a device.
-    pub build: fn(Parts) -> (Arc<dyn PciFunction>, Arc<dyn Device>),
+    pub build: fn(Parts) -> Built,
     /// Reads a write-back.
     pub completion: fn([u64; 2]) -> Completion,
     /// Registers that a driver waits for.
@@ -103,7 +106,7 @@ pub const SUBJECTS: &[Subject] = &[Subject {
     queues: 4,
 }];
 
-fn build_82576(parts: Parts) -> (Arc<dyn PciFunction>, Arc<dyn Device>) {
+fn build_82576(parts: Parts) -> Built {
     let options = Options {
         mac: mac(parts.index),
         peer: parts.peer,

@@ -20,6 +20,9 @@ const CALL: Duration = Duration::from_secs(10);
 /// More than a plan can send.
 const KEPT: usize = 4096;
 
+/// The ports, by number.
+pub type Ports = Vec<Box<dyn Port>>;
+
 /// One port's device, and both ends of its cable.
 #[derive(Debug)]
 pub struct Station {
@@ -48,7 +51,7 @@ pub struct World {
 
 impl World {
     /// Builds the devices and opens their ports; `None` where a planned fault kept one from opening.
-    pub fn new(plan: &Plan) -> Result<(Self, Option<Vec<Box<dyn Port>>>)> {
+    pub fn new(plan: &Plan) -> Result<(Self, Option<Ports>)> {
         let mut world = Self {
             stations: Vec::new(),
             clock: Clock::virtual_until(HANG),
@@ -124,7 +127,7 @@ impl World {
             tx_ring: plan.rings.1,
             mtu: port.mtu,
             promiscuous: port.promiscuous,
-            link: if port.frames % 2 == 0 {
+            link: if port.frames.is_multiple_of(2) {
                 LinkRequest::DoNotWait
             } else {
                 LinkRequest::WaitMillis(20)

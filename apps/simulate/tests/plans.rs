@@ -78,6 +78,9 @@ fn without_faults_everything_arrives() {
 }
 
 /// A fault of port 0 is felt by the traffic: frames delivered and sent, of 400.
+/// Whether a fault was felt.
+type Felt = fn(&Outcome) -> bool;
+
 #[test]
 fn each_fault_is_felt() {
     let spoiled = |side, how| Fault::WriteBack { side, nth: 10, how };
@@ -87,7 +90,7 @@ fn each_fault_is_felt() {
         flip: [0; 2],
     };
     let at = |us| Duration::from_micros(us);
-    let felt: [(Fault, fn(&Outcome) -> bool); 8] = [
+    let felt: [(Fault, Felt); 8] = [
         (spoiled(Side::Rx, Spoiled::Late(late)), |o| {
             (o.delivered, o.sent) == (400, 400)
         }),

@@ -123,7 +123,7 @@ impl<P: Peer> Impaired<P> {
             self.counts.add(3);
         }
         if self.rng.per_mille(self.how.duplication) {
-            self.waiting.push_back((frame.to_owned(), damaged));
+            self.waiting.push_back((frame.to_vec(), damaged));
             self.counts.add(1);
         }
         self.damaged = damaged;

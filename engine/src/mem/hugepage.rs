@@ -63,6 +63,19 @@ pub enum Source {
     Private,
 }
 
+impl Source {
+    /// The pages that `bytes` of it would stand on, as things are now.
+    pub(crate) fn expected_page(self, bytes: usize) -> PageSize {
+        let huge = PageSize::Huge2M;
+        match self {
+            Self::MemFd(size) => size,
+            Self::Private => huge,
+            Self::Auto if free_huge_pages(huge).free >= bytes.div_ceil(huge.bytes()) => huge,
+            Self::Auto => PageSize::Base4K,
+        }
+    }
+}
+
 /// Free and total huge pages of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HugePages {

@@ -155,14 +155,7 @@ impl Plan {
 
 impl Part {
     fn page(&self) -> PageSize {
-        match self.source {
-            Source::MemFd(size) => size,
-            Source::Private => PageSize::Huge2M,
-            Source::Auto if free_huge_pages(PageSize::Huge2M).free >= self.bytes.div_ceil(2 << 20) => {
-                PageSize::Huge2M
-            }
-            Source::Auto => PageSize::Base4K,
-        }
+        self.source.expected_page(self.bytes)
     }
 }
 

@@ -111,10 +111,8 @@ mod tests {
         action.sa_sigaction = handler as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO;
         // SAFETY: the handler only does what may be done in one.
-        assert_eq!(
-            unsafe { libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut()) },
-            0
-        );
+        let set = unsafe { libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
         let (first, last) = (Reg::<RO>::new("first", 0), Reg::<RO>::new("last", LEN as u32 - 4));
         assert_eq!((bar.read(first), bar.read(last)), (0, 0));
         file.set_len(0).unwrap();

@@ -83,10 +83,11 @@ impl PoolBuilder {
         (lines | 1).saturating_mul(64)
     }
 
-    /// Bytes of memory that the pool takes on 2 MiB pages: for a [`crate::mem::Plan`]. On the 4 KiB pages of the
-    /// fallback it takes up to twice as much.
+    /// Bytes of memory that the pool takes on the pages that it would get now: for a [`crate::mem::Plan`]. On 4 KiB
+    /// pages it takes up to twice as much as on huge ones.
     pub fn bytes(&self) -> usize {
-        Layout::new(self, PageSize::Huge2M).bytes(self.packets)
+        let on = |page| Layout::new(self, page).bytes(self.packets);
+        on(self.source.expected_page(on(PageSize::Huge2M)))
     }
 
     /// The source chosen.
@@ -454,6 +455,19 @@ impl PoolMap {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_plan_knows_what_the_pool_will_take() {
+        for page in [PageSize::Base4K, PageSize::Huge2M] {
+            let shape = Pool::builder().packets(100).source(Source::MemFd(page));
+            assert_eq!(shape.bytes(), Layout::new(&shape, page).bytes(100), "{page}");
+        }
+        let small = Pool::builder()
+            .packets(100)
+            .source(Source::MemFd(PageSize::Base4K));
+        let pool = small.clone().build().unwrap();
+        assert_eq!(small.bytes().next_multiple_of(4096), pool.memory().len());
+    }
 
     proptest! {
         #[test]

@@ -88,6 +88,17 @@ fn try_curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<(), Box<
         );
         low.min(high) / room..high * room
     };
+    // The legend goes where the curves are lower.
+    let highest = |at: Option<f64>| {
+        let there = all.iter().filter(|dot| Some(dot.0) == at);
+        there.map(|dot| dot.1).fold(0.0, f64::max)
+    };
+    let first = all.iter().map(|dot| dot.0).reduce(f64::min);
+    let last = all.iter().map(|dot| dot.0).reduce(f64::max);
+    let legend = match highest(first) > highest(last) {
+        true => SeriesLabelPosition::UpperRight,
+        false => SeriesLabelPosition::UpperLeft,
+    };
     let root = SVGBackend::new(to, (960, 600)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
@@ -97,10 +108,11 @@ fn try_curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<(), Box<
         .y_label_area_size(70)
         .build_cartesian_2d(
             range(|dot| dot.0, 1.1).log_scale(),
-            range(|dot| dot.1, 1.6).log_scale(),
+            range(|dot| dot.1, 1.8).log_scale(),
         )?;
     chart
         .configure_mesh()
+        .max_light_lines(1)
         .x_desc(x)
         .y_desc("cycles a packet")
         .x_label_formatter(&|value| format!("{value:.0}"))
@@ -115,7 +127,7 @@ fn try_curve(title: &str, x: &str, lines: &[Line], to: &Path) -> Result<(), Box<
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(legend)
         .background_style(WHITE)
         .border_style(BLACK.mix(0.3))
         .draw()?;

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What the monitor is asked; twice, to see what moves.
+/// What the monitor is asked; twice, to see what moves. The ports are the interrupt enable and line status registers of
+/// the channel's and of the console's serial port.
 const QUESTIONS: &[&str] = &[
     "info status",
     "info registers -a",

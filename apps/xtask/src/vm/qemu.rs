@@ -527,7 +527,7 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.contains("igb,bus=rp2,netdev=net2,mac=52:54:00:00:00:02,romfile="),
+            line.contains("igb,id=nic2,bus=rp2,netdev=net2,mac=52:54:00:00:00:02,romfile="),
             "{line}"
         );
         assert_eq!(Nic::bdf(1), "0000:02:00.0");
