@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 
 const IOVA: u64 = 0x10_0000;
+/// Two huge pages: each run that is mapped is a point, and the pages of ordinary memory lie anywhere.
 const SIZE: u64 = 1024 * PAGE;
 /// More failure points than the module has.
 const MANY: u32 = 500;
@@ -21,7 +22,7 @@ fn life(bdf: &str) -> std::result::Result<(), &'static str> {
     let dev = Dev::open(bdf).map_err(|_| "open")?;
     dev.attach(&ioas).map_err(|_| "attach")?;
     ioas.info().map_err(|_| "info")?;
-    let memory = Mapping::memory(SIZE).map_err(|_| "memory")?;
+    let memory = Mapping::huge(SIZE).map_err(|_| "memory")?;
     ioas.map(memory.va(), IOVA, SIZE).map_err(|_| "map")?;
     let registers = dev.mmap(0, 0, PAGE, true).map_err(|_| "registers")?;
     let event = Event::new().map_err(|_| "eventfd")?;
@@ -55,9 +56,12 @@ pub fn b10_b11_b28_every_step_fails_once() -> Result<String> {
     result
 }
 
+#[allow(clippy::print_stdout, reason = "the line is for the host")]
 fn walk(bdf: &str) -> Result<String> {
     let mut failed = BTreeSet::new();
     for n in 1..MANY {
+        // The host takes a guest that says nothing for dead.
+        println!("STEP {n}");
         host::unbind(bdf)?;
         host::set_parameter("fail_nth", &n.to_string())?;
         let step = life(bdf);
