@@ -7,7 +7,7 @@ err=/tmp/err.txt
 ports=
 for bdf in $NICS; do
     check "$bdf-bind" take "$bdf"
-    ports=$ports,pci:$bdf
+    ports=$ports,$bdf
 done
 
 : >$out
