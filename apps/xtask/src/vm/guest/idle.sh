@@ -36,7 +36,8 @@ idle() {
     echo $((($(ticks) - before) * 100 / $1))
 }
 
-# The best of three: what the host takes from an emulated processor is accounted to whoever runs on it.
+# The best of three: what the host takes from an emulated processor is accounted to whoever runs on it. So the check only
+# tells sleeping from polling, which takes a whole core; what a quiet host shows is in engine/docs/idle.md.
 sleep 2
 least=100000
 for _ in 1 2 3; do
@@ -44,7 +45,7 @@ for _ in 1 2 3; do
     echo "idle: $share hundredths of a percent" >/dev/ttyS0
     [ "$share" -ge $least ] || least=$share
 done
-check idle-below-2-percent [ $least -lt 200 ] && test_ok idle-share "$least hundredths of a percent of a core"
+check idle-is-not-polling [ $least -lt 2500 ] && test_ok idle-share "$least hundredths of a percent of a core"
 
 before=$(woken)
 say READY started

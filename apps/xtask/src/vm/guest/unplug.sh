@@ -92,13 +92,14 @@ numbers() {
     sort -n "$1" | awk '{ all[NR] = $1 } END { print all[1], all[int((NR + 1) / 2)], all[NR] }'
 }
 
-# quick NAME FILE: half of the times are below 100 ms, and none is near the time after which a kernel complains.
+# quick NAME FILE: no time is as long as the ten seconds after which a kernel asks again. What a quiet host takes is in
+# engine/docs/life.md: on a loaded one an emulated processor measures the load.
 quick() {
     local name=$1
     [ -s "$2" ] || { test_fail "$name" "it never happened"; return; }
     # shellcheck disable=SC2046
     set -- $(numbers "$2")
-    if [ "${2%.*}" -le 100 ] && [ "${3%.*}" -le 1000 ]; then
+    if [ "${3%.*}" -lt 10000 ]; then
         test_ok "$name" "least $1 ms, median $2 ms, most $3 ms"
     else
         test_fail "$name" "least $1 ms, median $2 ms, most $3 ms"
