@@ -39,6 +39,8 @@ pub struct Lane {
     pub to: usize,
     /// The queue's index in both ports.
     pub queue: usize,
+    /// [`surplus`] when the queues were paired: one of them may have had another partner before.
+    pub before: u64,
 }
 
 impl Lane {
@@ -72,10 +74,15 @@ impl Lane {
 impl Lane {
     /// Whether every packet received is in exactly one counter: the lane has both queues for itself.
     fn balances(&self) -> bool {
-        let (rx, tx) = (self.rx.counters(), self.tx.counters());
-        let dropped = tx.tx_lengths.get() + tx.tx_unmapped.get() + self.full.get();
-        rx.rx_packets.get() == tx.tx_packets.get() + dropped
+        surplus(&*self.rx, &*self.tx, &self.full) == self.before
     }
+}
+
+/// Packets sent and dropped, less those received. It does not change while two queues are a lane.
+pub fn surplus(rx: &dyn RxQueue, tx: &dyn TxQueue, full: &Cell) -> u64 {
+    let (rx, tx) = (rx.counters(), tx.counters());
+    let dropped = tx.tx_lengths.get() + tx.tx_unmapped.get() + full.get();
+    (tx.tx_packets.get() + dropped).wrapping_sub(rx.rx_packets.get())
 }
 
 impl Source for Lane {

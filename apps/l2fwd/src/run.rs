@@ -119,11 +119,13 @@ impl Forwarder {
         self.members[from].rx.get(queue)?.as_ref()?;
         let tx = self.members[to].tx.get_mut(queue)?.take()?;
         let rx = self.members[from].rx[queue].take()?;
+        let full = self.members[to].full[queue].clone();
         Some(Lane {
+            before: forward::surplus(&*rx, &*tx, &full),
             rx,
             tx,
             header: self.settings.mac_update.then(|| forward::header(to as u8, mac)),
-            full: self.members[to].full[queue].clone(),
+            full,
             from,
             to,
             queue,

@@ -19,7 +19,9 @@ fn holdings() -> [usize; 3] {
 
 fn signal_handlers() -> Vec<String> {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-    let of_signals = |line: &&str| line.starts_with("Sig") || line.starts_with("Shd");
+    // Not SigQ: it counts what is queued for all processes of the user.
+    let of_signals =
+        |line: &&str| !line.starts_with("SigQ") && (line.starts_with("Sig") || line.starts_with("Shd"));
     status.lines().filter(of_signals).map(str::to_owned).collect()
 }
 
