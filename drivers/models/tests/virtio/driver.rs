@@ -11,7 +11,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 pub const MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
-pub const MEMORY: u64 = 32 << 20;
+/// Its lower part is given out over and over, its upper part once.
+pub const MEMORY: u64 = 4 << 20;
+const LOWER: u64 = 2 << 20;
 /// A place where a structure lies: BAR, offset, length.
 type Place = (u8, usize, u32);
 
@@ -24,8 +26,9 @@ pub struct Rig {
     pub features: u64,
     pub queues: HashMap<u16, Vq>,
     pub control: u16,
-    /// Bytes of memory that were given out.
+    /// Bytes of both parts of the memory that were given out.
     taken: u64,
+    kept: u64,
     /// Buffers of receive queues are of so many bytes, in so many pieces.
     pub rx_shape: (u32, u32),
     pub indirect: bool,
@@ -80,6 +83,7 @@ impl Rig {
             queues: HashMap::new(),
             control: 0,
             taken: 0,
+            kept: 0,
             rx_shape: (2048, 1),
             indirect: false,
             vectors: Vec::new(),
@@ -98,7 +102,7 @@ impl Rig {
     /// Walks the capabilities.
     fn find(&mut self) {
         let mut at = self.config(0x34, 1) as u16;
-        while at != 0 {
+        while !matches!(at, 0 | 0xff) {
             if self.config(at, 1) == 9 {
                 let kind = self.config(at + 3, 1) as u8;
                 let place = (
@@ -181,10 +185,21 @@ impl Rig {
         }
     }
 
+    /// Memory for a while: it comes round again after two MiB.
     pub fn alloc(&mut self, bytes: u64) -> Iova {
-        let at = self.taken.next_multiple_of(64);
+        let mut at = self.taken.next_multiple_of(64);
+        if at + bytes > LOWER {
+            at = 0;
+        }
         self.taken = at + bytes;
-        assert!(self.taken <= MEMORY, "out of memory");
+        self.memory.iova().offset(at)
+    }
+
+    /// Memory for good, in pages.
+    pub fn keep(&mut self, bytes: u64) -> Iova {
+        let at = LOWER + self.kept;
+        self.kept += bytes.next_multiple_of(4096);
+        assert!(LOWER + self.kept <= MEMORY, "out of memory");
         self.memory.iova().offset(at)
     }
 
@@ -199,9 +214,7 @@ impl Rig {
             in_order: self.has(35),
             event_idx: self.has(29),
         };
-        let at = self.alloc(Vq::bytes(size).next_multiple_of(4096));
-        let at = Iova::new(at.raw().next_multiple_of(4096));
-        self.taken += 4096;
+        let at = self.keep(Vq::bytes(size));
         let vq = Vq::new(&self.domain, how, size, at);
         self.select(queue);
         assert!(self.read(1, 0x18, 2) >= u32::from(size), "queue {queue}");
