@@ -6,3 +6,4 @@
 #![warn(missing_debug_implementations)]
 
 pub mod e82576;
+pub mod virtio;

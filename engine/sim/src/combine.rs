@@ -203,7 +203,25 @@ impl<M: Model> Core<M> {
         }
     }
 
-    pub(crate) fn bar_write(&self, bar: u8, offset: usize, value: u32) {
+    pub(crate) fn bar_read(
+        &self,
+        bar: u8,
+        offset: usize,
+        read: impl FnOnce(&mut M, &mut Host) -> u32,
+    ) -> u32 {
+        self.with(|state| {
+            let gone = state.access();
+            let State { model, host, .. } = state;
+            host.counts.reads += 1;
+            if gone {
+                return u32::MAX;
+            }
+            let value = read(model, host);
+            host.faults.read(bar, offset, value)
+        })
+    }
+
+    pub(crate) fn bar_write(&self, write: impl FnOnce(&mut M, &mut Host) -> Effect) {
         let (effect, owed) = self.with(|state| {
             if state.access() {
                 return (Effect::None, None);
@@ -212,7 +230,7 @@ impl<M: Model> Core<M> {
                 model, host, held, ..
             } = state;
             host.counts.writes += 1;
-            let effect = model.write(host, bar, offset, value);
+            let effect = write(model, host);
             match effect {
                 Effect::RxDoorbell(queue) => host.counts.rx_doorbells[usize::from(queue) % MAX_QUEUES] += 1,
                 Effect::TxDoorbell(queue) => host.counts.tx_doorbells[usize::from(queue) % MAX_QUEUES] += 1,

@@ -73,6 +73,23 @@ impl ConfigSpace {
         }
     }
 
+    /// A 64-bit prefetchable memory BAR, which takes `index` and the next: `len` is a power of two below 4 GiB.
+    pub fn memory_bar64(&mut self, index: usize, len: u32) {
+        if index < 5 && len.is_power_of_two() {
+            self.put(BARS + index * 4, &[0b1100]);
+            self.allow(BARS + index * 4, &(!(len - 1) & !0xf).to_le_bytes());
+            self.allow(BARS + index * 4 + 4, &[0xff; 4]);
+        }
+    }
+
+    /// An I/O BAR of `len` bytes, a power of two. It can be sized; nothing answers behind it.
+    pub fn io_bar(&mut self, index: usize, len: u32) {
+        if index < 6 && len.is_power_of_two() {
+            self.put(BARS + index * 4, &[1]);
+            self.allow(BARS + index * 4, &(!(len - 1) & !3).to_le_bytes());
+        }
+    }
+
     /// Appends a capability: `body` is what follows the id and the pointer, `writable` the mask over it.
     pub fn capability(&mut self, at: u8, id: u8, body: &[u8], writable: &[u8]) {
         let link = self.last_capability + usize::from(self.last_capability != CAPABILITIES);
@@ -126,6 +143,11 @@ impl ConfigSpace {
         for (to, from) in buf.iter_mut().zip(from) {
             *to = from;
         }
+    }
+
+    /// Sets bytes as the device does.
+    pub fn set(&mut self, offset: u16, bytes: &[u8]) {
+        self.put(offset.into(), bytes);
     }
 
     /// A write by the host, under the masks.
@@ -204,6 +226,18 @@ mod tests {
         assert_eq!((word(&space, 0x10), word(&space, 8)), (0, 0x0200_0001));
         space.write(4094, &[1; 4]);
         assert_eq!(word(&space, 4094), 0);
+    }
+
+    #[test]
+    fn wide_and_io_bars_say_what_they_are() {
+        let mut space = space();
+        space.memory_bar64(2, 16 << 10);
+        space.io_bar(4, 32);
+        (0x18..0x24).for_each(|at| space.write(at, &[0xff]));
+        assert_eq!(
+            [0x18, 0x1c, 0x20].map(|at| word(&space, at)),
+            [0xffff_c00c, 0xffff_ffff, 0xffff_ffe1]
+        );
     }
 
     #[test]

@@ -45,12 +45,38 @@ pub trait Model: Debug + Send + 'static {
     fn read(&mut self, host: &mut Host, bar: u8, offset: usize) -> u32;
     /// A register write by the host.
     fn write(&mut self, host: &mut Host, bar: u8, offset: usize, value: u32) -> Effect;
+    /// A register read of 1 or 2 bytes, naturally aligned: the bytes of its word, unless the device knows better.
+    fn read_narrow(&mut self, host: &mut Host, bar: u8, offset: usize, bytes: u8) -> u32 {
+        let word = self.read(host, bar, offset & !3);
+        word >> (offset % 4 * 8) & narrow_mask(bytes)
+    }
+    /// A register write of 1 or 2 bytes. Registers of most devices are words: a narrower write is lost.
+    fn write_narrow(&mut self, host: &mut Host, bar: u8, offset: usize, bytes: u8, value: u32) -> Effect {
+        let _ = (host, bar, offset, bytes, value);
+        Effect::None
+    }
+    /// A read of configuration space: for devices where it does more than read.
+    fn config_read(&mut self, host: &mut Host, offset: u16, buf: &mut [u8]) {
+        let _ = host;
+        self.config().read(offset, buf);
+    }
+    /// A write to configuration space. True where it asks for a function-level reset.
+    fn config_write(&mut self, host: &mut Host, offset: u16, buf: &[u8]) -> bool {
+        let _ = host;
+        self.config_mut().write(offset, buf);
+        false
+    }
     /// Moves up to `budget` frames each way; how many it moved (the budget: there may be more).
     fn run(&mut self, host: &mut Host, budget: u32) -> u32;
     /// Function-level reset of everything but configuration space.
     fn reset(&mut self);
     /// The cable is plugged in or pulled.
     fn set_link(&mut self, host: &mut Host, up: bool);
+}
+
+/// The bits of an access of 1, 2 or 4 bytes.
+fn narrow_mask(bytes: u8) -> u32 {
+    u32::MAX >> (32 - 8 * u32::from(bytes.clamp(1, 4)))
 }
 
 /// Whose time the device runs on.
@@ -160,6 +186,28 @@ impl<M: Model> SimDevice<M> {
         self.core.with(|state| state.gone = true);
     }
 
+    /// A register read of 1 or 2 bytes (anything else is taken for 4), naturally aligned; all ones where the device
+    /// is gone. What a bus with narrow accesses calls.
+    pub fn read_narrow(&self, bar: u8, offset: usize, bytes: u8) -> u32 {
+        let value = self.core.bar_read(bar, offset, |model, host| match bytes {
+            1 | 2 => model.read_narrow(host, bar, offset, bytes),
+            _ => model.read(host, bar, offset),
+        });
+        if matches!(bytes, 1 | 2) {
+            value & narrow_mask(bytes)
+        } else {
+            value
+        }
+    }
+
+    /// A register write, likewise.
+    pub fn write_narrow(&self, bar: u8, offset: usize, bytes: u8, value: u32) {
+        self.core.bar_write(|model, host| match bytes {
+            1 | 2 => model.write_narrow(host, bar, offset, bytes, value & narrow_mask(bytes)),
+            _ => model.write(host, bar, offset, value),
+        });
+    }
+
     /// Spoils the next receive descriptor that is written back; calls queue up, one a descriptor.
     pub fn corrupt_next_receive(&self, corrupt: Corrupt) {
         self.core.with(|state| state.host.corrupt.push_back(corrupt));
@@ -201,7 +249,10 @@ impl<M: Model> LocalDevice for SimDevice<M> {
     fn config_read(&self, offset: u16, buf: &mut [u8]) {
         self.core.with(|state| match state.access() {
             true => buf.fill(0xff),
-            false => state.model.config().read(offset, buf),
+            false => {
+                let State { model, host, .. } = state;
+                model.config_read(host, offset, buf);
+            }
         });
     }
 
@@ -211,7 +262,10 @@ impl<M: Model> LocalDevice for SimDevice<M> {
                 return;
             }
             let State { model, host, .. } = state;
-            model.config_mut().write(offset, buf);
+            if model.config_write(host, offset, buf) {
+                model.config_mut().reset();
+                model.reset();
+            }
             host.master = model.config().bus_master();
             if !host.master {
                 host.faults.forget();
@@ -225,20 +279,13 @@ impl<M: Model> LocalDevice for SimDevice<M> {
     }
 
     fn bar_read(&self, index: u8, offset: usize) -> u32 {
-        self.core.with(|state| {
-            let gone = state.access();
-            let State { model, host, .. } = state;
-            host.counts.reads += 1;
-            if gone {
-                return u32::MAX;
-            }
-            let value = model.read(host, index, offset);
-            host.faults.read(index, offset, value)
-        })
+        self.core
+            .bar_read(index, offset, |model, host| model.read(host, index, offset))
     }
 
     fn bar_write(&self, index: u8, offset: usize, value: u32) {
-        self.core.bar_write(index, offset, value);
+        self.core
+            .bar_write(|model, host| model.write(host, index, offset, value));
     }
 
     fn msix_vectors(&self) -> u16 {

@@ -100,6 +100,9 @@ impl Fault {
     }
 }
 
+/// A store: where, what, and how many of its bytes (the lower ones).
+pub(crate) type Store = (u64, u64, usize);
+
 /// The faults of one device, and how far they have come.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -112,8 +115,8 @@ pub(crate) struct Faults {
     interrupts: u64,
     /// Reads so far of each register that is to be stuck, by position in the plan.
     reads: Vec<u32>,
-    /// Stores that are still to come: when, where, what.
-    late: Vec<(Duration, u64, u64)>,
+    /// Stores that are still to come: when, where, what, and how many of its bytes.
+    late: Vec<(Duration, Store)>,
 }
 
 impl Faults {
@@ -187,19 +190,19 @@ impl Faults {
     }
 
     /// Puts a store off.
-    pub fn put_off(&mut self, until: Duration, iova: u64, value: u64) {
-        self.late.push((until, iova, value));
+    pub fn put_off(&mut self, until: Duration, store: Store) {
+        self.late.push((until, store));
     }
 
     /// The stores whose time has come, in the order in which they come.
-    pub fn late(&mut self, now: Duration) -> Vec<(u64, u64)> {
+    pub fn late(&mut self, now: Duration) -> Vec<Store> {
         if self.late.is_empty() {
             return Vec::new();
         }
         let (mut due, late): (Vec<_>, Vec<_>) = self.late.drain(..).partition(|(at, ..)| *at <= now);
         self.late = late;
         due.sort_by_key(|(at, ..)| *at);
-        due.into_iter().map(|(_, iova, value)| (iova, value)).collect()
+        due.into_iter().map(|(_, store)| store).collect()
     }
 
     /// The next event whose time has come.
@@ -272,19 +275,19 @@ mod tests {
     fn what_was_put_off_comes_in_time_and_not_after_a_reset() {
         let link = |at, up| Fault::Link { at: us(at), up };
         let mut faults = Faults::new(vec![link(9, true), link(5, false)]);
-        faults.put_off(us(8), 2, 20);
-        faults.put_off(us(3), 1, 10);
+        faults.put_off(us(8), (2, 20, 8));
+        faults.put_off(us(3), (1, 10, 8));
         assert_eq!((faults.late(us(2)), faults.timed(us(4))), (vec![], None));
         assert_eq!(
             (faults.late(us(8)), faults.late(us(8))),
-            (vec![(1, 10), (2, 20)], vec![])
+            (vec![(1, 10, 8), (2, 20, 8)], vec![])
         );
         assert_eq!(faults.timed(us(9)), Some(link(5, false)));
         assert_eq!(
             (faults.timed(us(9)), faults.timed(us(9))),
             (Some(link(9, true)), None)
         );
-        faults.put_off(us(9), 1, 1);
+        faults.put_off(us(9), (1, 1, 8));
         faults.forget();
         assert_eq!(faults.late(us(99)), []);
     }

@@ -204,16 +204,49 @@ impl Host {
     }
 
     fn put_off(&mut self, by: Duration, at: u64, words: [u64; 2]) {
+        self.store_later(by, at, words[0], 8);
+        self.store_later(by, at + 8, words[1], 8);
+    }
+
+    /// Puts a store of the lower `bytes` (8 at most) of `value` off for so long; a reset forgets it.
+    pub fn store_later(&mut self, by: Duration, at: u64, value: u64, bytes: usize) {
         let until = self.clock.elapsed() + by;
-        self.faults.put_off(until, at, words[0]);
-        self.faults.put_off(until, at + 8, words[1]);
+        self.faults.put_off(until, (at, value, bytes.min(8)));
+    }
+
+    /// For models whose write-back is no pair of words in a ring: counts one, lets tests change `words` (whose
+    /// meaning the model documents), and says what else is to go wrong with it. [`Spoiled::Words`] is applied here.
+    pub fn spoiled(&mut self, side: Side, words: &mut [u64; 2]) -> Option<Spoiled> {
+        if side == Side::Rx {
+            self.spoil(words);
+        }
+        match self.faults.write_back(side) {
+            Some(Spoiled::Words { clear, flip }) => {
+                *words = [0, 1].map(|at| words[at] & !clear[at] ^ flip[at]);
+                None
+            }
+            other => other,
+        }
+    }
+
+    /// Time since the device's clock was made.
+    pub fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Whether any vector leads somewhere: what VFIO's user does instead of writing the MSI-X enable bit.
+    pub fn has_vectors(&self) -> bool {
+        self.vectors.iter().any(Option::is_some)
     }
 
     /// Does what was put off until now.
     pub(crate) fn catch_up(&mut self, now: Duration) {
-        for (iova, value) in self.faults.late(now) {
+        for (iova, value, bytes) in self.faults.late(now) {
             // A fault is counted where it happens.
-            let _ = self.store(iova, value);
+            let _ = match bytes {
+                8 if iova.is_multiple_of(8) => self.store(iova, value),
+                _ => self.write(iova, &value.to_le_bytes()[..bytes]),
+            };
         }
     }
 
