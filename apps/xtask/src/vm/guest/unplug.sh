@@ -9,7 +9,10 @@ rounds=10
 set -- $NICS
 victim=$3
 device=/sys/bus/pci/devices/$victim
-event=unplug-request
+case $HOW in
+aer) event=error ;;
+*) event=unplug-request ;;
+esac
 
 # ask WHAT: the host does it.
 ask() {
@@ -31,6 +34,28 @@ absent() {
     [ ! -e "$device" ]
 }
 
+# word DEVICE OFFSET: a word of its configuration space, as a number.
+word() {
+    dd if="$1/config" bs=1 skip=$(($2)) count=2 2>/dev/null | od -An -tu2 | tr -d ' '
+}
+
+# set_bits DEVICE OFFSET BITS: sets bits of such a word.
+set_bits() {
+    local value=$(($(word "$1" "$2") | $3))
+    # shellcheck disable=SC2059
+    printf "\\$(printf %o $((value & 255)))\\$(printf %o $((value >> 8)))" |
+        dd of="$1/config" bs=1 seek=$(($2)) conv=notrunc 2>/dev/null
+}
+
+# report_errors: what a server's firmware does, and this one's leaves out: SERR# enable (COMMAND bit 8) of the device and of
+# its port, and of the bridge in the port (BRIDGE_CONTROL bit 1). QEMU passes no error on without them.
+report_errors() {
+    local port=${device}/..
+    set_bits "$device" 0x04 0x100
+    set_bits "$port" 0x04 0x100
+    set_bits "$port" 0x3e 0x02
+}
+
 # take: the device goes away; prints the milliseconds that the host had to wait for it, where it waits.
 take() {
     local before
@@ -43,6 +68,10 @@ take() {
     device_del)
         ask take
         wait_for 60 absent
+        ;;
+    aer)
+        report_errors
+        ask take
         ;;
     esac
 }
@@ -77,6 +106,18 @@ quick() {
     fi
 }
 
+# explain: what the kernel has seen of errors on the bus, to the console.
+explain() {
+    {
+        dmesg | grep -i -E 'aer|_osc'
+        cat "$device"/aer_* /sys/bus/pci/devices/*/aer_rootport_total_err_* | grep -v ' 0$'
+        for file in /sys/bus/pci/devices/0000:00:0[1-9].0/config "$device/config"; do
+            echo "$file"
+            hexdump -C "$file"
+        done
+    } >/dev/ttyS0 2>&1
+}
+
 ports=
 for bdf in $NICS; do
     check "$bdf-bind-vfio" bind "$bdf"
@@ -98,7 +139,7 @@ while [ $round -le $rounds ]; do
     ask traffic
     usleep 300000
     take
-    check "round-$round-told" wait_for 60 arrived $event $round || break
+    check "round-$round-told" wait_for 60 arrived $event $round || { explain; break; }
     check "round-$round-given" give || break
     check "round-$round-back" wait_for 60 arrived back $round || break
     check "round-$round-lives" kill -0 $pid || break
