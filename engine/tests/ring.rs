@@ -287,6 +287,71 @@ fn nothing_stays_held_when_idle() {
     rig.end();
 }
 
+#[test]
+fn a_lost_report_costs_some_packets_and_not_the_queue() {
+    let mut rig = tx(64, 256);
+    // The first burst's report is lost, the others' come; then the ring is full.
+    for number in 0..63 {
+        let mut batch = rig.batch([frame(number, 60)]);
+        assert_eq!(rig.ring.transmit(&mut rig.cache, &mut batch), 1);
+        assert_eq!(rig.device.send().unwrap(), frame(number, 60));
+        if number == 0 {
+            rig.device.unreport(0);
+        }
+    }
+    let mut tries = 0;
+    let mut batch = rig.batch([frame(63, 60)]);
+    while rig.ring.transmit(&mut rig.cache, &mut batch) == 0 {
+        tries += 1;
+        assert!(tries < 5000, "the queue stands still");
+    }
+    assert!(tries > 500, "one that is merely late must not be taken for lost");
+    assert_eq!(rig.ring.counters().tx_reports_lost.get(), 1);
+    assert_eq!((rig.ring.in_flight(), rig.device.send().unwrap()), (1, frame(63, 60)));
+    // An idle core gets everything back too.
+    let mut batch = rig.batch([frame(64, 60)]);
+    rig.ring.transmit(&mut rig.cache, &mut batch);
+    rig.device.unreport(63);
+    rig.device.send().unwrap();
+    let looks = (0..5000).take_while(|_| rig.ring.reclaim(&mut rig.cache) == 0).count();
+    assert!(looks > 500, "{looks}");
+    assert_eq!((rig.ring.in_flight(), rig.ring.counters().tx_reports_lost.get()), (0, 2));
+    rig.end();
+}
+
+#[test]
+fn a_late_report_is_waited_for() {
+    let mut rig = tx(64, 256);
+    for number in 0..2 {
+        let mut batch = rig.batch([frame(number, 60)]);
+        rig.ring.transmit(&mut rig.cache, &mut batch);
+        rig.device.send().unwrap();
+    }
+    let words = rig.device.unreport(0);
+    for _ in 0..500 {
+        assert_eq!(rig.ring.reclaim(&mut rig.cache), 0);
+    }
+    rig.device.scribble(0, words);
+    assert_eq!((rig.ring.reclaim(&mut rig.cache), rig.ring.in_flight()), (2, 0));
+    assert_eq!(rig.ring.counters().tx_reports_lost.get(), 0);
+    rig.end();
+}
+
+#[test]
+fn a_device_that_never_reports_holds_a_ring_and_no_more() {
+    let mut rig = tx(64, 256);
+    let mut batch = rig.batch((0..64).map(|number| frame(number, 70)));
+    for _ in 0..5000 {
+        rig.ring.transmit(&mut rig.cache, &mut batch);
+        assert_eq!(rig.ring.reclaim(&mut rig.cache), 0);
+    }
+    let counters = rig.ring.counters();
+    assert_eq!((rig.ring.in_flight(), batch.len(), counters.tx_packets.get()), (63, 1, 63));
+    assert_eq!((counters.tx_full.get(), counters.tx_reports_lost.get()), (5000, 0));
+    drop(batch);
+    rig.end();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
