@@ -307,15 +307,23 @@ fn a_lost_report_costs_some_packets_and_not_the_queue() {
     }
     assert!(tries > 500, "one that is merely late must not be taken for lost");
     assert_eq!(rig.ring.counters().tx_reports_lost.get(), 1);
-    assert_eq!((rig.ring.in_flight(), rig.device.send().unwrap()), (1, frame(63, 60)));
+    assert_eq!(
+        (rig.ring.in_flight(), rig.device.send().unwrap()),
+        (1, frame(63, 60))
+    );
     // An idle core gets everything back too.
     let mut batch = rig.batch([frame(64, 60)]);
     rig.ring.transmit(&mut rig.cache, &mut batch);
     rig.device.unreport(63);
     rig.device.send().unwrap();
-    let looks = (0..5000).take_while(|_| rig.ring.reclaim(&mut rig.cache) == 0).count();
+    let looks = (0..5000)
+        .take_while(|_| rig.ring.reclaim(&mut rig.cache) == 0)
+        .count();
     assert!(looks > 500, "{looks}");
-    assert_eq!((rig.ring.in_flight(), rig.ring.counters().tx_reports_lost.get()), (0, 2));
+    assert_eq!(
+        (rig.ring.in_flight(), rig.ring.counters().tx_reports_lost.get()),
+        (0, 2)
+    );
     rig.end();
 }
 
@@ -346,8 +354,14 @@ fn a_device_that_never_reports_holds_a_ring_and_no_more() {
         assert_eq!(rig.ring.reclaim(&mut rig.cache), 0);
     }
     let counters = rig.ring.counters();
-    assert_eq!((rig.ring.in_flight(), batch.len(), counters.tx_packets.get()), (63, 1, 63));
-    assert_eq!((counters.tx_full.get(), counters.tx_reports_lost.get()), (5000, 0));
+    assert_eq!(
+        (rig.ring.in_flight(), batch.len(), counters.tx_packets.get()),
+        (63, 1, 63)
+    );
+    assert_eq!(
+        (counters.tx_full.get(), counters.tx_reports_lost.get()),
+        (5000, 0)
+    );
     drop(batch);
     rig.end();
 }

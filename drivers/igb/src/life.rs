@@ -1,10 +1,18 @@
-//! What happens to the device as a whole: the host wants it back, an error on the bus, it is gone, somebody reset it.
+//! What happens to the device as a whole: the host wants it back, an error on the bus, it is gone, somebody reset it, a queue stands still.
 
+use crate::desc::Rx;
+use crate::regs::status;
+use crate::start::Running;
 use crate::{Igb, regs};
 use barline::bus::{BusError, DeviceEvents};
+use barline::mem::{Desc16, DmaSlice};
+use barline::mmio::Bar;
+use barline::pool::Verdict;
 use barline::port::{PortError, PortEvent};
+use barline::ring::RxFormat;
 use barline::wait::EventFd;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The bus's eventfds.
 #[derive(Debug, Default)]
@@ -34,9 +42,21 @@ fn raised(event: &Option<EventFd>) -> bool {
     matches!(count, Some(Ok(1..)))
 }
 
+/// Where the tail is, if the device says that it has come to it and has not completed all before it: a descriptor that
+/// still holds the address of a buffer. (One that was never used holds none.)
+fn withheld(bar: &Bar, queue: usize, ring: &DmaSlice<Desc16>) -> Option<u32> {
+    let tail = bar.read(regs::RDT.at(queue));
+    if bar.read(regs::RDH.at(queue)) != tail {
+        return None;
+    }
+    let pending = |desc: &Desc16| Rx::done(desc) == Verdict::Pending && desc[0].load(Relaxed) != 0;
+    let found = (0..ring.len()).any(|index| index != tail && pending(ring.at(index)));
+    found.then_some(tail)
+}
+
 impl Igb {
     /// The bus's word first: a request must not wait for registers.
-    pub(crate) fn look(&self) -> Option<PortEvent> {
+    pub(crate) fn look(&mut self) -> Option<PortEvent> {
         if raised(&self.events.request) {
             return Some(PortEvent::UnplugRequested);
         }
@@ -48,7 +68,21 @@ impl Igb {
         } else {
             // Start sets it, every reset clears it (8.2.3).
             let loaded = self.bar.read(regs::CTRL_EXT) & regs::CTRL_EXT_DRV_LOAD != 0;
-            (self.running.is_some() && !loaded).then_some(PortEvent::Reset)
+            let Some(running) = &mut self.running else {
+                return None;
+            };
+            if !loaded {
+                return Some(PortEvent::Reset);
+            }
+            let Running {
+                progress, rx_rings, ..
+            } = running;
+            let link = self.bar.read(regs::STATUS) & (status::LU | status::TXOFF);
+            let sends = link == status::LU;
+            let stalled = progress.has_stalled(self.bar.now(), sends, |queue| {
+                withheld(&self.bar, queue, rx_rings.get(queue)?)
+            });
+            stalled.then_some(PortEvent::Stalled)
         }
     }
 

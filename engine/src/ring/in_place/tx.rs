@@ -136,7 +136,11 @@ impl<F: TxFormat> TxRing<F> {
             self.overdue = (oldest, 0);
             return 0;
         }
-        let looks = if self.overdue.0 == oldest { self.overdue.1 } else { 0 };
+        let looks = if self.overdue.0 == oldest {
+            self.overdue.1
+        } else {
+            0
+        };
         self.overdue = (oldest, looks + 1);
         if looks < OVERDUE {
             return 0;

@@ -47,13 +47,23 @@ set_bits() {
         dd of="$1/config" bs=1 seek=$(($2)) conv=notrunc 2>/dev/null
 }
 
-# report_errors: what a server's firmware does, and this one's leaves out: SERR# enable (COMMAND bit 8) of the device and of
-# its port, and of the bridge in the port (BRIDGE_CONTROL bit 1). QEMU passes no error on without them.
+# report_errors: what a server's firmware does, and this one's leaves out: SERR# enable (COMMAND bit 8) of the port, and of the
+# bridge in it (BRIDGE_CONTROL bit 1). QEMU passes no error on without them.
 report_errors() {
-    local port=${device}/..
-    set_bits "$device" 0x04 0x100
+    local port=$device/..
     set_bits "$port" 0x04 0x100
     set_bits "$port" 0x3e 0x02
+}
+
+# errors_told: the kernel has told of the injected errors and of no others on the bus.
+errors_told() {
+    local port others
+    port=$(basename "$(readlink -f "$device/..")")
+    others=$(dmesg | grep -E 'AER|PCIe Bus Error' | grep -v 'AER: enabled' | grep -v "pcieport $port: AER: " |
+        grep -v -E "_OSC|pcieport $port: PCIe Bus Error: severity=Uncorrect(ed|able) \(Non-Fatal\)")
+    [ -z "$others" ] || { echo "$others"; return 1; }
+    dmesg | grep -E 'AER: device recovery' | tail -n 1
+    [ "$(dmesg | grep -c "pcieport $port: PCIe Bus Error")" = $rounds ]
 }
 
 # take: the device goes away; prints the milliseconds that the host had to wait for it, where it waits.
@@ -149,6 +159,7 @@ ask enough
 
 grep "\"event\":\"$event\"" $log | sed 's/.*"milliseconds":\([0-9.]*\).*/\1/' >/tmp/closed
 quick closed-in-time /tmp/closed
+[ $HOW != aer ] || check only-these-errors errors_told || dmesg | grep -E 'AER|PCIe Bus' >/dev/ttyS0
 [ ! -e /tmp/waited ] || quick host-waited /tmp/waited
 if grep '"type":"event"' $log | grep -qv '"error":null'; then
     test_fail no-errors "$(grep '"type":"event"' $log | grep -v '"error":null' | tail -n 1)"
