@@ -2,13 +2,12 @@
 
 use crate::desc::Rx;
 use crate::regs::status;
-use crate::start::Running;
 use crate::{Igb, regs};
 use barline::bus::{BusError, DeviceEvents};
 use barline::mem::{Desc16, DmaSlice};
 use barline::mmio::Bar;
 use barline::pool::Verdict;
-use barline::port::{PortError, PortEvent};
+use barline::port::{PortError, PortEvent, Withheld};
 use barline::ring::RxFormat;
 use barline::wait::EventFd;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -42,16 +41,19 @@ fn raised(event: &Option<EventFd>) -> bool {
     matches!(count, Some(Ok(1..)))
 }
 
-/// Where the tail is, if the device says that it has come to it and has not completed all before it: a descriptor that
-/// still holds the address of a buffer. (One that was never used holds none.)
+/// The first receive descriptor that the device has passed, by its head, and not completed: it still holds the address of
+/// a buffer. (One that was never used holds none; one that was taken and not given back is still marked as done.)
 fn withheld(bar: &Bar, queue: usize, ring: &DmaSlice<Desc16>) -> Option<u32> {
-    let tail = bar.read(regs::RDT.at(queue));
-    if bar.read(regs::RDH.at(queue)) != tail {
-        return None;
-    }
-    let pending = |desc: &Desc16| Rx::done(desc) == Verdict::Pending && desc[0].load(Relaxed) != 0;
-    let found = (0..ring.len()).any(|index| index != tail && pending(ring.at(index)));
-    found.then_some(tail)
+    let (head, tail) = (bar.read(regs::RDH.at(queue)), bar.read(regs::RDT.at(queue)));
+    let passed = head.wrapping_sub(tail) & ring.mask();
+    // With all passed, the two are the same.
+    let passed = if passed == 0 { ring.len() } else { passed };
+    (1..passed)
+        .map(|further| tail.wrapping_add(further) & ring.mask())
+        .find(|index| {
+            let desc = ring.at(*index);
+            Rx::done(desc) == Verdict::Pending && desc[0].load(Relaxed) != 0
+        })
 }
 
 impl Igb {
@@ -68,22 +70,33 @@ impl Igb {
         } else {
             // Start sets it, every reset clears it (8.2.3).
             let loaded = self.bar.read(regs::CTRL_EXT) & regs::CTRL_EXT_DRV_LOAD != 0;
-            let Some(running) = &mut self.running else {
-                return None;
-            };
-            if !loaded {
+            if self.running.is_some() && !loaded {
                 return Some(PortEvent::Reset);
             }
-            let Running {
-                progress, rx_rings, ..
-            } = running;
-            let link = self.bar.read(regs::STATUS) & (status::LU | status::TXOFF);
-            let sends = link == status::LU;
-            let stalled = progress.has_stalled(self.bar.now(), sends, |queue| {
-                withheld(&self.bar, queue, rx_rings.get(queue)?)
-            });
-            stalled.then_some(PortEvent::Stalled)
+            self.has_stalled().then_some(PortEvent::Stalled)
         }
+    }
+
+    fn has_stalled(&mut self) -> bool {
+        let rings = self.running.iter().flat_map(|running| &running.rx_rings);
+        let places: Vec<_> = rings
+            .enumerate()
+            .map(|(queue, ring)| withheld(&self.bar, queue, ring))
+            .collect();
+        if places.iter().any(Option::is_some) {
+            self.count();
+        }
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        let link = self.bar.read(regs::STATUS) & (status::LU | status::TXOFF);
+        let lost = self.counters.lost();
+        running
+            .progress
+            .has_stalled(self.bar.now(), link == status::LU, |queue| {
+                let place = (*places.get(queue)?)?;
+                Some(Withheld { place, lost })
+            })
     }
 
     /// STATUS has reserved bits that read as zero (8.2.2).

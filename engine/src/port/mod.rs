@@ -5,5 +5,5 @@ mod progress;
 mod queue;
 
 pub use config::{Change, Link, LinkRequest, MacAddress, PortCaps, PortConfig, PortError};
-pub use progress::Progress;
+pub use progress::{Progress, Withheld};
 pub use queue::{Interrupt, Port, PortEvent, Queues, RxQueue, TxQueue};

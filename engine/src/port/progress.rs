@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// * A transmit queue whose ring stays full, and that takes nothing, while the link is up.
 /// * A receive queue that gives descriptors back and delivers or drops no frame: none that a device has begun ever ends.
-/// * What the driver knows of its own device.
+/// * A receive queue with a descriptor that the device has passed and not completed, while the device drops frames.
 #[derive(Debug, Default)]
 pub struct Progress {
     rx: Vec<(Arc<CachePadded<RxCounters>>, Still<2>)>,
@@ -31,20 +31,20 @@ impl Progress {
     }
 
     /// Looks at all queues. `sends`: the device may send (the link is up, nobody asked for a pause).
-    /// `withholds(queue)`: the device says that it has completed every receive descriptor, and one of them is not; a mark
-    /// of its place in the ring, which moves with every refill.
+    /// `withheld(queue)`: by the device's word it has passed a receive descriptor that it was given, and that descriptor
+    /// is not complete.
     pub fn has_stalled(
         &mut self,
         now: Instant,
         sends: bool,
-        withholds: impl Fn(usize) -> Option<u32>,
+        withheld: impl Fn(usize) -> Option<Withheld>,
     ) -> bool {
         let mut stalled = false;
         for (queue, (counters, still)) in self.rx.iter_mut().enumerate() {
             let frames = counters.rx_packets.get() + counters.rx_errors.get() + counters.rx_lengths.get();
             let done = [frames, counters.rx_no_buffer.get()];
-            let sign = match withholds(queue) {
-                Some(mark) => Sign::Place(mark),
+            let sign = match withheld(queue) {
+                Some(descriptor) => Sign::Withheld(descriptor),
                 None => Sign::Count(counters.rx_doorbells.get()),
             };
             stalled |= still.look(now, done, sign);
@@ -61,13 +61,35 @@ impl Progress {
     }
 }
 
+/// A receive descriptor that the device has passed and not completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// Its index.
+    pub place: u32,
+    /// Frames for which the device has found no descriptor so far, of whatever queue.
+    pub lost: u64,
+}
+
 /// What says that a queue should get on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sign {
     /// Attempts, which grow.
     Count(u64),
-    /// A place where it hangs, which stays.
-    Place(u32),
+    /// A descriptor, which stays.
+    Withheld(Withheld),
+}
+
+impl Sign {
+    /// Whether it says so again: `None` where it says nothing, `false` where it speaks of something else.
+    fn again(self, before: Self) -> Option<bool> {
+        match (before, self) {
+            (Self::Count(before), Self::Count(now)) => (now != before).then_some(true),
+            (Self::Withheld(before), Self::Withheld(now)) if now.place == before.place => {
+                (now.lost != before.lost).then_some(true)
+            }
+            _ => Some(false),
+        }
+    }
 }
 
 /// A queue's last look that was worth anything.
@@ -91,25 +113,19 @@ impl<const N: usize> Default for Still<N> {
 
 impl<const N: usize> Still<N> {
     fn look(&mut self, now: Instant, done: [u64; N], sign: Sign) -> bool {
-        let hangs = match (self.sign, sign) {
-            (Sign::Count(before), Sign::Count(now)) => now > before,
-            (Sign::Place(before), Sign::Place(now)) => now == before,
-            _ => false,
-        };
-        if done != self.done || std::mem::discriminant(&sign) != std::mem::discriminant(&self.sign) {
-            *self = Self {
-                done,
-                sign,
-                since: None,
-            };
-        } else if hangs {
-            self.sign = sign;
-            let since = *self.since.get_or_insert(now);
-            return now.saturating_duration_since(since) >= PATIENCE;
-        } else if matches!(sign, Sign::Place(_)) {
-            (self.sign, self.since) = (sign, None);
+        match sign.again(self.sign) {
+            Some(true) if done == self.done => {
+                self.sign = sign;
+                let since = *self.since.get_or_insert(now);
+                now.saturating_duration_since(since) >= PATIENCE
+            }
+            None if done == self.done => false,
+            _ => {
+                let since = None;
+                *self = Self { done, sign, since };
+                false
+            }
         }
-        false
     }
 }
 
@@ -140,9 +156,10 @@ mod tests {
 
     impl Rig {
         /// A look, a second later.
-        fn look(&mut self, sends: bool, place: Option<u32>) -> bool {
+        fn look(&mut self, sends: bool, withheld: Option<(u32, u64)>) -> bool {
             self.now += Duration::from_secs(1);
-            self.progress.has_stalled(self.now, sends, |_| place)
+            let withheld = withheld.map(|(place, lost)| Withheld { place, lost });
+            self.progress.has_stalled(self.now, sends, |_| withheld)
         }
     }
 
@@ -175,9 +192,16 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_hangs_has_stalled_and_one_that_moves_has_not() {
+    fn a_descriptor_that_stays_while_frames_are_lost_has_stalled() {
         let mut rig = rig();
-        let looks: Vec<bool> = [1, 2, 3, 4, 4, 4, 4].map(|at| rig.look(true, Some(at))).into();
+        for _ in 0..9 {
+            assert!(!rig.look(true, Some((4, 7))), "nothing is lost");
+        }
+        let places = [1, 2, 3, 4, 4, 4, 4];
+        let looks: Vec<bool> = (10..)
+            .zip(places)
+            .map(|(lost, at)| rig.look(true, Some((at, lost))))
+            .collect();
         assert_eq!(looks, [false, false, false, false, false, false, true]);
         assert!(!rig.look(true, None));
     }
