@@ -210,11 +210,13 @@ mod tests {
     fn frames_that_never_end_have_stalled_and_an_empty_pool_has_not() {
         let mut rig = rig();
         for _ in 0..9 {
-            (rig.rx.rx_doorbells.add(1), rig.rx.rx_no_buffer.add(1));
+            rig.rx.rx_doorbells.add(1);
+            rig.rx.rx_no_buffer.add(1);
             assert!(!rig.look(true, None));
         }
         for _ in 0..9 {
-            (rig.rx.rx_doorbells.add(1), rig.rx.rx_packets.add(1));
+            rig.rx.rx_doorbells.add(1);
+            rig.rx.rx_packets.add(1);
             assert!(!rig.look(true, None));
         }
         let looks: Vec<bool> = (0..3)
