@@ -1,6 +1,7 @@
 //! Models of going to sleep: no wake-up is lost. `RUSTFLAGS="--cfg loom" cargo test -p barline --release --test wait_loom`
 #![cfg(loom)]
 
+use barline::mem::order;
 use barline::wait::{Alarm, Raise};
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use loom::sync::{Arc, Mutex, Notify};
@@ -145,5 +146,29 @@ fn a_frame_wakes_a_sleeper_or_is_seen() {
             device.event.sleep();
         }
         frame.join().unwrap();
+    });
+}
+
+/// A device that is told by a word in memory, not by a register, whether it is to report: nothing but the barrier between
+/// that store and the look at the ring keeps them in order.
+#[test]
+fn a_frame_wakes_a_sleeper_whose_interrupt_is_a_word_in_memory() {
+    check(|| {
+        let (armed, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let event = Event::new();
+        let (to, from, there) = (armed.clone(), done.clone(), event.clone());
+        let device = thread::spawn(move || {
+            from.store(true, Ordering::Release);
+            fence(Ordering::SeqCst);
+            if to.load(Ordering::Relaxed) {
+                there.raise();
+            }
+        });
+        armed.store(true, Ordering::Relaxed);
+        order::dma_mb();
+        if !done.load(Ordering::Acquire) {
+            event.sleep();
+        }
+        device.join().unwrap();
     });
 }

@@ -17,7 +17,7 @@ pub struct Incident {
     pub port: usize,
     /// The port as it was named.
     pub name: String,
-    /// `unplug-request`, `gone`, `error`, `reset`: the port was stopped and its device closed. `back`: it forwards again.
+    /// `unplug-request`, `gone`, `error`, `reset`, `stalled`: the port was stopped and its device closed. `back`: it forwards again.
     pub event: &'static str,
     /// Milliseconds that it took.
     pub milliseconds: f64,
@@ -32,6 +32,7 @@ pub(crate) fn names(event: PortEvent) -> (&'static str, &'static str) {
         PortEvent::Gone => ("gone", "gone"),
         PortEvent::Error => ("error", "failed"),
         PortEvent::Reset => ("reset", "reset"),
+        PortEvent::Stalled => ("stalled", "stalled"),
         _ => ("stopped", "stopped"),
     }
 }
@@ -46,6 +47,7 @@ impl fmt::Display for Incident {
             "gone" => "the device does not answer any more; closed",
             "error" => "the bus reports an uncorrectable error; closed",
             "reset" => "somebody has reset the device; closed",
+            "stalled" => "a queue of the device stands still; closed",
             BACK => "the device is back; forwards again",
             other => other,
         };

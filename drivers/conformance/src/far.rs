@@ -68,6 +68,30 @@ impl Debug for Spoil {
     }
 }
 
+/// What a device does and must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mishap {
+    /// The next receive completion is never written.
+    LoseReceive,
+    /// The next receive completion is written to another descriptor, so many places further on; the ring is a circle.
+    MisplaceReceive(u32),
+    /// The next transmit completion is never written.
+    LoseReport,
+    /// The next transmit completion is written to another descriptor.
+    MisplaceReport(u32),
+    /// The next receive completion says that its frame goes on in another buffer.
+    Unended,
+    /// An interrupt that nothing caused, of the first queue's vector.
+    Interrupt,
+    /// From now on no reset ends, and no stop.
+    Wedge,
+    /// From now on the registers that say where the device is in its rings say what no ring has.
+    Lose,
+    /// It pulls itself together: the last two no longer hold.
+    Mend,
+}
+
 /// The other side of a port: the other end of its cable, and as much of its device as the back end shows.
 ///
 /// Methods with a default answer "cannot": `None`, or `false` for "nothing was done".
@@ -105,6 +129,12 @@ pub trait FarEnd: Send + Sync + Debug {
     /// Spoils the next receive write-back; calls queue up.
     fn spoil(&self, spoil: Spoil) -> bool {
         drop(spoil);
+        false
+    }
+    /// Lets the device do what it must not; calls queue up where they speak of the next of something. What the driver
+    /// does because of it is no complaint.
+    fn mishap(&self, mishap: Mishap) -> bool {
+        let _ = mishap;
         false
     }
 }

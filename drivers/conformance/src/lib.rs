@@ -17,7 +17,7 @@ mod frames;
 mod lane;
 pub mod local;
 
-pub use far::{Costs, FarEnd, Mappings, Spoil, Station, Subject, clean};
+pub use far::{Costs, FarEnd, Mappings, Mishap, Spoil, Station, Subject, clean};
 pub use frames::{frame, number, tagged, udp};
 pub use lane::{Lane, Patience, pool};
 
@@ -101,6 +101,16 @@ cases! { $
     hostile {
         any_length_written_back_is_survived,
         anything_written_back_is_survived,
+    }
+    mishaps {
+        a_lost_completion_is_missed_and_nothing_else,
+        a_completion_of_another_descriptor_is_survived,
+        a_lost_report_does_not_stop_its_queue,
+        a_report_of_another_descriptor_is_survived,
+        a_frame_that_does_not_end_is_one_counted_frame,
+        interrupts_without_a_cause_change_nothing,
+        a_device_that_does_not_stop_is_cut_off,
+        pointers_beyond_the_ring_are_not_followed,
     }
 }
 

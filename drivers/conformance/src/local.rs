@@ -1,13 +1,30 @@
 //! The far end of a port whose device is a model in this process.
 
-use crate::{Costs, FarEnd, Mappings, Spoil};
+use crate::{Costs, FarEnd, Mappings, Mishap, Spoil};
 use barline::mem::{DmaFault, LocalDomain};
-use barline_sim::{Corrupt, Kick, Model, SimDevice, WireEnd, WireWatch};
+use barline_sim::{Corrupt, Kick, Model, Side, SimDevice, Spoiled, WireEnd, WireWatch};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a model says of its driver's mistakes.
 pub type Misuses<M> = fn(&M) -> Vec<String>;
+
+/// Bits of a register of BAR 0 that are stuck: its offset, bits that read as 1, bits that read as 0.
+pub type Stuck = (u32, u32, u32);
+
+/// What a model needs to know of its device to misbehave.
+#[derive(Clone, Copy, Debug)]
+pub struct Vices {
+    /// The end-of-frame bit of a receive completion, as [`Spoiled::Words`] clears it.
+    pub end: [u64; 2],
+    /// Registers by which a reset or a stop never ends.
+    pub wedged: &'static [Stuck],
+    /// Registers that tell of places in rings.
+    pub pointers: &'static [Stuck],
+    /// Whether a complaint is the device's own doing, once it has written to the wrong descriptor.
+    pub own: fn(&str) -> bool,
+}
 
 /// The far end of a port on a model: the other end of its wire, and the model's counts and knobs.
 pub struct LocalFar<M: Model> {
@@ -18,6 +35,8 @@ pub struct LocalFar<M: Model> {
     misuses: Misuses<M>,
     damage: fn() -> Corrupt,
     faults: Mutex<Vec<DmaFault>>,
+    vices: Option<Vices>,
+    strayed: AtomicBool,
 }
 
 impl<M: Model> LocalFar<M> {
@@ -38,7 +57,21 @@ impl<M: Model> LocalFar<M> {
             misuses,
             damage,
             faults: Mutex::default(),
+            vices: None,
+            strayed: AtomicBool::new(false),
         }
+    }
+
+    /// The same, of a device that can misbehave.
+    pub fn with_vices(mut self, vices: Vices) -> Self {
+        self.vices = Some(vices);
+        self
+    }
+
+    /// The next write-back of a side goes to another place.
+    fn misplace(&self, side: Side, further: u32) {
+        self.strayed.store(true, Ordering::Relaxed);
+        self.device.spoil_next(side, Spoiled::Elsewhere(further));
     }
 }
 
@@ -57,10 +90,16 @@ impl<M: Model> FarEnd for LocalFar<M> {
 
     fn complaints(&self) -> Vec<String> {
         let mut complaints = self.device.model(self.misuses);
+        let strayed = self.strayed.load(Ordering::Relaxed);
+        if let Some(vices) = self.vices.filter(|_| strayed) {
+            complaints.retain(|complaint| !(vices.own)(complaint));
+        }
         let counts = self.device.counts();
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         faults.extend(self.domain.take_faults());
-        if counts.dma_faults > 0 || !faults.is_empty() {
+        // A device that wrote over an address follows what it wrote, and is refused.
+        let outside = !strayed && (counts.dma_faults > 0 || !faults.is_empty());
+        if outside || counts.dma_without_master > 0 {
             complaints.push(format!(
                 "{} DMA faults, {} of them for want of bus mastering; outside mappings: {faults:?}",
                 counts.dma_faults, counts.dma_without_master
@@ -111,6 +150,32 @@ impl<M: Model> FarEnd for LocalFar<M> {
             Spoil::Length(len) => Corrupt::Length(len),
             Spoil::Words(change) => Corrupt::Words(change),
         });
+        true
+    }
+
+    fn mishap(&self, mishap: Mishap) -> bool {
+        let Some(vices) = self.vices else {
+            return false;
+        };
+        let stick = |registers: &[Stuck]| {
+            for (offset, set, clear) in registers {
+                self.device.stick(0, *offset, *set, *clear);
+            }
+        };
+        match mishap {
+            Mishap::LoseReceive => self.device.spoil_next(Side::Rx, Spoiled::Never),
+            Mishap::MisplaceReceive(further) => self.misplace(Side::Rx, further),
+            Mishap::LoseReport => self.device.spoil_next(Side::Tx, Spoiled::Never),
+            Mishap::MisplaceReport(further) => self.misplace(Side::Tx, further),
+            Mishap::Unended => {
+                let (clear, flip) = (vices.end, [0; 2]);
+                self.device.spoil_next(Side::Rx, Spoiled::Words { clear, flip });
+            }
+            Mishap::Interrupt => self.device.interrupt(0),
+            Mishap::Wedge => stick(vices.wedged),
+            Mishap::Lose => stick(vices.pointers),
+            Mishap::Mend => self.device.unstick(),
+        }
         true
     }
 }

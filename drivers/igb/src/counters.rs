@@ -57,6 +57,13 @@ impl Counters {
         }
     }
 
+    /// Frames for which no descriptor was there: they waited, or are lost.
+    pub fn lost(&self) -> u64 {
+        let named = self.sums.iter().zip(TABLE);
+        let waited = named.filter(|(_, (name, ..))| ["nic_rx_missed", "nic_rx_no_descriptor"].contains(name));
+        self.queue_drops + waited.map(|(sum, _)| sum).sum::<u64>()
+    }
+
     /// Shows them.
     pub fn show(&self, out: &mut dyn CounterSink) {
         out.counter("nic_rx_queue_drops", self.queue_drops);

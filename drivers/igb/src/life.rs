@@ -1,10 +1,17 @@
-//! What happens to the device as a whole: the host wants it back, an error on the bus, it is gone, somebody reset it.
+//! What happens to the device as a whole: the host wants it back, an error on the bus, it is gone, somebody reset it, a queue stands still.
 
+use crate::desc::Rx;
+use crate::regs::status;
 use crate::{Igb, regs};
 use barline::bus::{BusError, DeviceEvents};
-use barline::port::{PortError, PortEvent};
+use barline::mem::{Desc16, DmaSlice};
+use barline::mmio::Bar;
+use barline::pool::Verdict;
+use barline::port::{PortError, PortEvent, Withheld};
+use barline::ring::RxFormat;
 use barline::wait::EventFd;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The bus's eventfds.
 #[derive(Debug, Default)]
@@ -34,9 +41,24 @@ fn raised(event: &Option<EventFd>) -> bool {
     matches!(count, Some(Ok(1..)))
 }
 
+/// The first receive descriptor that the device has passed, by its head, and not completed: it still holds the address of
+/// a buffer. (One that was never used holds none; one that was taken and not given back is still marked as done.)
+fn withheld(bar: &Bar, queue: usize, ring: &DmaSlice<Desc16>) -> Option<u32> {
+    let (head, tail) = (bar.read(regs::RDH.at(queue)), bar.read(regs::RDT.at(queue)));
+    let passed = head.wrapping_sub(tail) & ring.mask();
+    // With all passed, the two are the same.
+    let passed = if passed == 0 { ring.len() } else { passed };
+    (1..passed)
+        .map(|further| tail.wrapping_add(further) & ring.mask())
+        .find(|index| {
+            let desc = ring.at(*index);
+            Rx::done(desc) == Verdict::Pending && desc[0].load(Relaxed) != 0
+        })
+}
+
 impl Igb {
     /// The bus's word first: a request must not wait for registers.
-    pub(crate) fn look(&self) -> Option<PortEvent> {
+    pub(crate) fn look(&mut self) -> Option<PortEvent> {
         if raised(&self.events.request) {
             return Some(PortEvent::UnplugRequested);
         }
@@ -48,8 +70,33 @@ impl Igb {
         } else {
             // Start sets it, every reset clears it (8.2.3).
             let loaded = self.bar.read(regs::CTRL_EXT) & regs::CTRL_EXT_DRV_LOAD != 0;
-            (self.running.is_some() && !loaded).then_some(PortEvent::Reset)
+            if self.running.is_some() && !loaded {
+                return Some(PortEvent::Reset);
+            }
+            self.has_stalled().then_some(PortEvent::Stalled)
         }
+    }
+
+    fn has_stalled(&mut self) -> bool {
+        let rings = self.running.iter().flat_map(|running| &running.rx_rings);
+        let places: Vec<_> = rings
+            .enumerate()
+            .map(|(queue, ring)| withheld(&self.bar, queue, ring))
+            .collect();
+        if places.iter().any(Option::is_some) {
+            self.count();
+        }
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        let link = self.bar.read(regs::STATUS) & (status::LU | status::TXOFF);
+        let lost = self.counters.lost();
+        running
+            .progress
+            .has_stalled(self.bar.now(), link == status::LU, |queue| {
+                let place = (*places.get(queue)?)?;
+                Some(Withheld { place, lost })
+            })
     }
 
     /// STATUS has reserved bits that read as zero (8.2.2).

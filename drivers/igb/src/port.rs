@@ -48,7 +48,7 @@ impl Igb {
         Ok(silent?)
     }
 
-    fn count(&mut self) {
+    pub(crate) fn count(&mut self) {
         if let Some(running) = &self.running {
             self.counters.update(&self.bar, running.queues);
         }

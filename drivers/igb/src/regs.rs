@@ -107,6 +107,8 @@ pub mod status {
     pub const FD: u32 = 1 << 0;
     /// Link up.
     pub const LU: u32 = 1 << 1;
+    /// The partner asked for a pause, and the device does not send.
+    pub const TXOFF: u32 = 1 << 4;
     /// Position of the two speed bits: 10, 100, 1000, 1000 Mbit/s.
     pub const SPEED_SHIFT: u32 = 6;
     /// Requests to memory are possible.

@@ -4,9 +4,9 @@ use crate::desc::{Rx, Tx};
 use crate::port::Filter;
 use crate::regs::{RDT, TDT};
 use crate::{Igb, init, irq};
-use barline::mem::{Access, DmaSlice, Mapping, Memory, Numa};
+use barline::mem::{Access, Desc16, DmaSlice, Mapping, Memory, Numa};
 use barline::pool::{Custody, PoolMap};
-use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Queues, RxQueue, TxQueue};
+use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Progress, Queues, RxQueue, TxQueue};
 use barline::ring::{FrameLimit, RxRing, TxRing};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,9 @@ pub(crate) struct Running {
     pub room: usize,
     pub limit: FrameLimit,
     pub vectors: usize,
+    pub progress: Progress,
+    /// Receive descriptors, to look at where the device says that it has none left.
+    pub rx_rings: Vec<DmaSlice<Desc16>>,
     _rings: Arc<Mapping>,
     _pools: Vec<PoolMap>,
 }
@@ -102,6 +105,8 @@ impl Igb {
             room: init::usable(config.pool.data_room()),
             limit: FrameLimit::new(config.max_frame()),
             vectors: 0,
+            progress: Progress::default(),
+            rx_rings: Vec::new(),
             _rings: rings.clone(),
             _pools: pools,
         });
@@ -131,8 +136,30 @@ impl Igb {
         init::enable(&self.bar, config, self.filter.bits());
         let mut cache = config.pool.cache();
         queues.rx.iter_mut().for_each(|queue| queue.fill(&mut cache));
+        self.watch(config, &queues, &rings)?;
         self.await_link(config.link);
         Ok(queues)
+    }
+
+    /// What is looked at to see whether the queues get on.
+    fn watch(
+        &mut self,
+        config: &PortConfig,
+        queues: &IgbQueues,
+        rings: &Arc<Mapping>,
+    ) -> Result<(), PortError> {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        for queue in &queues.tx {
+            running.progress.transmit(queue.counters());
+        }
+        for (q, queue) in queues.rx.iter().enumerate() {
+            running.progress.receive(queue.counters());
+            let ring = DmaSlice::new(rings, rx_offset(config, q), config.rx_ring).ok_or(LAYOUT)?;
+            running.rx_rings.push(ring);
+        }
+        Ok(())
     }
 
     /// One piece of memory for all rings, mapped once: transmit rings first, then receive rings.
@@ -166,8 +193,7 @@ impl Igb {
         pool: &PoolMap,
         custody: &Arc<Custody>,
     ) -> Result<RxRing<Rx>, PortError> {
-        let before = config.tx_queues as usize * config.tx_ring as usize + q * config.rx_ring as usize;
-        let ring = DmaSlice::new(rings, before * DESC, config.rx_ring).ok_or(LAYOUT)?;
+        let ring = DmaSlice::new(rings, rx_offset(config, q), config.rx_ring).ok_or(LAYOUT)?;
         init::buffers(&self.bar, q, config.pool.data_room(), config.rx_queues);
         init::RX.enable(&self.bar, q, ring.iova().raw(), ring.size_bytes())?;
         let doorbell = self.bar.doorbell(RDT.at(q))?;
@@ -196,6 +222,13 @@ impl Igb {
 }
 
 const DESC: usize = 16;
+
+/// Where the ring of receive queue `q` begins.
+fn rx_offset(config: &PortConfig, q: usize) -> usize {
+    let before = config.tx_queues as usize * config.tx_ring as usize + q * config.rx_ring as usize;
+    before * DESC
+}
+
 const LAYOUT: PortError = PortError::State("given rings that do not fit its memory");
 
 /// Bytes of descriptor memory that a configuration takes, before rounding up to a page.

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::combine::{Core, State, fire};
 use crate::config::ConfigSpace;
 use crate::counts::Counts;
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, Faults, Side, Spoiled};
 use crate::host::{Corrupt, Host};
 use crate::ledger::Ledger;
 use crate::peer::{Kick, Peer};
@@ -211,6 +211,35 @@ impl<M: Model> SimDevice<M> {
     /// Spoils the next receive descriptor that is written back; calls queue up, one a descriptor.
     pub fn corrupt_next_receive(&self, corrupt: Corrupt) {
         self.core.with(|state| state.host.corrupt.push_back(corrupt));
+    }
+
+    /// Spoils the next descriptor of a side that is written back; calls queue up, and come before what is planned.
+    pub fn spoil_next(&self, side: Side, how: Spoiled) {
+        self.core.with(|state| state.host.faults.ask(side, how));
+    }
+
+    /// From now on bits of a 32-bit register read as 1 (`set`) or 0 (`clear`), until [`SimDevice::unstick`].
+    pub fn stick(&self, bar: u8, offset: u32, set: u32, clear: u32) {
+        self.core.with(|state| {
+            state.host.faults.add(Fault::Stuck {
+                bar,
+                offset,
+                set,
+                clear,
+                after: 0,
+                reads: u32::MAX,
+            });
+        });
+    }
+
+    /// All registers read as they are, those too that were planned to be stuck.
+    pub fn unstick(&self) {
+        self.core.with(|state| state.host.faults.unstick());
+    }
+
+    /// Sends an interrupt message that nothing caused.
+    pub fn interrupt(&self, vector: u16) {
+        self.core.with(|state| state.host.raise(vector));
     }
 
     /// Makes the device write where it has no business to, so that a test sees the fault caught.

@@ -117,6 +117,8 @@ pub(crate) struct Faults {
     reads: Vec<u32>,
     /// Stores that are still to come: when, where, what, and how many of its bytes.
     late: Vec<(Duration, Store)>,
+    /// What is to go wrong with the next write-backs of each side, before what is planned.
+    asked: [VecDeque<Spoiled>; 2],
 }
 
 impl Faults {
@@ -133,6 +135,23 @@ impl Faults {
             plan,
             ..Self::default()
         }
+    }
+
+    /// Spoils the next write-back of a side; calls queue up.
+    pub fn ask(&mut self, of: Side, how: Spoiled) {
+        self.asked[of as usize].push_back(how);
+    }
+
+    /// One more fault.
+    pub fn add(&mut self, fault: Fault) {
+        self.plan.push(fault);
+        self.reads.push(0);
+    }
+
+    /// Registers read rightly from now on.
+    pub fn unstick(&mut self) {
+        self.plan.retain(|fault| !matches!(fault, Fault::Stuck { .. }));
+        self.reads = vec![0; self.plan.len()];
     }
 
     /// Whether the device goes with this register access.
@@ -176,6 +195,9 @@ impl Faults {
         let count = &mut self.write_backs[of as usize];
         let now = *count;
         *count += 1;
+        if let Some(how) = self.asked[of as usize].pop_front() {
+            return Some(how);
+        }
         self.plan.iter().find_map(|fault| match *fault {
             Fault::WriteBack { side, nth, how } if (side, nth) == (of, now) => Some(how),
             _ => None,

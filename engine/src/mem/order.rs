@@ -3,6 +3,10 @@
 //! x86-64 is TSO: loads are not reordered with loads, nor stores with stores, on write-back memory, and a store to
 //! an uncached BAR is not reordered with earlier write-back stores. There the first two only stop the compiler.
 
+#[cfg(loom)]
+use loom::sync::atomic::fence as full_fence;
+#[cfg(not(loom))]
+use std::sync::atomic::fence as full_fence;
 use std::sync::atomic::{Ordering, fence};
 
 /// Orders an earlier load of memory the device writes (the done bit) before later loads of what it announces.
@@ -28,5 +32,5 @@ pub fn dma_wmb() {
 /// Orders an earlier store (arming an interrupt) before a later load (looking at the ring once more).
 #[inline(always)]
 pub fn dma_mb() {
-    fence(Ordering::SeqCst);
+    full_fence(Ordering::SeqCst);
 }

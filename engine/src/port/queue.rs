@@ -88,6 +88,9 @@ pub enum PortEvent {
     Error,
     /// Somebody else has reset it: it knows nothing of its rings.
     Reset,
+    /// A queue stands still although device and application could work: the device has lost or overwritten descriptors,
+    /// or has stopped at one. See [`Progress`](super::Progress).
+    Stalled,
 }
 
 /// The queues of a started port. They come back by value when it is stopped.

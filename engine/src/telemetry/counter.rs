@@ -83,6 +83,8 @@ counters! {
         tx_full,
         /// Doorbell writes.
         tx_doorbells,
+        /// Reports that the device owed and never wrote; a later one stood in for them.
+        tx_reports_lost,
     }
 }
 

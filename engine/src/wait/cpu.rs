@@ -152,6 +152,54 @@ mod tests {
         assert_eq!(Cpu::of(""), Cpu::Plain);
     }
 
+    /// The start of a function's machine code.
+    #[cfg(target_arch = "x86_64")]
+    fn code(function: *const ()) -> Vec<u8> {
+        // SAFETY: text is readable, and this binary's goes on for more than this behind each of these functions: the
+        // standard library and the tests' harness are linked behind the crate's own code.
+        unsafe { std::slice::from_raw_parts(function.cast::<u8>(), 96) }.to_vec()
+    }
+
+    /// Whether `prefix`, perhaps a REX prefix, `opcode`, and a register operand with this extension in its ModRM byte
+    /// (bits 7:6 are 3, bits 5:3 the extension) stand somewhere before the function's return.
+    #[cfg(target_arch = "x86_64")]
+    fn holds(code: &[u8], prefix: u8, opcode: [u8; 2], extension: u8) -> bool {
+        let modrm = |byte: u8| byte >> 3 == 0b11_000 | extension;
+        code.windows(4)
+            .any(|w| w[0] == prefix && w[1..3] == opcode && modrm(w[3]))
+            || code
+                .windows(5)
+                .any(|w| w[0] == prefix && w[1] >> 4 == 4 && w[2..4] == opcode && modrm(w[4]))
+    }
+
+    /// Few machines have them, so that what is encoded is compared with the manuals: SDM volume 2, TPAUSE 66 0F AE /6,
+    /// UMONITOR F3 0F AE /6, UMWAIT F2 0F AE /6; APM volume 3, MONITORX 0F 01 FA, MWAITX 0F 01 FB.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn instructions_are_encoded_as_the_manuals_say() {
+        const GROUP_15: [u8; 2] = [0x0f, 0xae];
+        let tpause = code(x86::tpause as fn(u64) as *const ());
+        let umonitor = code(x86::umonitor::<u64> as fn(&u64) as *const ());
+        let umwait = code(x86::umwait as fn(u64) as *const ());
+        assert!(holds(&tpause, 0x66, GROUP_15, 6), "{tpause:02x?}");
+        assert!(holds(&umonitor, 0xf3, GROUP_15, 6), "{umonitor:02x?}");
+        assert!(holds(&umwait, 0xf2, GROUP_15, 6), "{umwait:02x?}");
+        let monitorx = code(x86::monitorx::<u64> as fn(&u64) as *const ());
+        let mwaitx = code(x86::mwaitx as fn(u32) as *const ());
+        assert!(
+            monitorx.windows(3).any(|w| w == [0x0f, 0x01, 0xfa]),
+            "{monitorx:02x?}"
+        );
+        assert!(
+            mwaitx.windows(3).any(|w| w == [0x0f, 0x01, 0xfb]),
+            "{mwaitx:02x?}"
+        );
+        // RBX holds the timer for that one instruction, and is put back: the same exchange before and after.
+        let at = mwaitx.windows(3).position(|w| w == [0x0f, 0x01, 0xfb]).unwrap();
+        assert_eq!(mwaitx[at - 3..at], mwaitx[at + 3..at + 6], "{mwaitx:02x?}");
+        assert_eq!(mwaitx[at - 2], 0x87, "XCHG: {mwaitx:02x?}");
+    }
+
     #[test]
     fn a_rest_on_this_machine_ends() {
         let word = AtomicU64::new(0);

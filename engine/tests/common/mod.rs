@@ -194,6 +194,14 @@ impl Device {
         (self.owned() > 0).then(|| (at, self.domain.load(at.offset(8)).unwrap()))
     }
 
+    /// Takes the report of a descriptor back; what it was.
+    pub fn unreport(&self, index: u32) -> [u64; 2] {
+        let at = self.at(index & (self.len - 1));
+        let words = [0, 8].map(|word| self.domain.load(at.offset(word)).unwrap());
+        self.domain.store(at.offset(8), words[1] & !DONE).unwrap();
+        words
+    }
+
     /// Overwrites both words of any descriptor, the device's or not.
     pub fn scribble(&self, index: u32, words: [u64; 2]) {
         let at = self.at(index & (self.len - 1));

@@ -83,6 +83,11 @@ impl Nic {
         ]
     }
 
+    /// QEMU's name for the root port above the NIC at an index.
+    pub fn port(index: usize) -> String {
+        format!("rp{}", index + 1)
+    }
+
     /// QEMU's name for the NIC at an index.
     pub fn id(index: usize) -> String {
         format!("nic{}", index + 1)

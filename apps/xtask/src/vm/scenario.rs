@@ -186,6 +186,12 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |bed| unplug::run(bed, How::DeviceDel),
     },
     Scenario {
+        name: "l2fwd-aer",
+        about: "the same, with an uncorrectable error on the bus",
+        kernels: &Series::STOCK,
+        run: |bed| unplug::run(bed, How::Aer),
+    },
+    Scenario {
         name: "l2fwd-errors",
         about: "every lack of the machine: one cause, one remedy, nothing left behind",
         kernels: &Series::STOCK,

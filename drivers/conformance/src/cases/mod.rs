@@ -4,6 +4,7 @@ pub mod counters;
 pub mod data;
 pub mod hostile;
 pub mod life;
+pub mod mishaps;
 pub mod pools;
 pub mod queues;
 pub mod settings;

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use vfio_bindings::bindings::vfio::*;
 
+mod errors;
 mod function;
 
 /// A PCI function that VFIO has given to this process.
@@ -88,6 +89,9 @@ impl VfioFunction {
         function
             .change_command(|command| command | Command::MEMORY)
             .map_err(open_failed)?;
+        if function.error.is_some() {
+            function.tell("error reporting on", function.report_errors());
+        }
         Ok(function)
     }
 
@@ -204,7 +208,7 @@ impl VfioFunction {
 
     fn tell<E: std::fmt::Display>(&self, step: &str, done: Result<(), E>) {
         if let Err(error) = done {
-            tracing::warn!(address = %self.address, step, %error, "closing a device");
+            tracing::warn!(address = %self.address, step, %error, "a step with a device failed");
         }
     }
 }
