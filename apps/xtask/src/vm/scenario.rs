@@ -209,6 +209,12 @@ pub const SCENARIOS: &[Scenario] = &[
         run: kmod::noremap,
     },
     Scenario {
+        name: "kmod-sleep",
+        about: "the machine sleeps (S3) and is woken while a process holds devices of the kernel module",
+        kernels: &Series::ALL,
+        run: kmod::sleep,
+    },
+    Scenario {
         name: "l2fwd-no-iommu",
         about: "the same where there is no IOMMU",
         kernels: &Series::STOCK,

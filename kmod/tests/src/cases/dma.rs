@@ -10,12 +10,13 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::thread::sleep;
 use std::time::Duration;
 
-const IOVA: u64 = 0x10_0000;
+/// Where the tests map.
+pub(super) const IOVA: u64 = 0x10_0000;
 /// The last page of the narrowest IOMMU that VT-d has.
 const HIGH: u64 = (1 << 39) - PAGE;
 
 /// Lets edu write a page and waits until it has.
-fn write_page(at: &Attached, memory: &Mapping, iova: u64) -> Result<()> {
+pub(super) fn write_page(at: &Attached, memory: &Mapping, iova: u64) -> Result<()> {
     let registers = at.bar0()?;
     memory.fill(0x55);
     edu_to_memory(&registers, iova);

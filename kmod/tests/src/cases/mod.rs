@@ -90,6 +90,8 @@ cases! {
         remap::r17_r19_refused_without_remapping,
         remap::r17_table_is_left_out,
         remap::b03_table_is_not_even_read;
+    "sleep":
+        power::r25_machine_sleeps;
 }
 
 /// What no test may leave: pinned pages, a binding that holds the module.

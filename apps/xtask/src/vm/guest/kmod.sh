@@ -2,7 +2,7 @@
 . /lib/guest.sh
 
 check load insmod /payload/barline.ko
-/payload/kmod-tests run "$BED" "$ONLY" >&3 2>/dev/ttyS0
+KMOD_ROUNDS=$ROUNDS /payload/kmod-tests run "$ONLY" $BEDS >&3 2>/dev/ttyS0
 check unload rmmod barline
 
 # On the debug kernel: nothing was lost, and lockdep did not give up on the way.
