@@ -1,48 +1,18 @@
 //! What happens to the device as a whole: the host wants it back, an error on the bus, it is gone, somebody reset it.
 
 use crate::{Igb, regs};
-use barline::bus::{BusError, DeviceEvents};
+use barline::bus::BusError;
 use barline::port::{PortError, PortEvent};
-use barline::wait::EventFd;
-use std::os::fd::{AsFd, BorrowedFd};
-
-/// The bus's eventfds.
-#[derive(Debug, Default)]
-pub(crate) struct Events {
-    request: Option<EventFd>,
-    error: Option<EventFd>,
-}
-
-impl From<DeviceEvents> for Events {
-    fn from(events: DeviceEvents) -> Self {
-        Self {
-            request: events.unplug_request.map(EventFd::from),
-            error: events.error.map(EventFd::from),
-        }
-    }
-}
-
-impl Events {
-    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        let events = [&self.request, &self.error];
-        events.into_iter().flatten().map(AsFd::as_fd).collect()
-    }
-}
-
-fn raised(event: &Option<EventFd>) -> bool {
-    let count = event.as_ref().map(EventFd::drain);
-    matches!(count, Some(Ok(1..)))
-}
 
 impl Igb {
-    /// The bus's word first: a request must not wait for registers.
+    /// The bus's word first.
     pub(crate) fn look(&self) -> Option<PortEvent> {
-        if raised(&self.events.request) {
-            return Some(PortEvent::UnplugRequested);
+        if let Some(event) = self.events.first(self.function.as_ref()) {
+            return Some(event);
         }
-        let failed = raised(&self.events.error);
+        let failed = self.events.error();
         if self.is_gone() {
-            Some(PortEvent::Gone)
+            Some(self.events.silent(self.function.as_ref()))
         } else if failed {
             Some(PortEvent::Error)
         } else {

@@ -1,7 +1,9 @@
 //! Ports and queues: what applications see of a device.
 
 mod config;
+mod events;
 mod queue;
 
 pub use config::{Change, Link, LinkRequest, MacAddress, PortCaps, PortConfig, PortError};
+pub use events::BusEvents;
 pub use queue::{Interrupt, Port, PortEvent, Queues, RxQueue, TxQueue};

@@ -57,12 +57,7 @@ pub fn build(paths: &Paths) -> Result<()> {
         vmlinux: &out.join("vmlinux"),
         compressed: &out.join(BZIMAGE),
     };
-    Kernel::store(
-        paths,
-        release,
-        images,
-        &modules.join("lib/modules").join(release),
-    )?;
+    Kernel::store(paths, release, images, &modules.join("lib/modules").join(release))?;
     fs::remove_dir_all(&modules)?;
     println!("debug kernel: {release} is in the cache");
     Ok(())

@@ -123,7 +123,8 @@ impl Kernel {
         let modules = work.path().join("lib/modules");
         let release = only_entry(&modules)?;
         let compressed = work.path().join("boot").join(format!("vmlinuz-{release}"));
-        let image = fs::read(&compressed).with_context(|| format!("package {package} has no kernel image"))?;
+        let image =
+            fs::read(&compressed).with_context(|| format!("package {package} has no kernel image"))?;
         let vmlinux = work.path().join("vmlinux");
         fs::write(&vmlinux, unpack_vmlinux(&image)?)?;
         let images = Images {

@@ -87,13 +87,14 @@ fn machine(bed: &Bed<'_>, beds: &[&str]) -> Result<Vm> {
     ];
     vm.modules = ["igb", "e1000e"].map(str::to_owned).to_vec();
     vm.memory = 1536;
-    vm.settings = vec![("BEDS".to_owned(), beds.join(" ")),
+    vm.settings = vec![
+        ("BEDS".to_owned(), beds.join(" ")),
         ("ONLY".to_owned(), setting("BARLINE_KMOD_ONLY")),
         ("ROUNDS".to_owned(), setting("BARLINE_KMOD_ROUNDS")),
     ];
     // What the stock kernels can do for finding misuse of memory; the debug kernel does it better.
     vm.append
-        .push("slub_debug=FZPU page_poison=1 kfence.sample_interval=20".to_owned());
+        .push("slub_debug=FZPU page_poison=1 kfence.sample_interval=20 no_console_suspend loglevel=6".to_owned());
     vm.payload = vec![Program::KMOD_TESTS.build(bed.paths)?];
     for (faults, name) in [(false, "barline.ko"), (true, "barline-faults.ko")] {
         let built = module(
@@ -124,7 +125,7 @@ fn setting(name: &str) -> String {
 }
 
 /// Besides two 82576 (0000:01:00.0 and 0000:02:00.0): edu on the root bus, which nothing can reset, and behind a port; an
-/// 82574 with a ROM; a BAR of 4 GiB; two 82576 that nothing keeps apart; one to be taken out.
+/// 82574 with a ROM; a BAR of 4 GiB; two 82576 that nothing keeps apart; two to be taken out.
 fn devices(dir: &Path) -> Result<Vec<String>> {
     let rom = dir.join("option.rom");
     fs::write(&rom, option_rom()).with_context(|| format!("cannot write {}", rom.display()))?;
@@ -144,6 +145,8 @@ fn devices(dir: &Path) -> Result<Vec<String>> {
         "igb,bus=down2,romfile=".to_owned(),
         port(14, ""),
         format!("igb,bus=port14,romfile=,id={HOT}"),
+        port(15, ""),
+        "igb,bus=port15,romfile=".to_owned(),
     ];
     // Memory that nobody touches takes none.
     let mut arguments = ["-object", "memory-backend-memfd,id=large,size=4G,share=on"]
@@ -159,7 +162,9 @@ fn port(n: u32, more: &str) -> String {
 }
 
 fn device_arguments(devices: &[String]) -> Vec<String> {
-    let pairs = devices.iter().map(|device| ["-device".to_owned(), device.clone()]);
+    let pairs = devices
+        .iter()
+        .map(|device| ["-device".to_owned(), device.clone()]);
     pairs.flatten().collect()
 }
 

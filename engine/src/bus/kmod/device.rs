@@ -2,7 +2,7 @@ use super::ioas::Ioas;
 use super::uapi::{self, IRQ_ERR, IRQ_MSIX, IRQ_PM, IRQ_REQ, REGION_CONFIG, REGION_IO};
 use super::{KmodError, irq};
 use crate::bus::region::Region;
-use crate::bus::{BusError, Claim, DeviceEvents, PciFunction};
+use crate::bus::{BusError, Claim, DeviceEvents, PciFunction, PowerEvent};
 use crate::mem::DmaDomain;
 use crate::mmio::Bar;
 use crate::pci::{ConfigImage, PciAddress, PciId};
@@ -30,15 +30,6 @@ pub struct KmodFunction {
     ioas: Arc<Ioas>,
     dma: Arc<dyn DmaDomain>,
     claim: Claim,
-}
-
-/// What the eventfd for power announces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PowerEvent {
-    /// The machine is about to sleep: stop the queues, then acknowledge.
-    Suspend,
-    /// It woke up and the device was reset: acknowledge, then set it up again. Until then its BARs read as all ones.
-    Resume,
 }
 
 /// `BARLINE_PM_SUSPEND`, `BARLINE_PM_RESUME`.
@@ -84,30 +75,6 @@ impl KmodFunction {
     /// The address space it lives in; opens further devices there.
     pub fn ioas(&self) -> &Arc<Ioas> {
         &self.ioas
-    }
-
-    /// The power event that waits for [`KmodFunction::acknowledge`]; none while all is well.
-    ///
-    /// # Errors
-    /// [`BusError::Removed`], or the kernel's word.
-    pub fn power_event(&self) -> Result<Option<PowerEvent>, BusError> {
-        let info = self.done("ask for the power event", uapi::dev_info(self.device.as_fd()))?;
-        let found = POWER_EVENTS.iter().find(|(number, _)| *number == info.pm_event);
-        Ok(found.map(|(_, event)| *event))
-    }
-
-    /// Tells the kernel that this process is done with a power event. A suspend that nobody acknowledges comes a
-    /// second later all the same.
-    ///
-    /// # Errors
-    /// [`BusError::Removed`], or the kernel's word: it is not the event that waits.
-    pub fn acknowledge(&self, event: PowerEvent) -> Result<(), BusError> {
-        let found = POWER_EVENTS.iter().find(|(_, known)| *known == event);
-        let number = found.map_or(0, |(number, _)| *number);
-        self.done(
-            "acknowledge a power event",
-            uapi::pm_ack(self.device.as_fd(), number),
-        )
     }
 
     /// The kernel's answer to `step`, a device that was taken away told apart.
@@ -224,6 +191,22 @@ impl PciFunction for KmodFunction {
             error: copy(&self.error),
             power: copy(&self.power),
         }
+    }
+
+    fn power_event(&self) -> Result<Option<PowerEvent>, BusError> {
+        let info = self.done("ask for the power event", uapi::dev_info(self.device.as_fd()))?;
+        let found = POWER_EVENTS.iter().find(|(number, _)| *number == info.pm_event);
+        Ok(found.map(|(_, event)| *event))
+    }
+
+    /// A suspend that nobody acknowledges comes a second later all the same.
+    fn acknowledge(&self, event: PowerEvent) -> Result<(), BusError> {
+        let found = POWER_EVENTS.iter().find(|(_, known)| *known == event);
+        let number = found.map_or(0, |(number, _)| *number);
+        self.done(
+            "acknowledge a power event",
+            uapi::pm_ack(self.device.as_fd(), number),
+        )
     }
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {

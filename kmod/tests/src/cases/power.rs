@@ -1,7 +1,7 @@
 //! Suspend and resume of the machine (R25).
 
-use crate::abi::*;
 use super::dma::{IOVA, write_page};
+use crate::abi::*;
 use crate::devices::{Attached, EDU_ID, edu_reg, igb_enable_vectors, igb_raise, igb_vectors};
 use crate::host::{self, PATIENCE};
 use crate::sys::{Child, Event, Mapping, PAGE};
@@ -90,7 +90,11 @@ pub fn r25_suspend_is_announced() -> Result<String> {
 
 /// Sleeps; nothing less than S3 will do.
 fn slept(sleep: impl FnOnce() -> Result<()>) -> Result<()> {
-    let times = || host::dmesg().matches("Waking up from system sleep state S3").count();
+    let times = || {
+        host::dmesg()
+            .matches("Waking up from system sleep state S3")
+            .count()
+    };
     let before = times();
     sleep()?;
     ensure!(times() == before + 1, "not in S3: {}", host::last_line("PM:"));
@@ -101,7 +105,8 @@ fn slept(sleep: impl FnOnce() -> Result<()>) -> Result<()> {
 /// mapped afterwards, and interrupts that were set up arrive. The host wakes the machine
 /// whenever it sleeps.
 pub fn r25_machine_sleeps() -> Result<String> {
-    host::set_parameter("pm_grace_ms", "30000")?;
+    // One device's process does not answer, which takes this long.
+    host::set_parameter("pm_grace_ms", "15000")?;
     let modes = fs::read_to_string("/sys/power/mem_sleep").context("no mem_sleep")?;
     ensure!(modes.contains("[deep]"), "S3 is not what mem means: {modes}");
     let (edu, igb) = (Attached::edu()?, Attached::igb()?);

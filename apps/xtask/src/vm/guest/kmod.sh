@@ -1,6 +1,7 @@
 # The kernel module's tests; the program says the results itself.
 . /lib/guest.sh
 
+mount -t debugfs debugfs /sys/kernel/debug
 check load insmod /payload/barline.ko
 KMOD_ROUNDS=$ROUNDS /payload/kmod-tests run "$ONLY" $BEDS >&3 2>/dev/ttyS0
 check unload rmmod barline
@@ -16,7 +17,6 @@ leaks() {
 lockdep_is_on() {
     grep -E 'debug_locks: *1' /proc/lockdep_stats
 }
-mount -t debugfs debugfs /sys/kernel/debug
 if [ -e /sys/kernel/debug/kmemleak ]; then
     check kmemleak leaks /sys/kernel/debug/kmemleak
 fi
