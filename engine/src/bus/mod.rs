@@ -3,6 +3,7 @@
 //! Order of use: open, read the limits, map pools, bus master on, rings. Tear-down is the reverse: stop the queues,
 //! bus master off, interrupts off, reset, unmap, free.
 
+mod access;
 mod bind;
 mod claim;
 pub mod kmod;

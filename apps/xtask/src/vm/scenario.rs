@@ -69,6 +69,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "INT",
                     arguments: "",
                     kmod: false,
+                    naps: 0,
                 },
             )
         },
@@ -84,6 +85,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "TERM",
                     arguments: "",
                     kmod: false,
+                    naps: 0,
                 },
             )
         },
@@ -99,6 +101,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "KILL",
                     arguments: "",
                     kmod: false,
+                    naps: 0,
                 },
             )
         },
@@ -114,6 +117,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "INT",
                     arguments: "--queues 2 --cores 0,1",
                     kmod: false,
+                    naps: 0,
                 },
             )
         },
@@ -129,6 +133,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "INT",
                     arguments: "--bus kmod",
                     kmod: true,
+                    naps: 0,
                 },
             )
         },
@@ -144,6 +149,23 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "KILL",
                     arguments: "--bus kmod",
                     kmod: true,
+                    naps: 0,
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-kmod-suspend",
+        about: "the same, and the machine sleeps twice: told, stopped, started again",
+        kernels: &Series::ALL,
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "INT",
+                    arguments: "--bus kmod",
+                    kmod: true,
+                    naps: 2,
                 },
             )
         },

@@ -1,6 +1,7 @@
 use super::ioas::Ioas;
 use super::uapi::{self, IRQ_ERR, IRQ_MSIX, IRQ_PM, IRQ_REQ, REGION_CONFIG, REGION_IO};
 use super::{KmodError, irq};
+use crate::bus::access;
 use crate::bus::region::Region;
 use crate::bus::{BusError, Claim, DeviceEvents, PciFunction, PowerEvent};
 use crate::mem::DmaDomain;
@@ -35,8 +36,8 @@ pub struct KmodFunction {
 /// `BARLINE_PM_SUSPEND`, `BARLINE_PM_RESUME`.
 const POWER_EVENTS: [(u32, PowerEvent); 2] = [(1, PowerEvent::Suspend), (2, PowerEvent::Resume)];
 
-/// Highest BAR of a function.
-const LAST_BAR: u8 = 5;
+/// A step that can fail.
+const CONFIG: &str = "access configuration space";
 
 impl KmodFunction {
     pub(super) fn new(
@@ -77,21 +78,9 @@ impl KmodFunction {
         &self.ioas
     }
 
-    /// The kernel's answer to `step`, a device that was taken away told apart.
+    /// The kernel's answer to `step`.
     fn done<T>(&self, step: &'static str, done: io::Result<T>) -> Result<T, BusError> {
-        done.map_err(|error| match error.raw_os_error() {
-            Some(nix::libc::ENODEV) => BusError::Removed {
-                address: self.address,
-            },
-            _ => KmodError::os(step)(error).into(),
-        })
-    }
-
-    /// The outcome of an access to configuration space.
-    fn config_done(&self, done: Option<io::Result<()>>, offset: u16, len: usize) -> Result<(), BusError> {
-        let address = self.address;
-        let done = done.ok_or(BusError::Config { address, offset, len })?;
-        self.done("access configuration space", done)
+        access::done(self.address, done, KmodError::os(step))
     }
 
     /// Stops the device, in the order in which it can do the least harm; a step that fails is told, the rest done.
@@ -137,27 +126,31 @@ impl PciFunction for KmodFunction {
     }
 
     fn config_read(&self, offset: u16, buf: &mut [u8]) -> Result<(), BusError> {
-        let len = buf.len();
-        self.config_done(self.config.read(offset.into(), buf), offset, len)
+        let place = (offset, buf.len());
+        access::config(
+            self.address,
+            place,
+            self.config.read(offset.into(), buf),
+            KmodError::os(CONFIG),
+        )
     }
 
     fn config_write(&self, offset: u16, buf: &[u8]) -> Result<(), BusError> {
-        self.config_done(self.config.write(offset.into(), buf), offset, buf.len())
+        let place = (offset, buf.len());
+        access::config(
+            self.address,
+            place,
+            self.config.write(offset.into(), buf),
+            KmodError::os(CONFIG),
+        )
     }
 
     fn bar(&self, index: u8) -> Result<Bar, BusError> {
-        let none = BusError::NoBar {
-            address: self.address,
-            index,
+        let memory = |index| {
+            let (flags, region) = region(&self.device, index)?;
+            Ok((flags & REGION_IO == 0).then_some(region))
         };
-        if index > LAST_BAR {
-            return Err(none);
-        }
-        let (flags, region) = region(&self.device, index.into())?;
-        if region.size() == 0 || flags & REGION_IO != 0 {
-            return Err(none);
-        }
-        self.done("map a BAR", region.bar())
+        access::bar(self.address, index, memory, KmodError::os("map a BAR"))
     }
 
     fn reset(&self) -> Result<(), BusError> {
@@ -173,24 +166,12 @@ impl PciFunction for KmodFunction {
     }
 
     fn set_msix(&self, vector: u16, fd: Option<BorrowedFd<'_>>) -> Result<(), BusError> {
-        if vector >= self.vectors {
-            return Err(BusError::NoVector {
-                address: self.address,
-                vector,
-                vectors: self.vectors,
-            });
-        }
+        access::has_vector(self.address, vector, self.vectors)?;
         Ok(irq::direct(self.device.as_fd(), self.address, vector, fd)?)
     }
 
     fn events(&self) -> DeviceEvents {
-        // Out of file descriptors: the event is lost to the caller, as where the bus cannot tell.
-        let copy = |event: &Option<EventFd>| event.as_ref().and_then(|event| event.duplicate().ok());
-        DeviceEvents {
-            unplug_request: copy(&self.request),
-            error: copy(&self.error),
-            power: copy(&self.power),
-        }
+        access::events(&self.request, &self.error, &self.power)
     }
 
     fn power_event(&self) -> Result<Option<PowerEvent>, BusError> {
