@@ -6,21 +6,22 @@ err=/tmp/err.txt
 code=/tmp/code
 
 # nap: the machine sleeps and wakes by itself (the kernel's own test of it); both ports must have been told, and forward
-# again.
+# again. (check has a variable "out" of its own.)
+told=$out
 nap() {
     local before
-    before=$(grep -c '"event":"resume"' $out)
+    before=$(grep -c '"event":"resume"' $told)
     # An emulated machine takes its time to stop a port.
     echo 60000 >/sys/module/barline/parameters/pm_grace_ms
     echo devices >/sys/power/pm_test
     echo mem >/sys/power/state || return 1
     echo none >/sys/power/pm_test
     resumed() {
-        [ "$(grep -c '"event":"resume"' $out)" = $((before + 2)) ]
+        [ "$(grep -c '"event":"resume"' $told)" = $((before + 2)) ]
     }
     wait_for 60 resumed || { tail -n 3 $err; return 1; }
-    [ "$(grep -c '"event":"suspend"' $out)" = $((before + 2)) ] || { echo "not told before"; return 1; }
-    ! grep '"type":"event"' $out | grep -v '"error":null' || return 1
+    [ "$(grep -c '"event":"suspend"' $told)" = $((before + 2)) ] || { echo "not told before"; return 1; }
+    ! grep '"type":"event"' $told | grep -v '"error":null' || return 1
     ! dmesg | grep "without the process's word"
 }
 
