@@ -221,8 +221,8 @@ pub fn slab_kib() -> Result<i64> {
     Ok(line.split_whitespace().next().context("no number")?.parse()?)
 }
 
-/// Changes a word of a function's configuration space, as the administrator can: behind its driver's back.
-pub fn change_config(bdf: &str, offset: u64, change: impl FnOnce(u16) -> u16) -> Result<()> {
+/// Changes a word of a function's configuration space, as the administrator can: behind its driver's back. What it was.
+pub fn change_config(bdf: &str, offset: u64, change: impl FnOnce(u16) -> u16) -> Result<u16> {
     let path = sysfs(bdf, "config");
     let file = fs::File::options()
         .read(true)
@@ -231,7 +231,9 @@ pub fn change_config(bdf: &str, offset: u64, change: impl FnOnce(u16) -> u16) ->
         .with_context(|| format!("cannot open {path}"))?;
     let mut raw = [0; 2];
     file.read_exact_at(&mut raw, offset)?;
-    Ok(file.write_all_at(&change(u16::from_le_bytes(raw)).to_le_bytes(), offset)?)
+    let old = u16::from_le_bytes(raw);
+    file.write_all_at(&change(old).to_le_bytes(), offset)?;
+    Ok(old)
 }
 
 /// Offset of a standard capability of a function.

@@ -148,10 +148,15 @@ fn devices(dir: &Path) -> Result<Vec<String>> {
         port(15, ""),
         "igb,bus=port15,romfile=".to_owned(),
     ];
-    // Memory that nobody touches takes none.
-    let mut arguments = ["-object", "memory-backend-memfd,id=large,size=4G,share=on"]
-        .map(str::to_owned)
-        .to_vec();
+    // Memory that nobody touches takes none. Slots are the kernel's own to power, not ACPI's.
+    let mut arguments = [
+        "-object",
+        "memory-backend-memfd,id=large,size=4G,share=on",
+        "-global",
+        "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     arguments.extend(device_arguments(&devices));
     Ok(arguments)
 }

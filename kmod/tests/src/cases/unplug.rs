@@ -66,10 +66,11 @@ pub fn r24_process_that_does_not_listen() -> Result<String> {
     Ok(format!("{took} ms with a grace of {GRACE} ms"))
 }
 
-/// Slot Control of a port, and in it power and indicator off (PCI Express 5.0, 7.5.3.10; `linux/pci_regs.h`).
+/// Slot Control of a port, and in it power and indicator off, and the interrupt enable (PCI Express 5.0, 7.5.3.10; `linux/pci_regs.h`).
 const CAP_PCIE: u8 = 0x10;
 const SLOT_CONTROL: u64 = 0x18;
 const SLOT_OFF: u16 = 1 << 10 | 3 << 8;
+const SLOT_INTERRUPT: u16 = 1 << 5;
 
 /// R23, R20: the device is gone, with its link, before anybody was asked. QEMU takes it out when its slot's power goes.
 pub fn r23_surprise_removal() -> Result<String> {
@@ -93,7 +94,10 @@ pub fn r23_surprise_removal() -> Result<String> {
     })?;
     host::wait_until("the child polls", || flag.read::<u32>(0) == 1)?;
     let slot = host::capability(&port, CAP_PCIE)? + SLOT_CONTROL;
-    host::change_config(&port, slot, |control| control | SLOT_OFF)?;
+    // Out, and power on again before the port's driver hears of it: of a slot without power it expects nothing.
+    let control = host::change_config(&port, slot, |control| control & !SLOT_INTERRUPT | SLOT_OFF)?;
+    host::change_config(&port, slot, |_| control & !SLOT_INTERRUPT)?;
+    host::change_config(&port, slot, |_| control)?;
     event.wait(PATIENCE).context("REQ")?;
     let code = child.wait();
     ensure!(code == -libc::SIGBUS, "the child's access ended with {code}");
