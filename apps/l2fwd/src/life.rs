@@ -17,7 +17,8 @@ pub struct Incident {
     pub port: usize,
     /// The port as it was named.
     pub name: String,
-    /// `unplug-request`, `gone`, `error`, `reset`, `stalled`: the port was stopped and its device closed. `back`: it forwards again.
+    /// `unplug-request`, `gone`, `error`, `reset`, `stalled`: the port was stopped and its device closed. `suspend`: it was
+    /// stopped. `back`, and `resume` after a suspend: it forwards again.
     pub event: &'static str,
     /// Milliseconds that it took.
     pub milliseconds: f64,
@@ -33,6 +34,8 @@ pub(crate) fn names(event: PortEvent) -> (&'static str, &'static str) {
         PortEvent::Error => ("error", "failed"),
         PortEvent::Reset => ("reset", "reset"),
         PortEvent::Stalled => ("stalled", "stalled"),
+        PortEvent::Suspend => ("suspend", "asleep"),
+        PortEvent::Resume => ("resume", "asleep"),
         _ => ("stopped", "stopped"),
     }
 }
@@ -48,6 +51,8 @@ impl fmt::Display for Incident {
             "error" => "the bus reports an uncorrectable error; closed",
             "reset" => "somebody has reset the device; closed",
             "stalled" => "a queue of the device stands still; closed",
+            "suspend" => "the machine goes to sleep; stopped",
+            "resume" => "the machine is awake; forwards again",
             BACK => "the device is back; forwards again",
             other => other,
         };
@@ -87,6 +92,8 @@ impl Forwarder {
         for index in 0..self.members.len() {
             let opened = &mut self.members[index].opened;
             match opened.as_mut().map(|opened| opened.port.event()) {
+                Some(Some(PortEvent::Suspend)) => incidents.push(self.pause(index)),
+                Some(Some(PortEvent::Resume)) => incidents.push(self.go_on(index)),
                 Some(Some(event)) => incidents.push(self.detach(index, event)),
                 Some(None) => {}
                 None => incidents.extend(self.reattach(index, now)),
@@ -95,10 +102,17 @@ impl Forwarder {
         incidents
     }
 
-    /// Stops the port, takes its queues from the workers, and closes the device. Nothing of the device in sysfs is
-    /// touched: the host may hold its lock.
+    /// Takes the port's queues from the workers, and closes the device. Nothing of the device in sysfs is touched: the
+    /// host may hold its lock.
     fn detach(&mut self, index: usize, event: PortEvent) -> Incident {
         let begin = Instant::now();
+        let error = self.halt(index, event);
+        self.close(index);
+        self.incident(index, names(event).0, begin, error)
+    }
+
+    /// Stops the port and drops its queues; its device stays open.
+    fn halt(&mut self, index: usize, event: PortEvent) -> Option<String> {
         let member = &mut self.members[index];
         let mut error = None;
         if let Some(opened) = &mut member.opened {
@@ -117,6 +131,11 @@ impl Forwarder {
         member.remember(event);
         // Their doorbells keep the device's registers mapped, and with them the device open.
         drop(member.take_queues());
+        error
+    }
+
+    fn close(&mut self, index: usize) {
+        let member = &mut self.members[index];
         if let Some(opened) = member.opened.take() {
             opened
                 .port
@@ -126,7 +145,43 @@ impl Forwarder {
             self.opener.close(opened);
         }
         member.retry = Instant::now() + RETRY;
-        self.incident(index, names(event).0, begin, error)
+    }
+
+    /// The machine is going to sleep, and waits for our word.
+    fn pause(&mut self, index: usize) -> Incident {
+        let begin = Instant::now();
+        let halted = self.halt(index, PortEvent::Suspend);
+        let error = halted.or(self.acknowledge(index, PortEvent::Suspend));
+        self.incident(index, names(PortEvent::Suspend).0, begin, error)
+    }
+
+    /// The machine is awake. If it did not wait for our word before, the port is still to be stopped.
+    fn go_on(&mut self, index: usize) -> Incident {
+        let begin = Instant::now();
+        let mut error = self.acknowledge(index, PortEvent::Resume);
+        if self.members[index].is_running() {
+            error = error.or(self.halt(index, PortEvent::Resume));
+        }
+        if let Err(failure) = self.restart(index) {
+            error = Some(failure.to_string());
+            self.close(index);
+        }
+        self.incident(index, names(PortEvent::Resume).0, begin, error)
+    }
+
+    fn acknowledge(&mut self, index: usize, event: PortEvent) -> Option<String> {
+        let opened = self.members[index].opened.as_mut()?;
+        opened
+            .port
+            .acknowledge(event)
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    fn restart(&mut self, index: usize) -> Result<(), Failure> {
+        let config = shape::config(&self.settings, &self.pool);
+        self.members[index].start(&config)?;
+        self.send_out()
     }
 
     /// Gets all lanes of a stopped port back from the workers.

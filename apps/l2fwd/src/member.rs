@@ -10,6 +10,9 @@ use crossbeam::utils::CachePadded;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// The state of a port that forwards.
+const RUNNING: &str = "running";
+
 /// A port and its queues' counters, which stay here when the queues go to their cores, and when the device goes away.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -45,7 +48,7 @@ impl Member {
             tx: Vec::new(),
             full: Vec::new(),
             retry: Instant::now(),
-            state: "running",
+            state: RUNNING,
             rx_counters: Vec::new(),
             tx_counters: Vec::new(),
             before: Counts::new(),
@@ -73,8 +76,13 @@ impl Member {
         self.full.resize_with(queues.tx.len(), Arc::default);
         self.rx = queues.rx.into_iter().map(Some).collect();
         self.tx = queues.tx.into_iter().map(Some).collect();
-        self.state = "running";
+        self.state = RUNNING;
         Ok(())
+    }
+
+    /// Whether it was started and not stopped since.
+    pub fn is_running(&self) -> bool {
+        self.state == RUNNING
     }
 
     /// Whether no lane has a queue of it.

@@ -112,7 +112,8 @@ impl CoreReport {
 pub struct PortReport {
     /// The port as it was named.
     pub port: String,
-    /// `running`; or why it does not: `released` (the host asked for the device), `gone`, `failed`, `reset`.
+    /// `running`; or why it does not: `released` (the host asked for the device), `gone`, `failed`, `reset`,
+    /// `asleep` (the machine is).
     pub state: &'static str,
     /// Its MAC address.
     pub mac: String,

@@ -1,5 +1,6 @@
 //! Ports that go away while others forward on, and come back when that is asked for.
 
+use barline::bus::PowerEvent;
 use l2fwd::{Account, Forwarder, Incident, Options, Settings};
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,49 @@ fn a_port_comes_back_on_request() {
             account.ports
         );
     }
+}
+
+#[test]
+fn the_machine_sleeps_and_all_ports_go_on() {
+    let mut forwarder = Forwarder::start(&settings(|_| {})).unwrap();
+    forwards(&mut forwarder, &[0, 1, 2, 3]);
+    let ends: Vec<_> = forwarder.far_ends().cloned().collect();
+    ends.iter()
+        .for_each(|end| end.announce(PowerEvent::Suspend).unwrap());
+    let incidents = until(&mut forwarder, "the sleep", |_, incidents| incidents.len() == 4);
+    assert!(
+        incidents
+            .iter()
+            .all(|it| it.event == "suspend" && it.error.is_none()),
+        "{incidents:?}"
+    );
+    assert!(ends.iter().all(|end| end.unacknowledged().is_none()));
+    let asleep = forwarder.account();
+    assert!(
+        asleep.ports.iter().all(|port| port.state == "asleep"),
+        "{:?}",
+        asleep.ports
+    );
+    ends.iter()
+        .for_each(|end| end.announce(PowerEvent::Resume).unwrap());
+    let incidents = until(&mut forwarder, "the end of it", |_, incidents| {
+        incidents.len() == 4
+    });
+    assert!(
+        incidents
+            .iter()
+            .all(|it| it.event == "resume" && it.error.is_none()),
+        "{incidents:?}"
+    );
+    assert!(ends.iter().all(|end| end.unacknowledged().is_none()));
+    forwards(&mut forwarder, &[0, 1, 2, 3]);
+    // One that slept before anybody could stop it: its registers were reset under its queues.
+    far(&forwarder, 2).announce(PowerEvent::Resume).unwrap();
+    until(&mut forwarder, "the restart", |_, incidents| {
+        !incidents.is_empty()
+    });
+    forwards(&mut forwarder, &[0, 1, 2, 3]);
+    end(forwarder);
 }
 
 #[test]

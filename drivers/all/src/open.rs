@@ -117,7 +117,9 @@ impl Opener {
     pub fn close(&mut self, opened: Opened) {
         let Opened { port, spec, .. } = opened;
         drop(port);
-        self.pci.retain(|address| spec != PortSpec::Pci(*address));
+        if let PortSpec::Pci(address) | PortSpec::Kmod(address) = spec {
+            self.pci.retain(|known| *known != address);
+        }
     }
 
     /// Compares what is going to be allocated and mapped with the machine and with the address spaces of all ports

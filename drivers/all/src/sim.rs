@@ -1,7 +1,7 @@
 use crate::SimSpec;
 use crate::pace::{Clocked, Paced, Times};
-use barline::bus::PciFunction;
-use barline::bus::local::{LocalDevice, LocalFunction};
+use barline::bus::local::{LocalDevice, LocalFunction, LocalPower};
+use barline::bus::{PciFunction, PowerEvent};
 use barline::mem::LocalDomain;
 use barline::pci::PciAddress;
 use barline::wait::EventFd;
@@ -38,6 +38,7 @@ pub struct SimEnd {
     device: Arc<SimDevice<E82576>>,
     request: Arc<EventFd>,
     error: Arc<EventFd>,
+    power: Arc<LocalPower>,
     dry: Arc<AtomicBool>,
 }
 
@@ -68,6 +69,22 @@ impl SimEnd {
     /// The kernel's word.
     pub fn request_unplug(&self) -> io::Result<()> {
         self.request.raise()
+    }
+
+    /// Plays the machine that goes to sleep, or wakes up and has reset the device.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn announce(&self, event: PowerEvent) -> io::Result<()> {
+        if event == PowerEvent::Resume {
+            self.device.reset();
+        }
+        self.power.announce(event)
+    }
+
+    /// What of that the port has not acknowledged.
+    pub fn unacknowledged(&self) -> Option<PowerEvent> {
+        self.power.pending()
     }
 
     /// Plays the bus that reports an uncorrectable error.
@@ -128,13 +145,17 @@ pub(crate) fn build(
         function: 0,
     };
     let (request, error) = (Arc::new(EventFd::new()?), Arc::new(EventFd::new()?));
-    let function = LocalFunction::new(device.clone(), address, domain.clone()).with_events(&request, &error);
+    let power = Arc::new(LocalPower::new()?);
+    let function = LocalFunction::new(device.clone(), address, domain.clone())
+        .with_events(&request, &error)
+        .with_power(&power);
     let end = SimEnd {
         sink,
         times,
         device,
         request,
         error,
+        power,
         dry,
     };
     Ok((Arc::new(function), end))

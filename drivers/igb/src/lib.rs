@@ -18,7 +18,7 @@ pub use start::{IgbQueues, ring_bytes};
 use barline::bus::{Claimed, PciFunction};
 use barline::mmio::Bar;
 use barline::pool::Custody;
-use barline::port::{MacAddress, PortCaps, PortError};
+use barline::port::{BusEvents, MacAddress, PortCaps, PortError};
 use counters::Counters;
 use std::sync::{Arc, Weak};
 
@@ -46,7 +46,7 @@ pub struct Igb {
     running: Option<start::Running>,
     /// Alive as long as queues of the last start are.
     last: Weak<Custody>,
-    events: life::Events,
+    events: BusEvents,
     // Last: the device is quiet when the next driver may have it.
     function: Claimed,
 }

@@ -3,43 +3,13 @@
 use crate::desc::Rx;
 use crate::regs::status;
 use crate::{Igb, regs};
-use barline::bus::{BusError, DeviceEvents};
+use barline::bus::BusError;
 use barline::mem::{Desc16, DmaSlice};
 use barline::mmio::Bar;
 use barline::pool::Verdict;
 use barline::port::{PortError, PortEvent, Withheld};
 use barline::ring::RxFormat;
-use barline::wait::EventFd;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering::Relaxed;
-
-/// The bus's eventfds.
-#[derive(Debug, Default)]
-pub(crate) struct Events {
-    request: Option<EventFd>,
-    error: Option<EventFd>,
-}
-
-impl From<DeviceEvents> for Events {
-    fn from(events: DeviceEvents) -> Self {
-        Self {
-            request: events.unplug_request.map(EventFd::from),
-            error: events.error.map(EventFd::from),
-        }
-    }
-}
-
-impl Events {
-    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        let events = [&self.request, &self.error];
-        events.into_iter().flatten().map(AsFd::as_fd).collect()
-    }
-}
-
-fn raised(event: &Option<EventFd>) -> bool {
-    let count = event.as_ref().map(EventFd::drain);
-    matches!(count, Some(Ok(1..)))
-}
 
 /// The first receive descriptor that the device has passed, by its head, and not completed: it still holds the address of
 /// a buffer. (One that was never used holds none; one that was taken and not given back is still marked as done.)
@@ -57,14 +27,14 @@ fn withheld(bar: &Bar, queue: usize, ring: &DmaSlice<Desc16>) -> Option<u32> {
 }
 
 impl Igb {
-    /// The bus's word first: a request must not wait for registers.
+    /// The bus's word first.
     pub(crate) fn look(&mut self) -> Option<PortEvent> {
-        if raised(&self.events.request) {
-            return Some(PortEvent::UnplugRequested);
+        if let Some(event) = self.events.first(self.function.as_ref()) {
+            return Some(event);
         }
-        let failed = raised(&self.events.error);
+        let failed = self.events.error();
         if self.is_gone() {
-            Some(PortEvent::Gone)
+            Some(self.events.silent(self.function.as_ref()))
         } else if failed {
             Some(PortEvent::Error)
         } else {

@@ -4,7 +4,9 @@ use crate::regs::rctl;
 use crate::start::Running;
 use crate::{Igb, init, irq, regs};
 use barline::mmio::{BarGuard, MmioError};
-use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues};
+use barline::port::{
+    BusEvents, Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues,
+};
 use barline::telemetry::CounterSink;
 use std::os::fd::BorrowedFd;
 
@@ -98,6 +100,10 @@ impl Port for Igb {
 
     fn event(&mut self) -> Option<PortEvent> {
         self.look()
+    }
+
+    fn acknowledge(&mut self, event: PortEvent) -> Result<(), PortError> {
+        BusEvents::acknowledge(self.function.as_ref(), event)
     }
 
     fn event_fds(&self) -> Vec<BorrowedFd<'_>> {

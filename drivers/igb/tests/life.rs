@@ -1,6 +1,7 @@
 //! What happens to the device as a whole, as the port tells it.
 
-use barline::bus::local::LocalFunction;
+use barline::bus::PowerEvent;
+use barline::bus::local::{LocalFunction, LocalPower};
 use barline::mem::LocalDomain;
 use barline::pool::{Batch, Pool};
 use barline::port::{Port, PortEvent, Queues};
@@ -19,6 +20,7 @@ struct Rig {
     domain: Arc<LocalDomain>,
     request: Arc<EventFd>,
     error: Arc<EventFd>,
+    power: Arc<LocalPower>,
 }
 
 fn rig() -> Rig {
@@ -34,7 +36,10 @@ fn rig() -> Rig {
         Arc::new(EventFd::new().unwrap()),
     );
     let address = "0000:01:00.0".parse().unwrap();
-    let function = LocalFunction::new(device.clone(), address, domain.clone()).with_events(&request, &error);
+    let power = Arc::new(LocalPower::new().unwrap());
+    let function = LocalFunction::new(device.clone(), address, domain.clone())
+        .with_events(&request, &error)
+        .with_power(&power);
     Rig {
         port: Igb::open(Arc::new(function)).unwrap(),
         pool: pool(1024),
@@ -42,13 +47,14 @@ fn rig() -> Rig {
         domain,
         request,
         error,
+        power,
     }
 }
 
 #[test]
 fn events_are_told_once_and_the_request_first() {
     let mut rig = rig();
-    assert_eq!(rig.port.event_fds().len(), 2);
+    assert_eq!(rig.port.event_fds().len(), 3);
     assert_eq!(
         rig.port.event(),
         None,
@@ -101,4 +107,25 @@ fn queues_of_a_stopped_port_have_ended_wherever_they_are() {
             .wake_fd()
             .is_some_and(|fd| fd.as_fd().try_clone_to_owned().is_ok())
     );
+}
+
+#[test]
+fn sleep_is_told_before_registers_are_asked() {
+    let mut rig = rig();
+    let queues = rig.port.start(&Lane::config(&rig.pool)).unwrap();
+    rig.power.announce(PowerEvent::Suspend).unwrap();
+    assert_eq!(rig.port.event(), Some(PortEvent::Suspend));
+    assert_eq!(rig.port.event(), None, "told once");
+    rig.port.stop(queues).unwrap();
+    rig.port.acknowledge(PortEvent::Reset).unwrap();
+    assert_eq!(rig.power.pending(), Some(PowerEvent::Suspend));
+    rig.port.acknowledge(PortEvent::Suspend).unwrap();
+    assert_eq!(rig.power.pending(), None);
+    // A device that does not answer while a resume waits is not gone, eventfd or not.
+    rig.power.announce(PowerEvent::Resume).unwrap();
+    assert_eq!(rig.port.event(), Some(PortEvent::Resume));
+    rig.device.surprise_remove();
+    assert_eq!(rig.port.event(), Some(PortEvent::Resume));
+    rig.port.acknowledge(PortEvent::Resume).unwrap();
+    assert_eq!(rig.port.event(), Some(PortEvent::Gone));
 }

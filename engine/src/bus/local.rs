@@ -1,6 +1,8 @@
 //! The in-process back end: a PCI function whose device side is a model in this process.
 
-use super::{BusError, Claim, DeviceEvents, PciFunction};
+mod power;
+
+use super::{BusError, Claim, DeviceEvents, PciFunction, PowerEvent};
 use crate::mem::{DmaDomain, LocalDomain};
 use crate::mmio::{Bar, Trap};
 use crate::pci::{PciAddress, PciId};
@@ -8,6 +10,8 @@ use crate::wait::EventFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub use power::LocalPower;
 
 /// The device side: what a model in this process offers to the bus. Every method may be called from any thread.
 pub trait LocalDevice: Send + Sync + std::fmt::Debug {
@@ -46,6 +50,7 @@ pub struct LocalFunction {
     claim: Arc<Claim>, // a clone is the same function
     request: Option<Arc<EventFd>>,
     error: Option<Arc<EventFd>>,
+    power: Option<Arc<LocalPower>>,
 }
 
 const CONFIG_LEN: usize = 4096;
@@ -63,12 +68,19 @@ impl LocalFunction {
             claim: Arc::default(),
             request: None,
             error: None,
+            power: None,
         }
     }
 
     /// Lets whoever holds these eventfds play the host that wants the device back, and the error of the bus.
     pub fn with_events(mut self, request: &Arc<EventFd>, error: &Arc<EventFd>) -> Self {
         (self.request, self.error) = (Some(request.clone()), Some(error.clone()));
+        self
+    }
+
+    /// Lets whoever holds `power` play the machine that sleeps.
+    pub fn with_power(mut self, power: &Arc<LocalPower>) -> Self {
+        self.power = Some(power.clone());
         self
     }
 
@@ -175,8 +187,19 @@ impl PciFunction for LocalFunction {
         DeviceEvents {
             unplug_request: copy(&self.request),
             error: copy(&self.error),
-            power: None,
+            power: self.power.as_ref().and_then(|power| power.event.duplicate().ok()),
         }
+    }
+
+    fn power_event(&self) -> Result<Option<PowerEvent>, BusError> {
+        Ok(self.power.as_ref().and_then(|power| power.pending()))
+    }
+
+    fn acknowledge(&self, event: PowerEvent) -> Result<(), BusError> {
+        if let Some(power) = &self.power {
+            power.acknowledge(event);
+        }
+        Ok(())
     }
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {

@@ -3,6 +3,7 @@
 //! Order of use: open, read the limits, map pools, bus master on, rings. Tear-down is the reverse: stop the queues,
 //! bus master off, interrupts off, reset, unmap, free.
 
+mod access;
 mod bind;
 mod claim;
 pub mod kmod;
@@ -64,6 +65,21 @@ pub trait PciFunction: Send + Sync + Debug {
     fn set_msix(&self, vector: u16, fd: Option<BorrowedFd<'_>>) -> Result<(), BusError>;
     /// Eventfds for what happens to the device as a whole.
     fn events(&self) -> DeviceEvents;
+    /// What is announced by [`DeviceEvents::power`] and waits for [`PciFunction::acknowledge`]; none while all is well, and
+    /// where the bus cannot tell.
+    ///
+    /// # Errors
+    /// [`BusError::Removed`], or the kernel's word.
+    fn power_event(&self) -> Result<Option<PowerEvent>, BusError> {
+        Ok(None)
+    }
+    /// Tells the kernel that this process is done with a power event.
+    ///
+    /// # Errors
+    /// [`BusError::Removed`], or the kernel's word: it is not the event that waits.
+    fn acknowledge(&self, _event: PowerEvent) -> Result<(), BusError> {
+        Ok(())
+    }
     /// The address space in which its DMA lands.
     fn dma(&self) -> &Arc<dyn DmaDomain>;
     /// Who drives it: see [`Claimed`].
@@ -77,8 +93,17 @@ pub struct DeviceEvents {
     pub unplug_request: Option<OwnedFd>,
     /// An uncorrectable error (AER).
     pub error: Option<OwnedFd>,
-    /// The machine is going to sleep, or woke up.
+    /// The machine is going to sleep, or woke up: [`PciFunction::power_event`] tells which.
     pub power: Option<OwnedFd>,
+}
+
+/// A step of the machine into sleep, or out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerEvent {
+    /// It is about to sleep: stop the queues, then acknowledge.
+    Suspend,
+    /// It woke up and the device was reset: acknowledge, then set it up again. Until then its BARs read as all ones.
+    Resume,
 }
 
 /// Why a function could not be used.

@@ -1,9 +1,11 @@
 //! Ports and queues: what applications see of a device.
 
 mod config;
+mod events;
 mod progress;
 mod queue;
 
 pub use config::{Change, Link, LinkRequest, MacAddress, PortCaps, PortConfig, PortError};
+pub use events::BusEvents;
 pub use progress::{Progress, Withheld};
 pub use queue::{Interrupt, Port, PortEvent, Queues, RxQueue, TxQueue};

@@ -91,6 +91,11 @@ pub enum PortEvent {
     /// A queue stands still although device and application could work: the device has lost or overwritten descriptors,
     /// or has stopped at one. See [`Progress`](super::Progress).
     Stalled,
+    /// The machine goes to sleep and waits, for a second or so: stop the port, then [`Port::acknowledge`] this. It stays open.
+    Suspend,
+    /// The machine has slept, or has thought better of it, and the device was reset: [`Port::acknowledge`] this first, then
+    /// stop the port if it was not, and start it again. Until then registers read as all ones.
+    Resume,
 }
 
 /// The queues of a started port. They come back by value when it is stopped.
@@ -126,9 +131,16 @@ pub trait Port: Send + Debug {
     /// The device's own statistics since the start. Reads registers: not for the packet path.
     fn counters(&mut self, out: &mut dyn CounterSink);
     /// What happened to the device as a whole since the last call, the gravest first. Each ends the port's run: stop it,
-    /// drop it, and open it again when its device is back. Reads registers: not for the packet path.
+    /// drop it, and open it again when its device is back; for a sleep of the machine see [`PortEvent::Suspend`]. Reads registers: not for the packet path.
     fn event(&mut self) -> Option<PortEvent> {
         None
+    }
+    /// Tells the bus that this process is done with an event. Only sleep waits for it; nothing happens for others.
+    ///
+    /// # Errors
+    /// The bus's word: there is no such event, or the device is gone.
+    fn acknowledge(&mut self, _event: PortEvent) -> Result<(), PortError> {
+        Ok(())
     }
     /// Eventfds that are raised when [`Port::event`] has something to tell. Not all can be known that way: ask once in
     /// a while too.

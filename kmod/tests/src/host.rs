@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::thread::sleep;
@@ -13,6 +14,14 @@ const PARAMETERS: &str = "/sys/module/barline/parameters";
 
 /// Emulation is slow and a debug kernel slower: no wait in these tests is a measurement.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often tests of races try: `KMOD_ROUNDS`, or what a run that comes with every change can afford.
+pub fn rounds() -> u32 {
+    let set = std::env::var("KMOD_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    set.unwrap_or(20)
+}
 
 /// Waits for something to become true.
 pub fn wait_until(what: &str, mut test: impl FnMut() -> bool) -> Result<()> {
@@ -210,4 +219,40 @@ pub fn slab_kib() -> Result<i64> {
         .find_map(|line| line.strip_prefix("Slab:"))
         .context("no Slab")?;
     Ok(line.split_whitespace().next().context("no number")?.parse()?)
+}
+
+/// Changes a word of a function's configuration space, as the administrator can: behind its driver's back. What it was.
+pub fn change_config(bdf: &str, offset: u64, change: impl FnOnce(u16) -> u16) -> Result<u16> {
+    let path = sysfs(bdf, "config");
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {path}"))?;
+    let mut raw = [0; 2];
+    file.read_exact_at(&mut raw, offset)?;
+    let old = u16::from_le_bytes(raw);
+    file.write_all_at(&change(old).to_le_bytes(), offset)?;
+    Ok(old)
+}
+
+/// Offset of a standard capability of a function.
+pub fn capability(bdf: &str, id: u8) -> Result<u64> {
+    let config = fs::read(sysfs(bdf, "config"))?;
+    let byte = |at: usize| config.get(at).copied().unwrap_or(0);
+    let mut at = byte(0x34);
+    while at != 0 {
+        if byte(at.into()) == id {
+            return Ok(at.into());
+        }
+        at = byte(usize::from(at) + 1);
+    }
+    bail!("{bdf} has no capability {id:#x}")
+}
+
+/// The port that a function is behind.
+pub fn port_of(bdf: &str) -> Result<String> {
+    let path = fs::canonicalize(sysfs(bdf, ""))?;
+    let port = path.parent().and_then(Path::file_name).context("no port")?;
+    Ok(port.to_string_lossy().into_owned())
 }

@@ -1,7 +1,8 @@
 //! Tests of the kernel module, one named test a point of the review and a bug of the patch; see `kmod/Documentation/review.md`.
 //!
-//! `kmod-tests list [BED]` prints names; `kmod-tests run BED` runs a bed's tests and prints `TEST name ok|FAIL text`. A bed is
-//! a machine: `main` has everything, `noremap` no interrupt remapping. It needs root, the module in /payload and the functions
+//! `kmod-tests list [BED...]` prints names; `kmod-tests run NAME BED...` runs the beds' tests that have NAME (which may be empty)
+//! in theirs and prints `TEST name ok|FAIL text`. A bed is a machine: `main` has everything, `stock` is the same with one of
+//! Debian's kernels, `debug` with the debug kernel, `noremap` has no interrupt remapping, `sleep` can be woken. It needs root, the module in /payload and the functions
 //! that the virtual machine of `cargo xtask test kmod` has.
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
@@ -20,11 +21,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["list"] => list(|_| true),
-        ["list", bed] => list(|case| case.bed == *bed),
-        ["run", bed] => run(bed, ""),
-        ["run", bed, only] => run(bed, only),
+        ["list", beds @ ..] => list(|case| beds.contains(&case.bed)),
+        ["run", only, beds @ ..] => run(beds, only),
         _ => {
-            eprintln!("usage: kmod-tests list [BED] | run BED [NAME]");
+            eprintln!("usage: kmod-tests list [BED...] | run NAME BED...");
             return ExitCode::from(2);
         }
     }
@@ -37,11 +37,11 @@ fn list(wanted: impl Fn(&Case) -> bool) {
     }
 }
 
-/// Runs the tests of a bed in order, each whatever became of the others, and looks at what each leaves behind.
-fn run(bed: &str, only: &str) {
+/// Runs the tests of beds in order, each whatever became of the others, and looks at what each leaves behind.
+fn run(beds: &[&str], only: &str) {
     for case in CASES
         .iter()
-        .filter(|case| case.bed == bed && case.name.contains(only))
+        .filter(|case| beds.contains(&case.bed) && case.name.contains(only))
     {
         // For the reader of the console: the kernel's messages stand below the test's name.
         eprintln!("kmod-tests: {}", case.name);

@@ -339,6 +339,12 @@ impl Mapping {
         Self::new(len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0).context("memory")
     }
 
+    /// Memory below 4 GiB, touched.
+    pub fn low(len: u64) -> Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE | libc::MAP_32BIT;
+        Self::new(len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0).context("memory below 4 GiB")
+    }
+
     /// Huge pages that children share.
     pub fn huge(len: u64) -> Result<Self> {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_POPULATE | libc::MAP_HUGETLB;
@@ -358,15 +364,15 @@ impl Mapping {
         self.base.wrapping_add(offset as usize).cast()
     }
 
-    /// Reads a word. A register mapping may have been taken away: the process gets SIGBUS then.
+    /// Reads a word, or a structure of plain numbers. A register mapping may have been taken away: the process gets SIGBUS then.
     pub fn read<T: Copy>(&self, offset: u64) -> T {
-        // SAFETY: inside the mapping; T is an integer.
+        // SAFETY: inside the mapping; T is made of integers.
         unsafe { self.at::<T>(offset).read_volatile() }
     }
 
     /// Writes a word.
     pub fn write<T: Copy>(&self, offset: u64, value: T) {
-        // SAFETY: inside the mapping; T is an integer.
+        // SAFETY: inside the mapping; T is made of integers.
         unsafe { self.at::<T>(offset).write_volatile(value) }
     }
 

@@ -4,7 +4,7 @@ use super::{lint, source};
 use crate::cmd;
 use crate::host;
 use crate::paths::Paths;
-use crate::vm::kernel::{Kernel, Series};
+use crate::vm::kernel::{Images, Kernel, Series};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ const PACKAGES: [(&str, &str); 4] = [
     ("/usr/include/libelf.h", "libelf-dev"),
     ("/usr/bin/bc", "bc"),
 ];
+/// Where a build leaves the image that boot loaders take.
+const BZIMAGE: &str = "arch/x86/boot/bzImage";
 /// The source is unpacked whole.
 const SOURCE_STAMP: &str = "unpacked";
 
@@ -45,21 +47,28 @@ pub fn build(paths: &Paths) -> Result<()> {
     fs::create_dir_all(&out)?;
     configure(paths, &tree, &out)?;
     println!("debug kernel: make, half an hour on two cores; it goes on where it was interrupted");
-    cmd::run(make(&tree, &out).args(["-j2", "--quiet", "vmlinux", "modules"]))?;
+    cmd::run(make(&tree, &out).args(["-j2", "--quiet", "bzImage", "modules"]))?;
     let release = cmd::text(make(&tree, &out).args(["--no-print-directory", "--silent", "kernelrelease"]))?;
     let modules = root.join("modules");
     let install = format!("INSTALL_MOD_PATH={}", modules.display());
     cmd::output(make(&tree, &out).args([&install, "modules_install"]))?;
     let release = release.trim();
-    Kernel::store(
-        paths,
-        release,
-        &out.join("vmlinux"),
-        &modules.join("lib/modules").join(release),
-    )?;
+    let images = Images {
+        vmlinux: &out.join("vmlinux"),
+        compressed: &out.join(BZIMAGE),
+    };
+    Kernel::store(paths, release, images, &modules.join("lib/modules").join(release))?;
     fs::remove_dir_all(&modules)?;
     println!("debug kernel: {release} is in the cache");
     Ok(())
+}
+
+/// The image that boot loaders take, of a kernel that was built before it was wanted.
+pub fn compressed(paths: &Paths) -> Result<PathBuf> {
+    let root = root(paths)?;
+    let (tree, out) = (root.join("tree"), root.join("build"));
+    cmd::run(make(&tree, &out).args(["-j2", "--quiet", "bzImage"]))?;
+    Ok(out.join(BZIMAGE))
 }
 
 /// The directory, by its real name: a build does not survive another one.

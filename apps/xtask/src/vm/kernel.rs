@@ -2,6 +2,7 @@
 
 use crate::cmd;
 use crate::host;
+use crate::kmod::debug;
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,18 @@ const WANTED: &[&str] = &[
 
 /// File whose presence says that a kernel directory is complete; holds the module list it was made for.
 const STAMP: &str = "complete";
+
+/// Name in the cache of the image that boot loaders take.
+const COMPRESSED: &str = "vmlinuz";
+
+/// The images of one kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    /// The ELF image.
+    pub vmlinux: &'a Path,
+    /// The same as boot loaders take it.
+    pub compressed: &'a Path,
+}
 
 /// A kernel series that tests run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -109,20 +122,27 @@ impl Kernel {
         host::download_package(&package, work.path())?;
         let modules = work.path().join("lib/modules");
         let release = only_entry(&modules)?;
-        let image = fs::read(work.path().join("boot").join(format!("vmlinuz-{release}")))
-            .with_context(|| format!("package {package} has no kernel image"))?;
+        let compressed = work.path().join("boot").join(format!("vmlinuz-{release}"));
+        let image =
+            fs::read(&compressed).with_context(|| format!("package {package} has no kernel image"))?;
         let vmlinux = work.path().join("vmlinux");
         fs::write(&vmlinux, unpack_vmlinux(&image)?)?;
-        Self::store(paths, &release, &vmlinux, &modules.join(&release))?;
+        let images = Images {
+            vmlinux: &vmlinux,
+            compressed: &compressed,
+        };
+        Self::store(paths, &release, images, &modules.join(&release))?;
         Self::cached(paths, series).with_context(|| format!("package {package} has no kernel {series}"))
     }
 
-    /// Puts a kernel into the cache: its ELF image, and of its modules those that guests load.
-    pub fn store(paths: &Paths, release: &str, vmlinux: &Path, modules: &Path) -> Result<()> {
+    /// Puts a kernel into the cache: its images, and of its modules those that guests load.
+    pub fn store(paths: &Paths, release: &str, images: Images<'_>, modules: &Path) -> Result<()> {
         let dir = paths.cache.join(format!("linux-{release}"));
         let work = tempfile::tempdir_in(&paths.cache).context("cannot make a directory in the cache")?;
-        fs::copy(vmlinux, work.path().join("vmlinux"))
-            .with_context(|| format!("cannot read {}", vmlinux.display()))?;
+        for (from, name) in [(images.vmlinux, "vmlinux"), (images.compressed, COMPRESSED)] {
+            fs::copy(from, work.path().join(name))
+                .with_context(|| format!("cannot read {}", from.display()))?;
+        }
         Modules::index(modules)?.write(work.path())?;
         fs::write(work.path().join(STAMP), WANTED.join("\n"))?;
         if dir.exists() {
@@ -134,6 +154,28 @@ impl Kernel {
     /// The ELF image; QEMU starts it through PVH, without the decompressor.
     pub fn vmlinux(&self) -> PathBuf {
         self.dir.join("vmlinux")
+    }
+
+    /// The image as a boot loader takes it. QEMU writes an ELF image into memory again at every reset, the one that ends a
+    /// sleep too, and with it over the running kernel: a guest that sleeps needs this one, which loads itself.
+    ///
+    /// A cache of an older xtask has none: it is fetched, or built, then.
+    pub fn compressed(&self, paths: &Paths) -> Result<PathBuf> {
+        let image = self.dir.join(COMPRESSED);
+        if image.exists() {
+            return Ok(image);
+        }
+        let work = tempfile::tempdir_in(&paths.cache).context("cannot make a directory in the cache")?;
+        let found = if self.series == Series::Debug {
+            debug::compressed(paths)?
+        } else {
+            host::download_package(&format!("linux-image-{}", self.release), work.path())?;
+            work.path().join("boot").join(format!("vmlinuz-{}", self.release))
+        };
+        fs::copy(&found, work.path().join(COMPRESSED))
+            .with_context(|| format!("cannot read {}", found.display()))?;
+        fs::rename(work.path().join(COMPRESSED), &image)?;
+        Ok(image)
     }
 
     /// Directory with the modules (`*.ko`, `modules.dep`, `modules.builtin`).

@@ -1,6 +1,7 @@
 //! The kernel module's tests in a guest: the machine they need, and what the host does for them.
 
 use super::kernel::Series;
+use super::monitor::Monitor;
 use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Running, Vm};
 use super::scenario::Bed;
@@ -12,34 +13,69 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 /// The device that the host takes out.
 const HOT: &str = "hot";
 
+/// Between two looks whether the machine sleeps.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Every test that the ordinary machine can do.
 pub fn main(bed: &Bed<'_>) -> Result<Vec<Check>> {
-    let mut vm = machine(bed, "main")?;
+    let beds = if bed.kernel.series == Series::Debug {
+        ["main", "debug"]
+    } else {
+        ["main", "stock"]
+    };
+    let mut vm = machine(bed, &beds)?;
     vm.arguments = devices(&bed.dir)?;
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     loop {
         match guest.wait_for_one(&["UNPLUG", "DONE"])?.0 {
             "UNPLUG" => guest.monitor()?.order(&format!("device_del {HOT}"))?,
-            _ => return finish(bed, guest, "main"),
+            _ => return finish(bed, guest, &beds),
         }
     }
 }
 
 /// The tests of a machine whose IOMMU does not remap interrupts.
 pub fn noremap(bed: &Bed<'_>) -> Result<Vec<Check>> {
-    let mut vm = machine(bed, "noremap")?;
+    let mut vm = machine(bed, &["noremap"])?;
     vm.interrupt_remapping = false;
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("DONE")?;
-    finish(bed, guest, "noremap")
+    finish(bed, guest, &["noremap"])
 }
 
-fn machine(bed: &Bed<'_>, name: &str) -> Result<Vm> {
+/// Real sleep (ACPI S3), from which the host wakes the machine.
+pub fn sleep(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    let mut vm = machine(bed, &["sleep"])?;
+    vm.image = Some(bed.kernel.compressed(bed.paths)?);
+    vm.append.push("no_console_suspend loglevel=7".to_owned());
+    vm.arguments = device_arguments(&[port(10, ""), "edu,bus=port10".to_owned()]);
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("RUN")?;
+    let monitor = guest.monitor()?;
+    let waker = thread::spawn(move || wake(monitor));
+    guest.wait_for("DONE")?;
+    let checks = finish(bed, guest, &["sleep"])?;
+    waker.join().ok();
+    Ok(checks)
+}
+
+/// Wakes the machine whenever it sleeps, until it has ended.
+fn wake(mut monitor: Monitor) {
+    while let Ok(status) = monitor.human("info status") {
+        if status.contains("suspended") && monitor.order("system_wakeup").is_err() {
+            return;
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn machine(bed: &Bed<'_>, beds: &[&str]) -> Result<Vm> {
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/kmod.sh"));
     let cable = Cable::Hub(1);
     vm.nics = vec![
@@ -51,7 +87,11 @@ fn machine(bed: &Bed<'_>, name: &str) -> Result<Vm> {
     ];
     vm.modules = ["igb", "e1000e"].map(str::to_owned).to_vec();
     vm.memory = 1536;
-    vm.settings = vec![("BED".to_owned(), name.to_owned()), ("ONLY".to_owned(), only())];
+    vm.settings = vec![
+        ("BEDS".to_owned(), beds.join(" ")),
+        ("ONLY".to_owned(), setting("BARLINE_KMOD_ONLY")),
+        ("ROUNDS".to_owned(), setting("BARLINE_KMOD_ROUNDS")),
+    ];
     // What the stock kernels can do for finding misuse of memory; the debug kernel does it better.
     vm.append
         .push("slub_debug=FZPU page_poison=1 kfence.sample_interval=20".to_owned());
@@ -79,18 +119,16 @@ fn machine(bed: &Bed<'_>, name: &str) -> Result<Vm> {
 }
 
 /// For work on one test: `BARLINE_KMOD_ONLY` is a part of the names of those to run. The run fails all the same, since
-/// nothing is heard of the others.
-fn only() -> String {
-    env::var("BARLINE_KMOD_ONLY").unwrap_or_default()
+/// nothing is heard of the others. `BARLINE_KMOD_ROUNDS` is how often tests of races try.
+fn setting(name: &str) -> String {
+    env::var(name).unwrap_or_default()
 }
 
 /// Besides two 82576 (0000:01:00.0 and 0000:02:00.0): edu on the root bus, which nothing can reset, and behind a port; an
-/// 82574 with a ROM; a BAR of 4 GiB; two 82576 that nothing keeps apart; one to be taken out.
+/// 82574 with a ROM; a BAR of 4 GiB; two 82576 that nothing keeps apart; two to be taken out.
 fn devices(dir: &Path) -> Result<Vec<String>> {
     let rom = dir.join("option.rom");
     fs::write(&rom, option_rom()).with_context(|| format!("cannot write {}", rom.display()))?;
-    let port =
-        |n: u32, more: &str| format!("pcie-root-port,id=port{n},chassis={n},slot={n},addr={n:#x}.0{more}");
     let devices = [
         "edu,bus=pcie.0,addr=0x1c.0".to_owned(),
         port(10, ""),
@@ -107,16 +145,32 @@ fn devices(dir: &Path) -> Result<Vec<String>> {
         "igb,bus=down2,romfile=".to_owned(),
         port(14, ""),
         format!("igb,bus=port14,romfile=,id={HOT}"),
+        port(15, ""),
+        "igb,bus=port15,romfile=".to_owned(),
     ];
-    // Memory that nobody touches takes none.
-    let mut arguments = ["-object", "memory-backend-memfd,id=large,size=4G,share=on"]
-        .map(str::to_owned)
-        .to_vec();
-    for device in devices {
-        arguments.push("-device".to_owned());
-        arguments.push(device);
-    }
+    // Memory that nobody touches takes none. Slots are the kernel's own to power, not ACPI's.
+    let mut arguments = [
+        "-object",
+        "memory-backend-memfd,id=large,size=4G,share=on",
+        "-global",
+        "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    arguments.extend(device_arguments(&devices));
     Ok(arguments)
+}
+
+/// A port of the root complex that a device can hang on.
+fn port(n: u32, more: &str) -> String {
+    format!("pcie-root-port,id=port{n},chassis={n},slot={n},addr={n:#x}.0{more}")
+}
+
+fn device_arguments(devices: &[String]) -> Vec<String> {
+    let pairs = devices
+        .iter()
+        .map(|device| ["-device".to_owned(), device.clone()]);
+    pairs.flatten().collect()
 }
 
 /// An option ROM of one block, as the PCI Firmware Specification has it: signature, data structure, last image.
@@ -136,11 +190,11 @@ fn option_rom() -> Vec<u8> {
     rom
 }
 
-/// Waits for the end. Every test of the bed must have said something.
-fn finish(bed: &Bed<'_>, guest: Running, name: &str) -> Result<Vec<Check>> {
+/// Waits for the end. Every test of the beds must have said something.
+fn finish(bed: &Bed<'_>, guest: Running, beds: &[&str]) -> Result<Vec<Check>> {
     let mut checks = guest.finish()?;
     let program = Program::KMOD_TESTS.build(bed.paths)?;
-    let listed = cmd::text(Command::new(program).args(["list", name]))?;
+    let listed = cmd::text(Command::new(program).arg("list").args(beds))?;
     let said: BTreeSet<&str> = checks.iter().map(|check| check.name.as_str()).collect();
     let silent: Vec<&str> = listed.lines().filter(|test| !said.contains(test)).collect();
     let text = format!("{} on {}", listed.lines().count(), bed.kernel.release);

@@ -20,6 +20,8 @@ pub struct Variant {
     pub arguments: &'static str,
     /// Through our own kernel module instead of vfio-pci, as an ordinary user.
     pub kmod: bool,
+    /// Times that the machine sleeps (the kernel's own test of it), with frames before and after.
+    pub naps: u32,
 }
 
 /// Forwards frames both ways, ends the forwarder, and checks that it leaves the machine as it was.
@@ -45,11 +47,20 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     let started = guest.wait_for("READY")? == "started";
     if started {
         checks.extend(lines.run(bed, Nic::mac, rewritten)?);
+        for nap in 1..=variant.naps {
+            guest.tell("sleep")?;
+            guest.wait_for("AWAKE")?;
+            let after = lines.run(bed, Nic::mac, rewritten)?.into_iter();
+            checks.extend(after.map(|check| Check {
+                name: format!("{}-after-sleep-{nap}", check.name),
+                ..check
+            }));
+        }
     }
     guest.tell("stop")?;
     let summary = guest.wait_for("SUMMARY")?;
     if started && variant.signal != "KILL" {
-        checks.extend(summary_checks(&summary));
+        checks.extend(summary_checks(&summary, 1 + variant.naps));
     }
     guest.wait_for("DONE")?;
     checks.extend(guest.finish()?);
@@ -115,8 +126,8 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
     }
 }
 
-/// The forwarder's own account: every frame is in exactly one number.
-pub fn summary_checks(line: &str) -> Vec<Check> {
+/// The forwarder's own account after so many runs of frames: every frame is in exactly one number.
+pub fn summary_checks(line: &str, runs: u32) -> Vec<Check> {
     let Ok(summary) = serde_json::from_str::<Value>(line) else {
         return vec![Check::new("summary", false, format!("no JSON: {line}"))];
     };
@@ -134,7 +145,7 @@ pub fn summary_checks(line: &str) -> Vec<Check> {
             format!("received, sent, dropped or held is missing: {line}"),
         )];
     };
-    let frames = 2 * u64::from(COUNT);
+    let frames = 2 * u64::from(COUNT) * u64::from(runs);
     let text = format!("received {received}, sent {sent}, dropped {dropped}, held {held}");
     vec![
         Check::new("summary-balance", received == sent + dropped + held, text.clone()),
@@ -153,10 +164,10 @@ mod tests {
                 r#"{{"type":"summary","seconds":1,"received":20000,"sent":{sent},"dropped":{{"full":0}},"held":0}}"#
             )
         };
-        assert!(summary_checks(&line(20_000)).iter().all(|check| check.ok));
-        assert!(summary_checks(&line(19_999)).iter().all(|check| !check.ok));
-        assert!(!summary_checks("none")[0].ok);
-        assert!(!summary_checks("{}")[0].ok);
+        assert!(summary_checks(&line(20_000), 1).iter().all(|check| check.ok));
+        assert!(summary_checks(&line(19_999), 1).iter().all(|check| !check.ok));
+        assert!(!summary_checks("none", 1)[0].ok);
+        assert!(!summary_checks("{}", 1)[0].ok);
     }
 
     #[test]

@@ -118,6 +118,8 @@ const MULTI: &str = "multi";
 pub struct Vm {
     /// The kernel to boot.
     pub kernel: Kernel,
+    /// Its image, when it is not to be the ELF one ([`Kernel::compressed`]).
+    pub image: Option<PathBuf>,
     /// Virtual processors.
     pub smp: u32,
     /// Counts instructions: each takes 2^N ns of the guest's time, the host's plays no part. Needs one processor.
@@ -155,6 +157,7 @@ impl Vm {
     pub fn new(kernel: Kernel, script: &'static str) -> Self {
         Self {
             kernel,
+            image: None,
             smp: 2,
             icount: None,
             interrupt_remapping: true,
@@ -266,7 +269,7 @@ impl Vm {
         command.args(["-device", "isa-debug-exit,iobase=0x501,iosize=1"]);
         command
             .arg("-kernel")
-            .arg(self.kernel.vmlinux())
+            .arg(self.image.clone().unwrap_or_else(|| self.kernel.vmlinux()))
             .arg("-initrd")
             .arg(initrd);
         command.args(["-append", &self.command_line()]);

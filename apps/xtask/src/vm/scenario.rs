@@ -70,6 +70,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "INT",
                     arguments: "",
                     kmod: false,
+                    naps: 0,
                 },
             )
         },
@@ -85,6 +86,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "TERM",
                     arguments: "",
                     kmod: false,
+                    naps: 0,
                 },
             )
         },
@@ -100,6 +102,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "KILL",
                     arguments: "",
                     kmod: false,
+                    naps: 0,
                 },
             )
         },
@@ -115,6 +118,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "INT",
                     arguments: "--queues 2 --cores 0,1",
                     kmod: false,
+                    naps: 0,
                 },
             )
         },
@@ -130,6 +134,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "INT",
                     arguments: "--bus kmod",
                     kmod: true,
+                    naps: 0,
                 },
             )
         },
@@ -145,6 +150,23 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "KILL",
                     arguments: "--bus kmod",
                     kmod: true,
+                    naps: 0,
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "l2fwd-kmod-suspend",
+        about: "the same, and the machine sleeps twice: told, stopped, started again",
+        kernels: &Series::ALL,
+        run: |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    signal: "INT",
+                    arguments: "--bus kmod",
+                    kmod: true,
+                    naps: 2,
                 },
             )
         },
@@ -220,6 +242,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the kernel module where interrupts are not remapped: refused, or with the table left out",
         kernels: &Series::ALL,
         run: kmod::noremap,
+    },
+    Scenario {
+        name: "kmod-sleep",
+        about: "the machine sleeps (S3) and is woken while a process holds devices of the kernel module",
+        kernels: &Series::ALL,
+        run: kmod::sleep,
     },
     Scenario {
         name: "l2fwd-no-iommu",

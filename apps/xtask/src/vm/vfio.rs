@@ -45,7 +45,7 @@ pub fn passed_devices(bed: &Bed<'_>) -> Result<Vec<Check>> {
     guest.tell("stop")?;
     let summary = guest.wait_for("SUMMARY")?;
     if started {
-        checks.extend(summary_checks(&summary));
+        checks.extend(summary_checks(&summary, 1));
     }
     guest.wait_for("DONE")?;
     checks.extend(guest.finish()?);

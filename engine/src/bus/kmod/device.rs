@@ -1,8 +1,9 @@
 use super::ioas::Ioas;
 use super::uapi::{self, IRQ_ERR, IRQ_MSIX, IRQ_PM, IRQ_REQ, REGION_CONFIG, REGION_IO};
 use super::{KmodError, irq};
+use crate::bus::access;
 use crate::bus::region::Region;
-use crate::bus::{BusError, Claim, DeviceEvents, PciFunction};
+use crate::bus::{BusError, Claim, DeviceEvents, PciFunction, PowerEvent};
 use crate::mem::DmaDomain;
 use crate::mmio::Bar;
 use crate::pci::{ConfigImage, PciAddress, PciId};
@@ -32,20 +33,11 @@ pub struct KmodFunction {
     claim: Claim,
 }
 
-/// What the eventfd for power announces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PowerEvent {
-    /// The machine is about to sleep: stop the queues, then acknowledge.
-    Suspend,
-    /// It woke up and the device was reset: acknowledge, then set it up again. Until then its BARs read as all ones.
-    Resume,
-}
-
 /// `BARLINE_PM_SUSPEND`, `BARLINE_PM_RESUME`.
 const POWER_EVENTS: [(u32, PowerEvent); 2] = [(1, PowerEvent::Suspend), (2, PowerEvent::Resume)];
 
-/// Highest BAR of a function.
-const LAST_BAR: u8 = 5;
+/// A step that can fail.
+const CONFIG: &str = "access configuration space";
 
 impl KmodFunction {
     pub(super) fn new(
@@ -86,45 +78,9 @@ impl KmodFunction {
         &self.ioas
     }
 
-    /// The power event that waits for [`KmodFunction::acknowledge`]; none while all is well.
-    ///
-    /// # Errors
-    /// [`BusError::Removed`], or the kernel's word.
-    pub fn power_event(&self) -> Result<Option<PowerEvent>, BusError> {
-        let info = self.done("ask for the power event", uapi::dev_info(self.device.as_fd()))?;
-        let found = POWER_EVENTS.iter().find(|(number, _)| *number == info.pm_event);
-        Ok(found.map(|(_, event)| *event))
-    }
-
-    /// Tells the kernel that this process is done with a power event. A suspend that nobody acknowledges comes a
-    /// second later all the same.
-    ///
-    /// # Errors
-    /// [`BusError::Removed`], or the kernel's word: it is not the event that waits.
-    pub fn acknowledge(&self, event: PowerEvent) -> Result<(), BusError> {
-        let found = POWER_EVENTS.iter().find(|(_, known)| *known == event);
-        let number = found.map_or(0, |(number, _)| *number);
-        self.done(
-            "acknowledge a power event",
-            uapi::pm_ack(self.device.as_fd(), number),
-        )
-    }
-
-    /// The kernel's answer to `step`, a device that was taken away told apart.
+    /// The kernel's answer to `step`.
     fn done<T>(&self, step: &'static str, done: io::Result<T>) -> Result<T, BusError> {
-        done.map_err(|error| match error.raw_os_error() {
-            Some(nix::libc::ENODEV) => BusError::Removed {
-                address: self.address,
-            },
-            _ => KmodError::os(step)(error).into(),
-        })
-    }
-
-    /// The outcome of an access to configuration space.
-    fn config_done(&self, done: Option<io::Result<()>>, offset: u16, len: usize) -> Result<(), BusError> {
-        let address = self.address;
-        let done = done.ok_or(BusError::Config { address, offset, len })?;
-        self.done("access configuration space", done)
+        access::done(self.address, done, KmodError::os(step))
     }
 
     /// Stops the device, in the order in which it can do the least harm; a step that fails is told, the rest done.
@@ -170,27 +126,31 @@ impl PciFunction for KmodFunction {
     }
 
     fn config_read(&self, offset: u16, buf: &mut [u8]) -> Result<(), BusError> {
-        let len = buf.len();
-        self.config_done(self.config.read(offset.into(), buf), offset, len)
+        let place = (offset, buf.len());
+        access::config(
+            self.address,
+            place,
+            self.config.read(offset.into(), buf),
+            KmodError::os(CONFIG),
+        )
     }
 
     fn config_write(&self, offset: u16, buf: &[u8]) -> Result<(), BusError> {
-        self.config_done(self.config.write(offset.into(), buf), offset, buf.len())
+        let place = (offset, buf.len());
+        access::config(
+            self.address,
+            place,
+            self.config.write(offset.into(), buf),
+            KmodError::os(CONFIG),
+        )
     }
 
     fn bar(&self, index: u8) -> Result<Bar, BusError> {
-        let none = BusError::NoBar {
-            address: self.address,
-            index,
+        let memory = |index| {
+            let (flags, region) = region(&self.device, index)?;
+            Ok((flags & REGION_IO == 0).then_some(region))
         };
-        if index > LAST_BAR {
-            return Err(none);
-        }
-        let (flags, region) = region(&self.device, index.into())?;
-        if region.size() == 0 || flags & REGION_IO != 0 {
-            return Err(none);
-        }
-        self.done("map a BAR", region.bar())
+        access::bar(self.address, index, memory, KmodError::os("map a BAR"))
     }
 
     fn reset(&self) -> Result<(), BusError> {
@@ -206,24 +166,28 @@ impl PciFunction for KmodFunction {
     }
 
     fn set_msix(&self, vector: u16, fd: Option<BorrowedFd<'_>>) -> Result<(), BusError> {
-        if vector >= self.vectors {
-            return Err(BusError::NoVector {
-                address: self.address,
-                vector,
-                vectors: self.vectors,
-            });
-        }
+        access::has_vector(self.address, vector, self.vectors)?;
         Ok(irq::direct(self.device.as_fd(), self.address, vector, fd)?)
     }
 
     fn events(&self) -> DeviceEvents {
-        // Out of file descriptors: the event is lost to the caller, as where the bus cannot tell.
-        let copy = |event: &Option<EventFd>| event.as_ref().and_then(|event| event.duplicate().ok());
-        DeviceEvents {
-            unplug_request: copy(&self.request),
-            error: copy(&self.error),
-            power: copy(&self.power),
-        }
+        access::events(&self.request, &self.error, &self.power)
+    }
+
+    fn power_event(&self) -> Result<Option<PowerEvent>, BusError> {
+        let info = self.done("ask for the power event", uapi::dev_info(self.device.as_fd()))?;
+        let found = POWER_EVENTS.iter().find(|(number, _)| *number == info.pm_event);
+        Ok(found.map(|(_, event)| *event))
+    }
+
+    /// A suspend that nobody acknowledges comes a second later all the same.
+    fn acknowledge(&self, event: PowerEvent) -> Result<(), BusError> {
+        let found = POWER_EVENTS.iter().find(|(_, known)| *known == event);
+        let number = found.map_or(0, |(number, _)| *number);
+        self.done(
+            "acknowledge a power event",
+            uapi::pm_ack(self.device.as_fd(), number),
+        )
     }
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {

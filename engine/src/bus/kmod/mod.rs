@@ -2,7 +2,7 @@
 //!
 //! An [`Ioas`] is one I/O address space; [`Ioas::open`] puts a device into it. Order: open the devices, map pools,
 //! bus master on. What it has that VFIO has not: the kernel takes a device back whatever its process does, and BARs
-//! read as all ones from then on; a suspend is announced ([`KmodFunction::power_event`]).
+//! read as all ones from then on; a suspend is announced ([`PciFunction::power_event`](super::PciFunction::power_event)).
 
 mod device;
 mod error;
@@ -11,7 +11,7 @@ mod irq;
 #[allow(unsafe_code)] // ioctls, and the DMA contract with the caller
 mod uapi;
 
-pub use device::{KmodFunction, PowerEvent};
+pub use device::KmodFunction;
 pub use error::KmodError;
 pub use ioas::Ioas;
 

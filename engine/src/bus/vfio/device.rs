@@ -6,6 +6,7 @@ use super::irq::{self, Msix};
 use super::options::PassedFds;
 use super::token::VfToken;
 use super::uapi::{self, Query};
+use crate::bus::access;
 use crate::bus::region::Region;
 use crate::bus::{BusError, Claim, PciFunction};
 use crate::mem::DmaDomain;
@@ -150,15 +151,7 @@ impl VfioFunction {
     }
 
     fn has_vector(&self, vector: u16) -> Result<(), BusError> {
-        let vectors = self.msix.vectors();
-        if vector < vectors {
-            return Ok(());
-        }
-        Err(BusError::NoVector {
-            address: self.address,
-            vector,
-            vectors,
-        })
+        access::has_vector(self.address, vector, self.msix.vectors())
     }
 
     fn change_command(&self, change: impl FnOnce(Command) -> Command) -> Result<(), BusError> {

@@ -97,7 +97,7 @@ pub fn b05_not_an_eventfd() -> Result<String> {
 
 /// B6, B8: eventfds are replaced and dropped while interrupts arrive.
 pub fn b06_replace_under_load() -> Result<String> {
-    const ROUNDS: u32 = 3_000;
+    let rounds = 100 * host::rounds();
     let at = Attached::igb()?;
     let registers = at.bar0()?;
     igb_vectors(&at, &[&Event::new()?])?;
@@ -108,7 +108,7 @@ pub fn b06_replace_under_load() -> Result<String> {
         },
         Err(_) => 1,
     })?;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let event = Event::new()?;
         let set = at.dev.set_eventfds(IRQ_MSIX, 0, &[event.fd()]);
         ensure!(set == Ok(0), "{set:?}");
@@ -119,12 +119,13 @@ pub fn b06_replace_under_load() -> Result<String> {
     storm.signal(libc::SIGKILL);
     let code = storm.wait();
     ensure!(code == -libc::SIGKILL, "the storm ended with {code}");
-    Ok(format!("{ROUNDS} replacements"))
+    Ok(format!("{rounds} replacements"))
 }
 
 /// B7, B8: closing with each kind of interrupt on, and interrupts under way.
 pub fn b07_b08_close_with_interrupts_on() -> Result<String> {
-    for _ in 0..20 {
+    let rounds = host::rounds();
+    for _ in 0..rounds {
         for kind in [IRQ_INTX, IRQ_MSI] {
             let at = Attached::edu()?;
             let event = Event::new()?;
@@ -139,7 +140,7 @@ pub fn b07_b08_close_with_interrupts_on() -> Result<String> {
     }
     let at = Attached::edu()?;
     ensure!(at.bar0()?.read::<u32>(edu_reg::ID) == EDU_ID);
-    Ok("40 times".to_owned())
+    Ok(format!("{} times", 2 * rounds))
 }
 
 /// B9: one kind at a time, and a kind that is not there is an error, not a handler on another line.

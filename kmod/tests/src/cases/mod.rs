@@ -1,9 +1,11 @@
 //! The list of tests, in the order in which they run.
 
 mod access;
+mod compat;
 mod config;
 mod dma;
 mod faults;
+mod injection;
 mod irq;
 mod lifetime;
 mod nodes;
@@ -85,11 +87,18 @@ cases! {
         unplug::r24_process_that_does_not_listen,
         faults::b10_b11_b28_every_step_fails_once,
         power::r25_suspend_is_announced,
+        unplug::r23_surprise_removal,
         unplug::r23_hot_unplug;
+    "stock":
+        compat::b35_calls_of_32_bits;
+    "debug":
+        injection::b10_b28_allocations_and_copies_fail;
     "noremap":
         remap::r17_r19_refused_without_remapping,
         remap::r17_table_is_left_out,
         remap::b03_table_is_not_even_read;
+    "sleep":
+        power::r25_machine_sleeps;
 }
 
 /// What no test may leave: pinned pages, a binding that holds the module.

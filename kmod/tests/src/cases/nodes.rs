@@ -9,11 +9,6 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// Unbinds under a process that opens all the time. Each takes a reset, so it is not more.
-const RACES: u32 = 20;
-/// Bindings of one function: more than a table of numbers that leaks them would bear is not affordable.
-const BINDINGS: u32 = 20;
-
 /// R4: the node has the function's name, is there before its event, and is root's alone.
 pub fn r04_nodes_are_named_after_functions() -> Result<String> {
     let all = [nth(IGB, 0)?, nth(IGB, 1)?, nth(E1000E, 0)?, devices::edu(true)?];
@@ -116,7 +111,8 @@ pub fn r10_open_races_with_unbind() -> Result<String> {
             }
         }
     })?;
-    for _ in 0..RACES {
+    let rounds = host::rounds();
+    for _ in 0..rounds {
         host::unbind(&bdf)?;
         ensure!(
             host::offer(&bdf, "barline")?,
@@ -127,7 +123,7 @@ pub fn r10_open_races_with_unbind() -> Result<String> {
     opener.signal(libc::SIGKILL);
     let code = opener.wait();
     ensure!(code == -libc::SIGKILL, "the opener ended with {code}");
-    Ok(format!("{RACES} times"))
+    Ok(format!("{rounds} times"))
 }
 
 /// B15: a node that was opened by name before the unbind leads nowhere afterwards.
@@ -146,12 +142,13 @@ pub fn b15_node_of_an_unbound_device_is_gone() -> Result<String> {
 /// B19, B20, B22: numbers are reused, and the module goes while functions are bound; nothing of either is left.
 pub fn b19_b20_b22_bind_many_times_and_unload() -> Result<String> {
     let bdf = nth(E1000E, 0)?;
-    for _ in 0..BINDINGS {
+    let rounds = host::rounds();
+    for _ in 0..rounds {
         host::unbind(&bdf)?;
         host::bind(&bdf)?;
     }
     let minor = fs::metadata(format!("/dev/barline/{bdf}"))?.rdev() & 0xff;
-    ensure!(minor < 16, "minor number {minor} after {BINDINGS} bindings");
+    ensure!(minor < 16, "minor number {minor} after {rounds} bindings");
     host::unload()?;
     ensure!(!Path::new("/dev/barline").exists(), "/dev/barline is left");
     ensure!(!Path::new("/sys/class/barline").exists(), "the class is left");
@@ -159,7 +156,7 @@ pub fn b19_b20_b22_bind_many_times_and_unload() -> Result<String> {
     host::reload("barline.ko", &[])?;
     host::rebind_native(&bdf, "e1000e")?;
     host::bind(&bdf)?;
-    Ok(format!("minor {minor} after {BINDINGS} bindings"))
+    Ok(format!("minor {minor} after {rounds} bindings"))
 }
 
 /// R13: a device that cannot be reset is refused, with one line that says why; it can be insisted on.

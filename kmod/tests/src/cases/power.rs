@@ -1,9 +1,10 @@
 //! Suspend and resume of the machine (R25).
 
+use super::dma::{IOVA, write_page};
 use crate::abi::*;
-use crate::devices::{Attached, EDU_ID, edu_reg};
+use crate::devices::{Attached, EDU_ID, edu_reg, igb_enable_vectors, igb_raise, igb_vectors};
 use crate::host::{self, PATIENCE};
-use crate::sys::{Child, Event};
+use crate::sys::{Child, Event, Mapping, PAGE};
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use std::fs;
@@ -85,4 +86,53 @@ pub fn r25_suspend_is_announced() -> Result<String> {
     ensure!(at.bar0()?.read::<u32>(edu_reg::ID) == EDU_ID);
     host::set_parameter("pm_grace_ms", "1000")?;
     Ok(String::new())
+}
+
+/// Sleeps; nothing less than S3 will do.
+fn slept(sleep: impl FnOnce() -> Result<()>) -> Result<()> {
+    let times = || {
+        host::dmesg()
+            .matches("Waking up from system sleep state S3")
+            .count()
+    };
+    let before = times();
+    sleep()?;
+    ensure!(times() == before + 1, "not in S3: {}", host::last_line("PM:"));
+    Ok(())
+}
+
+/// R25: the machine sleeps for real (ACPI S3): devices lose their power, and the IOMMU its tables. What was mapped is
+/// mapped afterwards, and interrupts that were set up arrive. The host wakes the machine
+/// whenever it sleeps.
+pub fn r25_machine_sleeps() -> Result<String> {
+    // One device's process does not answer, which takes this long.
+    host::set_parameter("pm_grace_ms", "15000")?;
+    let modes = fs::read_to_string("/sys/power/mem_sleep").context("no mem_sleep")?;
+    ensure!(modes.contains("[deep]"), "S3 is not what mem means: {modes}");
+    let (edu, igb) = (Attached::edu()?, Attached::igb()?);
+    let memory = Mapping::memory(PAGE)?;
+    edu.ioas.map(memory.va(), IOVA, PAGE)?;
+    let (vector, registers) = (Event::new()?, igb.bar0()?);
+    igb_vectors(&igb, &[&vector])?;
+    for round in 0..2 {
+        slept(|| cycle(&edu)).with_context(|| format!("sleep {round}"))?;
+        edu.dev.master(true)?;
+        write_page(&edu, &memory, IOVA).context("DMA after the sleep")?;
+        // Nobody acknowledged for the 82576: it slept all the same, a grace later, and is woken without registers.
+        let refused = igb.dev.read(0, 8, 4);
+        ensure!(refused == Err(Errno::EBUSY), "not acknowledged: {refused:?}");
+        igb.dev.pm_ack(PM_RESUME)?;
+        igb.dev.master(true)?;
+        igb_enable_vectors(&registers);
+        igb_raise(&registers, 0);
+        vector.wait(PATIENCE).context("an interrupt after the sleep")?;
+    }
+    // A function that nobody has open sleeps too.
+    let bdf = edu.dev.bdf.clone();
+    drop(edu);
+    slept(|| Ok(fs::write(STATE, "mem")?)).context("without a process")?;
+    igb.dev.pm_ack(PM_RESUME)?;
+    ensure!(Attached::new(&bdf)?.bar0()?.read::<u32>(edu_reg::ID) == EDU_ID);
+    host::set_parameter("pm_grace_ms", "1000")?;
+    Ok(modes.trim().to_owned())
 }

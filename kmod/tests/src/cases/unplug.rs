@@ -66,6 +66,56 @@ pub fn r24_process_that_does_not_listen() -> Result<String> {
     Ok(format!("{took} ms with a grace of {GRACE} ms"))
 }
 
+/// Slot Control of a port, and in it power and indicator off, and the interrupt enable (PCI Express 5.0, 7.5.3.10; `linux/pci_regs.h`).
+const CAP_PCIE: u8 = 0x10;
+const SLOT_CONTROL: u64 = 0x18;
+const SLOT_OFF: u16 = 1 << 10 | 3 << 8;
+const SLOT_INTERRUPT: u16 = 1 << 5;
+
+/// R23, R20: the device is gone, with its link, before anybody was asked. QEMU takes it out when its slot's power goes.
+pub fn r23_surprise_removal() -> Result<String> {
+    // A device that is gone is not waited for.
+    host::set_parameter("unplug_grace_ms", "3600000")?;
+    let bdf = nth(IGB, 5)?;
+    let at = Attached::new(&bdf)?;
+    let port = host::port_of(&bdf)?;
+    let (event, vector) = (Event::new()?, Event::new()?);
+    at.dev.set_eventfds(IRQ_REQ, 0, &[event.fd()])?;
+    crate::devices::igb_vectors(&at, &[&vector])?;
+    let memory = Mapping::memory(PAGE)?;
+    at.ioas.map(memory.va(), 0, PAGE)?;
+    let flag = Mapping::memory(PAGE)?;
+    let child = Child::run(|| match at.bar0() {
+        Ok(registers) => loop {
+            registers.read::<u32>(8);
+            flag.write(0, 1_u32);
+        },
+        Err(_) => 1,
+    })?;
+    host::wait_until("the child polls", || flag.read::<u32>(0) == 1)?;
+    let slot = host::capability(&port, CAP_PCIE)? + SLOT_CONTROL;
+    // Out, and power on again before the port's driver hears of it: of a slot without power it expects nothing.
+    let control = host::change_config(&port, slot, |control| control & !SLOT_INTERRUPT | SLOT_OFF)?;
+    host::change_config(&port, slot, |_| control & !SLOT_INTERRUPT)?;
+    host::change_config(&port, slot, |_| control)?;
+    event.wait(PATIENCE).context("REQ")?;
+    let code = child.wait();
+    ensure!(code == -libc::SIGBUS, "the child's access ended with {code}");
+    host::wait_until("the function is gone", || {
+        !Path::new(&host::sysfs(&bdf, "")).exists()
+    })?;
+    host::set_parameter("unplug_grace_ms", "1000")?;
+    ensure!(at.dev.info().err() == Some(Errno::ENODEV));
+    ensure!(at.dev.config(0, 4) == Err(Errno::ENODEV) && at.dev.read(0, 0, 4) == Err(Errno::ENODEV));
+    ensure!(at.ioas.unmap(0, PAGE) == Ok(PAGE));
+    let how = host::last_line(&format!("pcieport {port}"));
+    ensure!(
+        host::dmesg().contains("Card not present") || host::dmesg().contains("Link Down"),
+        "not a surprise: {how}"
+    );
+    Ok(format!("{bdf} behind {port}"))
+}
+
 /// R23: the hypervisor takes the device out. The host does it when it reads UNPLUG.
 #[allow(clippy::print_stdout, reason = "the line is for the host")]
 pub fn r23_hot_unplug() -> Result<String> {

@@ -1,8 +1,9 @@
 # The kernel module's tests; the program says the results itself.
 . /lib/guest.sh
 
+mount -t debugfs debugfs /sys/kernel/debug
 check load insmod /payload/barline.ko
-/payload/kmod-tests run "$BED" "$ONLY" >&3 2>/dev/ttyS0
+KMOD_ROUNDS=$ROUNDS /payload/kmod-tests run "$ONLY" $BEDS >&3 2>/dev/ttyS0
 check unload rmmod barline
 
 # On the debug kernel: nothing was lost, and lockdep did not give up on the way.
@@ -16,7 +17,6 @@ leaks() {
 lockdep_is_on() {
     grep -E 'debug_locks: *1' /proc/lockdep_stats
 }
-mount -t debugfs debugfs /sys/kernel/debug
 if [ -e /sys/kernel/debug/kmemleak ]; then
     check kmemleak leaks /sys/kernel/debug/kmemleak
 fi

@@ -5,6 +5,26 @@ out=/tmp/out.json
 err=/tmp/err.txt
 code=/tmp/code
 
+# nap: the machine sleeps and wakes by itself (the kernel's own test of it); both ports must have been told, and forward
+# again. (check has a variable "out" of its own.)
+told=$out
+nap() {
+    local before
+    before=$(grep -c '"event":"resume"' $told)
+    # An emulated machine takes its time to stop a port.
+    echo 60000 >/sys/module/barline/parameters/pm_grace_ms
+    echo devices >/sys/power/pm_test
+    echo mem >/sys/power/state || return 1
+    echo none >/sys/power/pm_test
+    resumed() {
+        [ "$(grep -c '"event":"resume"' $told)" = $((before + 2)) ]
+    }
+    wait_for 60 resumed || { tail -n 3 $err; return 1; }
+    [ "$(grep -c '"event":"suspend"' $told)" = $((before + 2)) ] || { echo "not told before"; return 1; }
+    ! grep '"type":"event"' $told | grep -v '"error":null' || return 1
+    ! dmesg | grep "without the process's word"
+}
+
 # control: the part that talks to the host. The forwarder itself runs in the foreground: a shell starts
 # what it runs in the background with SIGINT ignored.
 control() {
@@ -13,7 +33,10 @@ control() {
     else
         say READY failed
     fi
-    hear >/dev/null
+    while [ "$(hear)" = sleep ]; do
+        check slept nap
+        say AWAKE
+    done
     [ -e $code ] || kill -"$SIGNAL" "$(cat /tmp/pid)"
     if ! wait_for 120 [ -e $code ]; then
         test_fail stop "still there 120 s after SIG$SIGNAL"

@@ -1,28 +1,15 @@
 use super::super::VfioError;
 use super::{VfioFunction, region};
+use crate::bus::access;
 use crate::bus::{BusError, Claim, DeviceEvents, PciFunction};
 use crate::mem::DmaDomain;
 use crate::mmio::Bar;
 use crate::pci::{Command, PciAddress, PciId};
-use crate::wait::EventFd;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use vfio_bindings::bindings::vfio::VFIO_PCI_BAR5_REGION_INDEX;
 
-impl VfioFunction {
-    /// Sorts out an access to configuration space.
-    fn config_done(&self, done: Option<io::Result<()>>, offset: u16, len: usize) -> Result<(), BusError> {
-        let address = self.address;
-        match done {
-            None => Err(BusError::Config { address, offset, len }),
-            Some(Err(error)) if error.raw_os_error() == Some(nix::libc::ENODEV) => {
-                Err(BusError::Removed { address })
-            }
-            Some(done) => Ok(done.map_err(VfioError::os("access configuration space"))?),
-        }
-    }
-}
+/// A step that can fail.
+const CONFIG: &str = "access configuration space";
 
 impl PciFunction for VfioFunction {
     fn address(&self) -> PciAddress {
@@ -38,28 +25,31 @@ impl PciFunction for VfioFunction {
     }
 
     fn config_read(&self, offset: u16, buf: &mut [u8]) -> Result<(), BusError> {
-        let len = buf.len();
-        self.config_done(self.config.read(offset.into(), buf), offset, len)
+        let place = (offset, buf.len());
+        access::config(
+            self.address,
+            place,
+            self.config.read(offset.into(), buf),
+            VfioError::os(CONFIG),
+        )
     }
 
     fn config_write(&self, offset: u16, buf: &[u8]) -> Result<(), BusError> {
-        self.config_done(self.config.write(offset.into(), buf), offset, buf.len())
+        let place = (offset, buf.len());
+        access::config(
+            self.address,
+            place,
+            self.config.write(offset.into(), buf),
+            VfioError::os(CONFIG),
+        )
     }
 
     fn bar(&self, index: u8) -> Result<Bar, BusError> {
-        let none = BusError::NoBar {
-            address: self.address,
-            index,
+        let memory = |index| match self.io_bars >> index & 1 {
+            1 => Ok(None),
+            _ => region(&self.device, index).map(Some),
         };
-        if u32::from(index) > VFIO_PCI_BAR5_REGION_INDEX || self.io_bars >> index & 1 == 1 {
-            return Err(none);
-        }
-        let region = region(&self.device, index.into())?;
-        if region.size() == 0 {
-            Err(none)
-        } else {
-            Ok(region.bar().map_err(VfioError::os("map a BAR"))?)
-        }
+        access::bar(self.address, index, memory, VfioError::os("map a BAR"))
     }
 
     fn reset(&self) -> Result<(), BusError> {
@@ -83,13 +73,7 @@ impl PciFunction for VfioFunction {
     }
 
     fn events(&self) -> DeviceEvents {
-        // Out of file descriptors: the event is lost to the caller, as where the bus cannot tell.
-        let copy = |event: &Option<EventFd>| event.as_ref().and_then(|event| event.duplicate().ok());
-        DeviceEvents {
-            unplug_request: copy(&self.request),
-            error: copy(&self.error),
-            power: None,
-        }
+        access::events(&self.request, &self.error, &None)
     }
 
     fn dma(&self) -> &Arc<dyn DmaDomain> {
