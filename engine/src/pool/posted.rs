@@ -5,6 +5,7 @@ use crate::mem::Iova;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +26,35 @@ pub struct Posted {
     custody: Arc<Custody>,
     /// In the middle of a frame that is being discarded.
     skipping: bool,
+}
+
+/// A look at a completed buffer that is not a packet yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Peek {
+    data: NonNull<u8>,
+    headroom: usize,
+}
+
+impl Peek {
+    #[inline(always)]
+    fn at(base: NonNull<u8>, slot: u32, headroom: u16) -> Self {
+        let headroom = if slot == FOREIGN { 0 } else { headroom.into() };
+        let line = if slot == FOREIGN { 0 } else { slot as usize };
+        // SAFETY: a slot's buffer lies in the arena, and its headroom in the buffer; with neither it is the arena's start.
+        let data = unsafe { base.add((line << LINE_SHIFT) + headroom) };
+        Self { data, headroom }
+    }
+
+    /// The `N` bytes right in front of where a received frame begins; zeros where the headroom is shorter.
+    #[inline(always)]
+    pub fn before<const N: usize>(self) -> [u8; N] {
+        if N > self.headroom {
+            return [0; N];
+        }
+        // SAFETY: the headroom is inside the buffer, in front of `data`. A device that writes to a buffer which it has
+        // given back breaks the ring protocol; the bytes are then any bytes.
+        unsafe { self.data.sub(N).cast::<[u8; N]>().read() }
+    }
 }
 
 /// Marks a position whose packet is of another pool. No slot has this number: an arena has fewer lines.
@@ -206,8 +236,21 @@ impl Posted {
         out: &mut Batch,
         mut next: impl FnMut(u32) -> Verdict,
     ) -> Received {
+        self.receive_up_to(cache, out, u32::MAX, |index, _| next(index))
+    }
+
+    /// Like [`Posted::receive`], for frames of `most` bytes at most, with a look at the buffer: ask for it only when the
+    /// device is done with it.
+    #[inline(always)]
+    pub fn receive_up_to(
+        &mut self,
+        cache: &mut PoolCache,
+        out: &mut Batch,
+        most: u32,
+        mut next: impl FnMut(u32, Peek) -> Verdict,
+    ) -> Received {
         let (base, headroom) = (self.pool().base(), self.pool().headroom() as u16);
-        let room = self.pool().data_room() as u32;
+        let room = most.min(self.pool().data_room() as u32);
         // No length is below 0: while a split frame is skipped, the same comparison discards its last part.
         let mut most = if self.skipping { 0 } else { room };
         let mut spare = out.spare().iter_mut();
@@ -217,11 +260,12 @@ impl Posted {
             if spare.len() == 0 {
                 break;
             }
-            match next(head) {
+            let slot = self.get(head);
+            match next(head, Peek::at(base, slot, headroom)) {
                 Verdict::Frame(len) if len.wrapping_sub(1) < most => {
                     // SAFETY: the slot was posted by us and leaves the ring here (head moves on); the length was
                     // checked against the room after the headroom.
-                    let packet = unsafe { Packet::from_slot(base, self.get(head), len as u16, headroom) };
+                    let packet = unsafe { Packet::from_slot(base, slot, len as u16, headroom) };
                     let Some(to) = spare.next() else { break };
                     to.write(packet);
                     result.packets += 1;
@@ -274,6 +318,20 @@ impl Posted {
         batch: &mut Batch,
         n: u32,
         lens: RangeInclusive<u32>,
+        each: impl FnMut(u32, Iova, u32),
+    ) -> Sent {
+        self.send_behind(0, batch, n, lens, each)
+    }
+
+    /// Like [`Posted::send`], with `prefix` bytes of zeros in front of each packet's first byte. The address and the
+    /// length are still those of the packet. One that has no room for them is dropped as too long.
+    #[inline(always)]
+    pub fn send_behind(
+        &mut self,
+        prefix: usize,
+        batch: &mut Batch,
+        n: u32,
+        lens: RangeInclusive<u32>,
         mut each: impl FnMut(u32, Iova, u32),
     ) -> Sent {
         let lens = Lengths::new(&lens);
@@ -283,10 +341,10 @@ impl Posted {
         }
         let mut left = n.min(self.mask + 1 - self.len()).min(batch.len() as u32);
         while left > 0 {
-            let run = self.send_run(batch, left, lens, &mut sent, &mut each);
+            let run = self.send_run(prefix, batch, left, lens, &mut sent, &mut each);
             left -= run;
             if left > 0 {
-                self.send_odd(batch, lens, &mut sent, &mut each);
+                self.send_odd(prefix, batch, lens, &mut sent, &mut each);
                 left -= 1;
             }
         }
@@ -297,6 +355,7 @@ impl Posted {
     #[inline(always)]
     fn send_run(
         &mut self,
+        prefix: usize,
         batch: &mut Batch,
         n: u32,
         lens: Lengths,
@@ -305,11 +364,14 @@ impl Posted {
     ) -> u32 {
         let mut run = 0;
         let mut tail = self.tail;
-        for packet in batch.as_slice().iter().take(n as usize) {
+        for packet in batch.as_mut_slice().iter_mut().take(n as usize) {
             let len = packet.len() as u32;
             let Some(iova) = self.map.iova(packet).filter(|_| lens.contain(len)) else {
                 break;
             };
+            if !packet.clear_front(prefix) {
+                break;
+            }
             self.set(tail, packet.slot());
             each(tail, iova, len);
             sent.bytes += len as u64;
@@ -327,18 +389,21 @@ impl Posted {
     #[inline(never)]
     fn send_odd(
         &mut self,
+        prefix: usize,
         batch: &mut Batch,
         lens: Lengths,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
     ) {
-        let Some(packet) = batch.pop() else { return };
+        let Some(mut packet) = batch.pop() else { return };
         let len = packet.len() as u32;
-        if !lens.contain(len) {
+        if !lens.contain(len) || !packet.make_front(prefix) {
             sent.lengths += 1;
             return;
         }
-        let Some(iova) = self.others.iter().find_map(|map| map.iova(&packet)) else {
+        // One of our own pool is here when it had to be moved for the prefix.
+        let mut maps = std::iter::once(&self.map).chain(&self.others);
+        let Some(iova) = maps.find_map(|map| map.iova(&packet)) else {
             sent.unmapped += 1;
             return;
         };
@@ -348,6 +413,65 @@ impl Posted {
         self.tail = self.tail.wrapping_add(1);
         sent.packets += 1;
         sent.bytes += len as u64;
+    }
+
+    /// Exchanges what stands at two positions, for a device that gives back in another order than it was given.
+    #[cold]
+    pub fn swap(&mut self, a: u32, b: u32) {
+        self.slots.swap((a & self.mask) as usize, (b & self.mask) as usize);
+        for (index, _) in &mut self.foreign {
+            if *index == a {
+                *index = b;
+            } else if *index == b {
+                *index = a;
+            }
+        }
+        let head = self.head;
+        let by_age = |(index, _): &(u32, Packet)| index.wrapping_sub(head);
+        self.foreign.make_contiguous().sort_unstable_by_key(by_age);
+    }
+
+    /// Takes the frame that stands in the `lens.len()` oldest buffers, as one packet at the back of `out`: the first part
+    /// behind the headroom, each other one `prefix` bytes further to the front. A frame longer than `most` or than a
+    /// buffer is discarded and counted. Nothing happens when `out` is full, or so many are not posted.
+    #[cold]
+    pub fn gather(
+        &mut self,
+        cache: &mut PoolCache,
+        out: &mut Batch,
+        most: u32,
+        prefix: usize,
+        lens: &[u32],
+    ) -> Received {
+        let (base, headroom, room) = (self.pool().base(), self.pool().headroom(), self.pool().data_room());
+        let Some(first) = lens.first().copied().filter(|_| lens.len() <= self.len() as usize && out.room() > 0)
+        else {
+            return Received::default();
+        };
+        let total: u64 = lens.iter().map(|len| u64::from(*len)).sum();
+        let fits = total > 0 && total <= u64::from(most) && total <= room as u64 && prefix <= headroom;
+        if !fits {
+            lens.iter().for_each(|_| self.recycle(cache, self.head));
+            let lengths = 1;
+            return Received { lengths, ..Received::default() };
+        }
+        let (slot, mut filled) = (self.get(self.head), first as usize);
+        self.head = self.head.wrapping_add(1);
+        // SAFETY: the slot was posted by us and leaves the ring here; the whole length was checked against the room.
+        let packet = unsafe { Packet::from_slot(base, slot, total as u16, headroom as u16) };
+        let to = packet.as_ptr().cast_mut();
+        for len in &lens[1..] {
+            let from = Peek::at(base, self.get(self.head), headroom as u16).data;
+            // SAFETY: both are buffers of ours and not the same one. `filled + len` is at most the room behind the headroom of
+            // the first; `len` is at most that too, and `prefix` at most the headroom of the other.
+            unsafe {
+                std::ptr::copy_nonoverlapping(from.sub(prefix).as_ptr(), to.add(filled), *len as usize);
+            }
+            filled += *len as usize;
+            self.recycle(cache, self.head);
+        }
+        let _ = out.push(packet); // there is room
+        Received { packets: 1, bytes: total, ..Received::default() }
     }
 
     /// Takes the `n` oldest buffers back from the device, as free ones.
