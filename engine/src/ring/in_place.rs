@@ -209,7 +209,7 @@ impl FrameLimit {
     }
 
     #[inline(always)]
-    fn get(&self) -> u32 {
+    pub(super) fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }

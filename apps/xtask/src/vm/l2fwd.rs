@@ -13,7 +13,12 @@ use std::env;
 use std::path::PathBuf;
 
 /// One way to run the forwarder and to end it.
+#[derive(Clone, Copy)]
 pub struct Variant {
+    /// QEMU's device, with its own options if any.
+    pub model: &'static str,
+    /// Options of our driver behind each port, as in `,packed=off`.
+    pub options: &'static str,
     /// Name of the signal that ends it.
     pub signal: &'static str,
     /// Arguments besides the ports.
@@ -22,13 +27,25 @@ pub struct Variant {
     pub kmod: bool,
 }
 
+impl Variant {
+    /// Two igb, ended by SIGINT.
+    pub const PLAIN: Self = Self {
+        model: "igb",
+        options: "",
+        signal: "INT",
+        arguments: "",
+        kmod: false,
+    };
+}
+
 /// Forwards frames both ways, ends the forwarder, and checks that it leaves the machine as it was.
 pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     let lines = Lines::new()?;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/l2fwd.sh"));
-    vm.nics = lines.nics("igb");
+    vm.nics = lines.nics(variant.model);
     vm.payload = vec![build(bed.paths)?];
     vm.settings = vec![
+        ("OPTIONS".to_owned(), variant.options.to_owned()),
         ("SIGNAL".to_owned(), variant.signal.to_owned()),
         ("ARGUMENTS".to_owned(), variant.arguments.to_owned()),
     ];

@@ -33,7 +33,7 @@ pub enum Cable {
 /// A NIC behind a root port of its own; the first is 0000:01:00.0, the second 0000:02:00.0 and so on.
 #[derive(Debug, Clone)]
 pub struct Nic {
-    /// QEMU's device name.
+    /// QEMU's device name, with its own options if any: `virtio-net-pci,packed=on`.
     pub model: String,
     /// Its cable.
     pub cable: Cable,
@@ -98,10 +98,9 @@ impl Nic {
         } else {
             ""
         };
-        format!(
-            "{},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
-            self.model
-        )
+        let (name, options) = self.model.split_once(',').unwrap_or((&self.model, ""));
+        let comma = if options.is_empty() { "" } else { "," };
+        format!("{name},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}{comma}{options}")
     }
 }
 

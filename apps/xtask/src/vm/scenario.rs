@@ -65,11 +65,7 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |bed| {
             l2fwd::run(
                 bed,
-                &Variant {
-                    signal: "INT",
-                    arguments: "",
-                    kmod: false,
-                },
+                &Variant::PLAIN,
             )
         },
     },
@@ -82,8 +78,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 bed,
                 &Variant {
                     signal: "TERM",
-                    arguments: "",
-                    kmod: false,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -97,8 +92,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 bed,
                 &Variant {
                     signal: "KILL",
-                    arguments: "",
-                    kmod: false,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -111,12 +105,17 @@ pub const SCENARIOS: &[Scenario] = &[
             l2fwd::run(
                 bed,
                 &Variant {
-                    signal: "INT",
                     arguments: "--queues 2 --cores 0,1",
-                    kmod: false,
+                    ..Variant::PLAIN
                 },
             )
         },
+    },
+    Scenario {
+        name: "l2fwd-virtio-split",
+        about: "10,000 frames each way through virtio-net behind the IOMMU, split rings",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci", "", "INT"),
     },
     Scenario {
         name: "l2fwd-kmod-sigint",
@@ -126,9 +125,9 @@ pub const SCENARIOS: &[Scenario] = &[
             l2fwd::run(
                 bed,
                 &Variant {
-                    signal: "INT",
                     arguments: "--bus kmod",
                     kmod: true,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -144,6 +143,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "KILL",
                     arguments: "--bus kmod",
                     kmod: true,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -239,6 +239,16 @@ impl Scenario {
         fs::remove_file(dir.join("initrd.cpio")).ok();
         Ok(checks)
     }
+}
+
+fn virtio(
+    bed: &Bed<'_>,
+    model: &'static str,
+    options: &'static str,
+    signal: &'static str,
+) -> Result<Vec<Check>> {
+    let variant = Variant { model, options, signal, ..Variant::PLAIN };
+    l2fwd::run(bed, &variant)
 }
 
 fn boot(bed: &Bed<'_>) -> Result<Vec<Check>> {
