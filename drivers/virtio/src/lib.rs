@@ -78,7 +78,9 @@ impl Virtio {
         let caps = caps_of(&at, &device, features);
         init::reset(&at)?;
         Ok(Self {
-            mac: device.mac.unwrap_or_else(|| own_mac(function.address().to_string().as_bytes())),
+            mac: device
+                .mac
+                .unwrap_or_else(|| own_mac(function.address().to_string().as_bytes())),
             at,
             options,
             features,
@@ -101,7 +103,9 @@ impl Virtio {
 fn caps_of(at: &Structures, device: &DeviceConfig, features: Features) -> Result<PortCaps, PortError> {
     let shortest = (0..2).map(|queue| init::queue_max(at, queue)).min().unwrap_or(0);
     if shortest < 8 {
-        return Err(PortError::Config(format!("its virtqueues have {shortest} positions, fewer than 8")));
+        return Err(PortError::Config(format!(
+            "its virtqueues have {shortest} positions, fewer than 8"
+        )));
     }
     let link = config::link(at, features);
     let pairs = device.pairs.min(at.common.read(common::NUM_QUEUES) / 2).max(1);

@@ -418,7 +418,8 @@ impl Posted {
     /// Exchanges what stands at two positions, for a device that gives back in another order than it was given.
     #[cold]
     pub fn swap(&mut self, a: u32, b: u32) {
-        self.slots.swap((a & self.mask) as usize, (b & self.mask) as usize);
+        self.slots
+            .swap((a & self.mask) as usize, (b & self.mask) as usize);
         for (index, _) in &mut self.foreign {
             if *index == a {
                 *index = b;
@@ -443,8 +444,15 @@ impl Posted {
         prefix: usize,
         lens: &[u32],
     ) -> Received {
-        let (base, headroom, room) = (self.pool().base(), self.pool().headroom(), self.pool().data_room());
-        let Some(first) = lens.first().copied().filter(|_| lens.len() <= self.len() as usize && out.room() > 0)
+        let (base, headroom, room) = (
+            self.pool().base(),
+            self.pool().headroom(),
+            self.pool().data_room(),
+        );
+        let Some(first) = lens
+            .first()
+            .copied()
+            .filter(|_| lens.len() <= self.len() as usize && out.room() > 0)
         else {
             return Received::default();
         };
@@ -453,7 +461,10 @@ impl Posted {
         if !fits {
             lens.iter().for_each(|_| self.recycle(cache, self.head));
             let lengths = 1;
-            return Received { lengths, ..Received::default() };
+            return Received {
+                lengths,
+                ..Received::default()
+            };
         }
         let (slot, mut filled) = (self.get(self.head), first as usize);
         self.head = self.head.wrapping_add(1);
@@ -471,7 +482,11 @@ impl Posted {
             self.recycle(cache, self.head);
         }
         let _ = out.push(packet); // there is room
-        Received { packets: 1, bytes: total, ..Received::default() }
+        Received {
+            packets: 1,
+            bytes: total,
+            ..Received::default()
+        }
     }
 
     /// Takes the `n` oldest buffers back from the device, as free ones.

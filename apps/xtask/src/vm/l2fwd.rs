@@ -4,6 +4,7 @@ use super::frames::Frame;
 use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
+use super::taps::Taps;
 use super::traffic::{COUNT, Lines};
 use crate::kmod::build::{self as kmod, Options};
 use crate::paths::Paths;
@@ -19,6 +20,8 @@ pub struct Variant {
     pub model: &'static str,
     /// Options of our driver behind each port, as in `,packed=off`.
     pub options: &'static str,
+    /// NICs with several queues, on tap interfaces of the host.
+    pub taps: bool,
     /// Name of the signal that ends it.
     pub signal: &'static str,
     /// Arguments besides the ports.
@@ -32,6 +35,7 @@ impl Variant {
     pub const PLAIN: Self = Self {
         model: "igb",
         options: "",
+        taps: false,
         signal: "INT",
         arguments: "",
         kmod: false,
@@ -43,6 +47,16 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     let lines = Lines::new()?;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/l2fwd.sh"));
     vm.nics = lines.nics(variant.model);
+    let taps = match variant.taps {
+        true => (0..vm.nics.len()).map(Taps::new).collect::<Result<Vec<_>>>()?,
+        false => Vec::new(),
+    };
+    for (index, (tap, nic)) in taps.iter().zip(&mut vm.nics).enumerate() {
+        vm.arguments.extend(tap.join(nic, index));
+    }
+    if variant.model.starts_with("virtio") {
+        vm.modules.extend(["virtio_pci", "virtio_net"].map(str::to_owned));
+    }
     vm.payload = vec![build(bed.paths)?];
     vm.settings = vec![
         ("OPTIONS".to_owned(), variant.options.to_owned()),

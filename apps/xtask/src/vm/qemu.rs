@@ -28,6 +28,13 @@ pub enum Cable {
         /// Socket that the host binds.
         host: PathBuf,
     },
+    /// A tap interface of the host.
+    Tap {
+        /// Its name.
+        name: String,
+        /// Queues that it has.
+        queues: u32,
+    },
 }
 
 /// A NIC behind a root port of its own; the first is 0000:01:00.0, the second 0000:02:00.0 and so on.
@@ -72,6 +79,9 @@ impl Nic {
                 qemu.display(),
                 host.display()
             ),
+            Cable::Tap { name, queues } => {
+                format!("tap,id=net{number},ifname={name},queues={queues},script=no,downscript=no")
+            }
         };
         vec![
             "-device".to_owned(),

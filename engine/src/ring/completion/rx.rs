@@ -170,7 +170,10 @@ impl<F: Format, N: Notify> RxRing<F, N> {
                 let (head, tail) = (self.posted.head(), self.posted.tail());
                 match self.order.find(id, head, tail) {
                     Some(at) if self.format.in_order() => {
-                        self.run = Some(Run { end: at.wrapping_add(1), len });
+                        self.run = Some(Run {
+                            end: at.wrapping_add(1),
+                            len,
+                        });
                         self.take_run(cache, out, got)
                     }
                     Some(at) => {
