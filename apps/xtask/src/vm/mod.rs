@@ -13,6 +13,7 @@
 //! in it fails the scenario.
 
 pub mod console;
+pub mod counted;
 pub mod dpdk;
 pub mod evidence;
 pub mod frames;

@@ -114,6 +114,9 @@ impl Nic {
     }
 }
 
+/// A host thread a processor.
+const MULTI: &str = "multi";
+
 /// A guest to be started.
 #[derive(Debug, Clone)]
 pub struct Vm {
@@ -251,18 +254,19 @@ impl Vm {
             "-cpu",
             "max",
         ]);
+        let threads = self.threads();
+        command.args(["-accel", &format!("tcg,thread={threads},tb-size=512")]);
         if let Some(shift) = self.icount {
-            command.args(["-accel", "tcg,thread=single,tb-size=512", "-icount"]);
-            command.arg(format!("shift={shift},sleep=off"));
-        } else {
-            command.args(["-accel", "tcg,thread=multi,tb-size=512"]);
+            command.args(["-icount", &format!("shift={shift},sleep=off")]);
         }
         command.args(["-smp", &self.smp.to_string(), "-m", &self.memory.to_string()]);
-        let remap = if self.interrupt_remapping { "on" } else { "off" };
+        let remap = match (self.interrupt_remapping, threads) {
+            (false, _) => "intremap=off",
+            (true, MULTI) => "intremap=on,eim=on",
+            (true, _) => "intremap=on",
+        };
         command.arg("-device");
-        command.arg(format!(
-            "intel-iommu,intremap={remap},caching-mode=on,device-iotlb=on"
-        ));
+        command.arg(format!("intel-iommu,{remap},caching-mode=on,device-iotlb=on"));
         command.args(["-device", "isa-debug-exit,iobase=0x501,iosize=1"]);
         command
             .arg("-kernel")
@@ -275,6 +279,19 @@ impl Vm {
         }
         command.args(&self.arguments);
         Ok(command)
+    }
+
+    /// How the processors are emulated. In threads of their own, an access to memory-mapped registers is now and then looked up
+    /// in a memory map that another processor is replacing (QEMU's issue 1921): an end-of-interrupt was lost while a
+    /// BAR moved and its processor never took a timer tick again, or QEMU died of `iotlb_to_section`. With remapped
+    /// interrupts in extended mode (`eim`) guests use x2APIC, whose registers are no memory; without, one thread serves.
+    /// Counting instructions needs one thread, and QEMU dies there of an x2APIC's timer ("Bad icount read").
+    fn threads(&self) -> &'static str {
+        if self.interrupt_remapping && self.icount.is_none() {
+            MULTI
+        } else {
+            "single"
+        }
     }
 
     fn write_initrd(&self, tools: &Tools, dir: &Path) -> Result<PathBuf> {

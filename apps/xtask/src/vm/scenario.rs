@@ -1,5 +1,6 @@
 //! The table of VM scenarios and how one is run.
 
+use super::counted;
 use super::idle;
 use super::kernel::{Kernel, Series};
 use super::kmod;
@@ -196,6 +197,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "below 2 % of a core without traffic, and frames wake it",
         kernels: &Series::STOCK,
         run: idle::idle,
+    },
+    Scenario {
+        name: "l2fwd-counted",
+        about: "in counted time: below 2 % of a core without traffic, a NIC is let go within 100 ms",
+        kernels: &Series::STOCK,
+        run: counted::run,
     },
     Scenario {
         name: "l2fwd-syscalls",
