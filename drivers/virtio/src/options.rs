@@ -38,8 +38,8 @@ impl Options {
     /// [`PortError::Config`] about the first part that is wrong.
     pub fn parse(list: &str) -> Result<Self, PortError> {
         let mut options = Self::default();
-        let parts = list.split(',').filter(|part| !part.is_empty());
-        parts.map(|part| options.set(part)).collect::<Result<(), _>>()?;
+        let mut parts = list.split(',').filter(|part| !part.is_empty());
+        parts.try_for_each(|part| options.set(part))?;
         Ok(options)
     }
 

@@ -11,7 +11,8 @@ use crate::paths::Paths;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// One way to run the forwarder and to end it.
 #[derive(Clone, Copy)]
@@ -44,13 +45,25 @@ impl Variant {
 
 /// Forwards frames both ways, ends the forwarder, and checks that it leaves the machine as it was.
 pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
-    let lines = Lines::new()?;
+    let mut lines = Lines::new()?;
+    // The host's tap moves flows between its queues as it learns where they are sent from.
+    lines.any_order = variant.taps;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/l2fwd.sh"));
     vm.nics = lines.nics(variant.model);
     let taps = match variant.taps {
         true => (0..vm.nics.len()).map(Taps::new).collect::<Result<Vec<_>>>()?,
         false => Vec::new(),
     };
+    let notified = bed.dir.join("notified.log");
+    if variant.taps {
+        let trace = [
+            "-trace",
+            "enable=virtio_queue_notify",
+            "-D",
+            &notified.display().to_string(),
+        ];
+        vm.arguments.extend(trace.map(str::to_owned));
+    }
     for (index, (tap, nic)) in taps.iter().zip(&mut vm.nics).enumerate() {
         vm.arguments.extend(tap.join(nic, index));
     }
@@ -84,7 +97,20 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     }
     guest.wait_for("DONE")?;
     checks.extend(guest.finish()?);
+    if variant.taps {
+        checks.push(pairs_check(&notified));
+    }
     Ok(checks)
+}
+
+/// Both pairs of queues were sent from: QEMU was told of transmit queues 1 and 3.
+fn pairs_check(notified: &Path) -> Check {
+    let log = fs::read_to_string(notified).unwrap_or_default();
+    let count = |queue: &str| log.lines().filter(|line| line.contains(queue)).count();
+    let (first, second) = (count(" n 1 "), count(" n 3 "));
+    fs::remove_file(notified).ok();
+    let text = format!("{first} notifications of the first transmit queues, {second} of the second");
+    Check::new("both-pairs", first > 0 && second > 0, text)
 }
 
 /// What the forwarder says where something is missing; `iommu` off is a machine of its own.
