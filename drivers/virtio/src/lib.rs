@@ -15,14 +15,16 @@ mod options;
 mod packed;
 mod port;
 mod regs;
+mod rings;
 mod split;
 mod start;
 
 pub use options::Options;
 pub use packed::Packed;
 pub use regs::Features;
+pub use rings::Kick;
 pub use split::{Areas, Split, Traits};
-pub use start::{Kick, ring_bytes};
+pub use start::ring_bytes;
 
 use barline::bus::{Claimed, PciFunction};
 use barline::pool::Custody;

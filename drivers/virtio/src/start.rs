@@ -2,14 +2,14 @@
 
 use crate::control::{self, Control};
 use crate::regs::{Features, common};
-use crate::split::{Areas, Split, Traits};
+use crate::rings::{Empty, Kick, Shape};
+use crate::split::{Split, Traits};
 use crate::{Packed, Virtio, init, irq};
 use barline::mem::{Access, Mapping, Memory, Numa};
-use barline::mmio::Doorbell;
-use barline::pool::{Custody, PoolCache, PoolMap};
-use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Queues, RxQueue, TxQueue};
+use barline::pool::{Custody, PoolMap};
+use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Queues, TxQueue};
 use barline::ring::FrameLimit;
-use barline::ring::completion::{Format, Health, Notify, RxRing, TxRing};
+use barline::ring::completion::{Health, RxRing, TxRing};
 use barline::wait::EventFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,57 +28,6 @@ pub(crate) struct Running {
     pub control: Option<Control>,
     _rings: Arc<Mapping>,
     _pools: Vec<PoolMap>,
-}
-
-/// A notification register of PCI: the queue's index is written to it (4.1.5.2).
-#[derive(Debug)]
-pub struct Kick {
-    doorbell: Doorbell,
-    queue: u16,
-}
-
-impl Notify for Kick {
-    #[inline(always)]
-    fn notify(&mut self, _tail: u32) {
-        self.doorbell.ring(self.queue.into());
-    }
-}
-
-/// What the two shapes of rings have in common.
-trait Shape: Format + Sized {
-    fn bytes(len: u32) -> usize;
-    fn make(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self>;
-    fn areas(&self) -> Areas;
-}
-
-macro_rules! shapes {
-    ($($name:ident),*) => {$(
-        impl<const RX: bool> Shape for $name<RX> {
-            fn bytes(len: u32) -> usize {
-                Self::bytes(len)
-            }
-
-            fn make(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self> {
-                Self::new(memory, at, len, with)
-            }
-
-            fn areas(&self) -> Areas {
-                self.areas()
-            }
-        }
-    )*};
-}
-shapes!(Split, Packed);
-
-/// A receive queue that has no buffers yet.
-trait Empty: RxQueue {
-    fn fill(&mut self, cache: &mut PoolCache);
-}
-
-impl<F: Format> Empty for RxRing<F, Kick> {
-    fn fill(&mut self, cache: &mut PoolCache) {
-        self.fill(cache);
-    }
 }
 
 /// What all queues of one start share.
