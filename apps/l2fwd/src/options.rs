@@ -59,10 +59,10 @@ pub struct Options {
     /// (2m if enough are free, else none) [default: auto]
     #[arg(long, value_name = "KIND")]
     pub huge: Option<String>,
-    /// Descriptors of a receive ring, a power of two [default: 512]
+    /// Descriptors of a receive ring, a power of two [default: 512, or what the ports take]
     #[arg(long, value_name = "N")]
     pub rx_ring: Option<u32>,
-    /// Descriptors of a transmit ring, a power of two [default: 512]
+    /// Descriptors of a transmit ring, a power of two [default: 512, or what the ports take]
     #[arg(long, value_name = "N")]
     pub tx_ring: Option<u32>,
     /// MTU in bytes [default: 1500]

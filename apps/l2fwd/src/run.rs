@@ -44,7 +44,10 @@ impl Forwarder {
         let mut opener = Opener::new(settings.feed.clone());
         opener.adopt(devices);
         let opened: Result<Vec<Opened>, _> = settings.ports.iter().map(|spec| opener.open(spec)).collect();
-        let (opened, shape) = (opened?, shape::shape(settings));
+        let opened = opened?;
+        let most = opened.iter().map(|opened| opened.port.caps().ring.1).min();
+        let settings = &settings.clone().with_rings_up_to(most.unwrap_or(u32::MAX));
+        let shape = shape::shape(settings);
         opened
             .iter()
             .try_for_each(|opened| shape::fits(settings, opened))?;

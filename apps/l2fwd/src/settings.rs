@@ -44,6 +44,8 @@ pub struct Settings {
     pub replug: bool,
     /// Thresholds that are not derived from rings and links.
     idle: IdleOptions,
+    /// Whether nobody asked for a length of the receive rings, and of the transmit rings.
+    free: [bool; 2],
 }
 
 /// Where packets and rings live.
@@ -87,7 +89,18 @@ impl Settings {
             busy: options.busy == Some(true),
             replug: options.replug == Some(true),
             idle: sleep_bounded(&options.idle)?,
+            free: [options.rx_ring.is_none(), options.tx_ring.is_none()],
         })
+    }
+
+    /// With rings that ports which take `most` descriptors can have, where nobody asked for a length.
+    pub(crate) fn with_rings_up_to(mut self, most: u32) -> Self {
+        for (ring, free) in [&mut self.rx_ring, &mut self.tx_ring].into_iter().zip(self.free) {
+            if free {
+                *ring = most.min(*ring);
+            }
+        }
+        self
     }
 
     /// How cores without work behave, on links of `speed` Mbit/s.

@@ -6,8 +6,8 @@ use barline::pool::{Pool, PoolBuilder};
 use barline::port::{LinkRequest, PortConfig};
 use barline_drivers::Opened;
 
-/// Bytes of a descriptor that a driver needs at most.
-const DESCRIPTOR: usize = 16;
+/// Bytes that a driver needs for a descriptor at most, and what belongs to it.
+const DESCRIPTOR: usize = 32;
 /// Packets that a worker's cache can hold.
 const CACHE: usize = 512;
 

@@ -3,8 +3,8 @@ use barline::pci::PciId;
 use barline::port::{Port, PortError};
 use std::sync::Arc;
 
-/// Takes a function over.
-pub type OpenFn = fn(Arc<dyn PciFunction>) -> Result<Box<dyn Port>, PortError>;
+/// Takes a function over, with options of the driver's own as in `packed=off,mrg=on`.
+pub type OpenFn = fn(Arc<dyn PciFunction>, &str) -> Result<Box<dyn Port>, PortError>;
 
 /// One driver family.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub struct Driver {
     pub about: &'static str,
     /// What it drives: vendor and device.
     pub ids: &'static [(u16, u16)],
+    /// Names of its options.
+    pub options: &'static [&'static str],
     /// Takes a function over.
     pub open: OpenFn,
 }
@@ -26,9 +28,40 @@ pub const ALL: &[Driver] = &[
         name: "igb",
         about: "Intel 82576 gigabit Ethernet",
         ids: barline_igb::IDS,
-        open: |function| Ok(Box::new(barline_igb::Igb::open(function)?)),
+        options: &[],
+        open: |function, options| {
+            none("82576", options)?;
+            Ok(Box::new(barline_igb::Igb::open(function)?))
+        },
+    },
+    #[cfg(feature = "virtio")]
+    Driver {
+        name: "virtio",
+        about: "virtio network device",
+        ids: barline_virtio::IDS,
+        options: barline_virtio::Options::NAMES,
+        open: |function, options| {
+            let options = barline_virtio::Options::parse(options)?;
+            Ok(Box::new(barline_virtio::Virtio::open(function, options)?))
+        },
     },
 ];
+
+/// Refuses options for a driver without any.
+#[cfg(feature = "igb")]
+fn none(device: &str, options: &str) -> Result<(), PortError> {
+    match options {
+        "" => Ok(()),
+        _ => Err(PortError::Config(format!(
+            "a {device} takes no options; leave out {options:?}"
+        ))),
+    }
+}
+
+/// Whether a driver of this build knows an option of this name.
+pub(crate) fn knows(option: &str) -> bool {
+    ALL.iter().any(|driver| driver.options.contains(&option))
+}
 
 /// The driver for a device, if there is one.
 pub fn driver_for(id: PciId) -> Option<&'static Driver> {

@@ -83,8 +83,8 @@ impl Opener {
     /// [`OpenError`]; the ports opened before stay open.
     pub fn open(&mut self, spec: &PortSpec) -> Result<Opened, OpenError> {
         let (function, sim) = match spec {
-            PortSpec::Pci(address) => (self.open_pci(*address)?, None),
-            PortSpec::Kmod(address) => (self.open_kmod(*address)?, None),
+            PortSpec::Pci(address, _) => (self.open_pci(*address)?, None),
+            PortSpec::Kmod(address, _) => (self.open_kmod(*address)?, None),
             PortSpec::Sim(sim) => {
                 let (function, end) = self.open_sim(sim)?;
                 (function, Some(end))
@@ -101,7 +101,7 @@ impl Opener {
         let (address, id) = (function.address(), function.id());
         let driver = driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
         self.remember(function.dma());
-        let port = (driver.open)(function).map_err(|source| OpenError::Port {
+        let port = (driver.open)(function, spec.options()).map_err(|source| OpenError::Port {
             port: spec.to_string(),
             source,
         })?;
@@ -117,7 +117,7 @@ impl Opener {
     pub fn close(&mut self, opened: Opened) {
         let Opened { port, spec, .. } = opened;
         drop(port);
-        if let PortSpec::Pci(address) | PortSpec::Kmod(address) = spec {
+        if let PortSpec::Pci(address, _) | PortSpec::Kmod(address, _) = spec {
             self.pci.retain(|known| *known != address);
         }
     }

@@ -1,17 +1,18 @@
+use crate::list;
 use barline::pci::PciAddress;
 use barline_sim::Mode;
 use std::fmt;
 use std::str::FromStr;
 
 /// How a user names a port: `pci:0000:01:00.0` (or the address alone), `kmod:0000:01:00.0`, `sim:82576`,
-/// `null:size=64`, `ring:`.
+/// `null:size=64`, `ring:`. A PCI function may have options of its driver behind it, as in `01:00.0,packed=off`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PortSpec {
-    /// A PCI function of this machine, through VFIO.
-    Pci(PciAddress),
-    /// A PCI function of this machine, through barline.ko.
-    Kmod(PciAddress),
+    /// A PCI function of this machine, through VFIO, with options of its driver.
+    Pci(PciAddress, String),
+    /// A PCI function of this machine, through barline.ko, likewise.
+    Kmod(PciAddress, String),
     /// A simulated one in this process.
     Sim(SimSpec),
     /// One without a device, whose received packets have so many bytes: `null:size=64`.
@@ -35,8 +36,8 @@ impl Bus {
 
     fn at(self, address: PciAddress) -> PortSpec {
         match self {
-            Self::Vfio => PortSpec::Pci(address),
-            Self::Kmod => PortSpec::Kmod(address),
+            Self::Vfio => PortSpec::Pci(address, String::new()),
+            Self::Kmod => PortSpec::Kmod(address, String::new()),
         }
     }
 }
@@ -138,9 +139,31 @@ impl PortSpec {
             Some(("kmod", address)) => Self::pci(Bus::Kmod, address)?,
             _ => Self::pci(bus, name).map_err(|why| guess(name).unwrap_or(why))?,
         };
-        match options {
-            "" => Ok(spec),
-            _ => Err(format!("a PCI port takes no options; leave out {options:?}")),
+        spec.with(options)
+    }
+
+    /// With options, whose names some driver has to know; whether it is the device's is seen when it is opened.
+    fn with(self, options: &str) -> Result<Self, String> {
+        let known = |option: &&str| list::knows(option.split('=').next().unwrap_or_default());
+        let strange = options
+            .split(',')
+            .filter(|option| !option.is_empty())
+            .find(|option| !known(option));
+        if let Some(option) = strange {
+            return Err(format!("no PCI port takes such an option; leave out {option:?}"));
+        }
+        Ok(match self {
+            Self::Pci(address, _) => Self::Pci(address, options.to_owned()),
+            Self::Kmod(address, _) => Self::Kmod(address, options.to_owned()),
+            other => other,
+        })
+    }
+
+    /// Options of the driver; empty for ports that take them in another way.
+    pub fn options(&self) -> &str {
+        match self {
+            Self::Pci(_, options) | Self::Kmod(_, options) => options,
+            _ => "",
         }
     }
 
@@ -162,6 +185,15 @@ impl PortSpec {
     }
 }
 
+/// Options behind a name.
+fn behind(options: &str) -> String {
+    if options.is_empty() {
+        String::new()
+    } else {
+        format!(",{options}")
+    }
+}
+
 impl FromStr for PortSpec {
     type Err = SpecError;
 
@@ -173,8 +205,8 @@ impl FromStr for PortSpec {
 impl fmt::Display for PortSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pci(address) => write!(f, "pci:{address}"),
-            Self::Kmod(address) => write!(f, "kmod:{address}"),
+            Self::Pci(address, _) => write!(f, "pci:{address}{}", behind(self.options())),
+            Self::Kmod(address, _) => write!(f, "kmod:{address}{}", behind(self.options())),
             Self::Sim(sim) => sim.fmt(f),
             Self::Null(size) => write!(f, "null:size={size}"),
             Self::Ring => write!(f, "ring:"),
@@ -332,7 +364,7 @@ mod tests {
             let spec: PortSpec = text.parse().unwrap();
             assert_eq!(
                 (spec.clone(), spec.to_string()),
-                (PortSpec::Pci(address), "pci:0000:01:00.0".into())
+                (Bus::Vfio.at(address), "pci:0000:01:00.0".into())
             );
         }
         assert_eq!("sim:82576".parse(), Ok(PortSpec::Sim(SimSpec::new())));
@@ -342,7 +374,7 @@ mod tests {
     fn an_address_alone_is_on_the_bus_that_was_chosen() {
         let address: PciAddress = "0000:01:00.0".parse().unwrap();
         let list = "01:00.0,pci:01:00.0,kmod:01:00.0";
-        let (vfio, kmod) = (PortSpec::Pci(address), PortSpec::Kmod(address));
+        let (vfio, kmod) = (Bus::Vfio.at(address), Bus::Kmod.at(address));
         let of = |bus| PortSpec::parse_list_on(bus, list).unwrap();
         assert_eq!(of(Bus::Vfio), [vfio.clone(), vfio.clone(), kmod.clone()]);
         assert_eq!(of("kmod".parse().unwrap()), [kmod.clone(), vfio, kmod.clone()]);
@@ -364,6 +396,23 @@ mod tests {
             (&ports[0], &ports[2]),
             (&PortSpec::Sim(sim), &PortSpec::Sim(SimSpec::new()))
         );
+    }
+
+    #[cfg(feature = "virtio")]
+    #[test]
+    fn a_pci_port_has_options_of_its_driver() {
+        let ports = PortSpec::parse_list("01:00.0,packed=off,mrg=on,kmod:02:00.0,packed=on,03:00.0").unwrap();
+        let texts: Vec<String> = ports.iter().map(PortSpec::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "pci:0000:01:00.0,packed=off,mrg=on",
+                "kmod:0000:02:00.0,packed=on",
+                "pci:0000:03:00.0"
+            ]
+        );
+        assert_eq!(ports[0].options(), "packed=off,mrg=on");
+        assert_eq!(texts[0].parse(), Ok(ports[0].clone()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #[allow(unsafe_code)] // the mapping of device memory
 mod map;
 
-use crate::mmio::{Bar, RW, Reg, Trap};
+use crate::mmio::{Bar, Trap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -139,34 +139,53 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn find(&self, offset: usize) -> Option<(&Bar, Reg<RW>)> {
-        let inside =
-            |area: &Area| offset as u64 >= area.offset && offset as u64 + 4 <= area.offset + area.size;
+    /// The mapping that holds `bytes` at `offset`, and where in it.
+    fn find(&self, offset: usize, bytes: usize) -> Option<(&Bar, usize)> {
+        let inside = |area: &Area| {
+            offset as u64 >= area.offset && offset as u64 + bytes as u64 <= area.offset + area.size
+        };
         let (area, bar) = self.pieces.iter().find(|(area, _)| inside(area))?;
-        let within = u32::try_from(offset as u64 - area.offset).ok()?;
-        within
-            .is_multiple_of(4)
-            .then(|| (bar, Reg::new("sparse area", within)))
+        let within = usize::try_from(offset as u64 - area.offset).ok()?;
+        within.is_multiple_of(bytes).then_some((bar, within))
     }
 }
 
 impl Trap for Pieces {
     fn read32(&self, offset: usize) -> u32 {
-        if let Some((bar, reg)) = self.find(offset) {
-            return bar.read(reg);
+        self.read_part(offset, 4)
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        self.write_part(offset, 4, value);
+    }
+
+    fn read_part(&self, offset: usize, bytes: usize) -> u32 {
+        if let Some((bar, at)) = self.find(offset, bytes) {
+            return match bytes {
+                1 => bar.load::<u8>(at).into(),
+                2 => bar.load::<u16>(at).into(),
+                _ => bar.load(at),
+            };
         }
         let mut word = [0; 4];
-        match self.region.read(offset as u64, &mut word) {
+        let part = word.get_mut(..bytes).unwrap_or_default();
+        match self.region.read(offset as u64, part) {
             Some(Ok(())) => u32::from_le_bytes(word),
             _ => u32::MAX, // as an absent device reads
         }
     }
 
-    fn write32(&self, offset: usize, value: u32) {
-        if let Some((bar, reg)) = self.find(offset) {
-            return bar.write(reg, value);
+    fn write_part(&self, offset: usize, bytes: usize, value: u32) {
+        if let Some((bar, at)) = self.find(offset, bytes) {
+            return match bytes {
+                1 => bar.store(at, value as u8),
+                2 => bar.store(at, value as u16),
+                _ => bar.store(at, value),
+            };
         }
-        if let Some(Err(error)) = self.region.write(offset as u64, &value.to_le_bytes()) {
+        let word = value.to_le_bytes();
+        let part = word.get(..bytes).unwrap_or_default();
+        if let Some(Err(error)) = self.region.write(offset as u64, part) {
             tracing::debug!(offset, %error, "a register write was lost");
         }
     }
@@ -175,6 +194,7 @@ impl Trap for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mmio::{RW, Reg};
 
     fn region(mappable: bool, areas: Option<Vec<Area>>) -> Region {
         let file = tempfile::tempfile().unwrap();
@@ -268,7 +288,28 @@ mod tests {
                 );
             }
             assert_eq!(bar.read(reg(0x4000)), u32::MAX);
+            parts_are_what_they_say(&bar);
         }
+    }
+
+    fn parts_are_what_they_say(bar: &Bar) {
+        for at in [0, 0x1ffc, 0x2000] {
+            bar.store(at, 0x4433_2211_u32);
+            bar.store(at + 1, 0xaa_u8);
+            bar.store(at + 2, 0xccbb_u16);
+            assert_eq!(bar.load::<u32>(at), 0xccbb_aa11, "{at:#x} of {bar:?}");
+            assert_eq!((bar.load::<u8>(at + 3), bar.load::<u16>(at)), (0xcc, 0xaa11));
+            bar.store(at + 1, 0_u16); // no multiple of two: lost
+            assert_eq!(
+                (bar.load::<u16>(at + 1), bar.load::<u32>(at)),
+                (u16::MAX, 0xccbb_aa11)
+            );
+        }
+        assert_eq!(bar.load::<u8>(0x4000), u8::MAX);
+        assert!(bar.doorbell16("test", 0x3ffe).is_ok());
+        assert!(bar.doorbell16("test", 0x3fff).is_err() && bar.doorbell16("test", 0x4000).is_err());
+        bar.doorbell16("test", 0x2002).unwrap().ring(0x1_2345);
+        assert_eq!(bar.load::<u32>(0x2000), 0x2345_aa11);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use super::{Doorbell, MmioError, Readable, Reg, Writable};
+use super::{Doorbell, MmioError, Readable, Reg, Word, Writable};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -10,6 +10,20 @@ pub trait Trap: Send + Sync + fmt::Debug {
     fn read32(&self, offset: usize) -> u32;
     /// A 32-bit write, likewise.
     fn write32(&self, offset: usize, value: u32);
+    /// A read of `bytes` (1, 2 or 4) at a multiple of that. Devices whose registers all have 32 bits leave it as it is.
+    fn read_part(&self, offset: usize, bytes: usize) -> u32 {
+        let word = self.read32(offset & !3) >> (offset % 4 * 8);
+        word & ones(bytes)
+    }
+    /// A write, likewise.
+    fn write_part(&self, offset: usize, bytes: usize, value: u32) {
+        if bytes == 4 {
+            return self.write32(offset, value);
+        }
+        let (at, shift) = (offset & !3, offset % 4 * 8);
+        let rest = self.read32(at) & !(ones(bytes) << shift);
+        self.write32(at, rest | (value & ones(bytes)) << shift);
+    }
     /// The time by which the device is waited for: a simulation may have its own.
     fn now(&self) -> Instant {
         Instant::now()
@@ -18,6 +32,11 @@ pub trait Trap: Send + Sync + fmt::Debug {
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
     }
+}
+
+/// The greatest value of so many bytes.
+fn ones(bytes: usize) -> u32 {
+    u32::MAX >> (32 - 8 * bytes.clamp(1, 4))
 }
 
 /// Device memory mapped into this process; the owner of the mapping is kept alive with it.
@@ -59,7 +78,12 @@ impl MappedBar {
 
     pub(super) fn cell(&self, offset: usize) -> NonNull<u32> {
         debug_assert!(offset.is_multiple_of(4) && offset + 4 <= self.len);
-        // SAFETY: `Bar::inside` checked the offset against the length.
+        self.at(offset)
+    }
+
+    /// The caller has checked that a whole `T` lies inside, and that the offset is a multiple of its size.
+    pub(super) fn at<T>(&self, offset: usize) -> NonNull<T> {
+        // SAFETY: `Bar::inside` or `Bar::holds` checked the offset against the length.
         unsafe { self.ptr.add(offset) }.cast()
     }
 }
@@ -129,6 +153,51 @@ impl Bar {
             Inner::Mapped(bar) => unsafe { bar.cell(reg.offset()).write_volatile(value.to_le()) },
             Inner::Trapped(trap) => trap.write32(reg.offset(), value),
         }
+    }
+
+    /// Reads a register of another width than 32 bits, or one whose offset only the device tells. Outside the BAR, and
+    /// where the offset is no multiple of the width, it reads as all ones.
+    pub fn load<W: Word>(&self, offset: usize) -> W {
+        if !self.holds::<W>(offset) {
+            return W::ONES;
+        }
+        match &self.inner {
+            // SAFETY: an aligned cell inside the mapping that `bar` keeps alive; volatile as in `read`.
+            Inner::Mapped(bar) => unsafe { bar.at::<W>(offset).read_volatile() },
+            Inner::Trapped(trap) => W::cut(trap.read_part(offset, size_of::<W>())),
+        }
+    }
+
+    /// Writes one, likewise; lost where it would read as all ones.
+    pub fn store<W: Word>(&self, offset: usize, value: W) {
+        if !self.holds::<W>(offset) {
+            return;
+        }
+        match &self.inner {
+            // SAFETY: as in `load`.
+            Inner::Mapped(bar) => unsafe { bar.at::<W>(offset).write_volatile(value) },
+            Inner::Trapped(trap) => trap.write_part(offset, size_of::<W>(), value.widen()),
+        }
+    }
+
+    fn holds<W: Word>(&self, offset: usize) -> bool {
+        let end = offset.checked_add(size_of::<W>());
+        end.is_some_and(|end| end <= self.len) && offset.is_multiple_of(size_of::<W>())
+    }
+
+    /// A doorbell of 16 bits at an offset that the device tells.
+    ///
+    /// # Errors
+    /// [`MmioError::Outside`], also for an odd offset.
+    pub fn doorbell16(&self, register: &'static str, offset: usize) -> Result<Doorbell, MmioError> {
+        if self.holds::<u16>(offset) {
+            return Ok(Doorbell::half(self.clone(), offset));
+        }
+        Err(MmioError::Outside {
+            register,
+            offset,
+            len: self.len,
+        })
     }
 
     /// Reads, changes and writes back a register.

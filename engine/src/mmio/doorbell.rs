@@ -13,7 +13,9 @@ pub struct Doorbell {
 
 enum Kind {
     Cell(NonNull<u32>),
+    Half(NonNull<u16>),
     Trap,
+    HalfTrap,
 }
 
 // SAFETY: the cell is device memory that `bar` keeps mapped; ringing is one volatile store.
@@ -28,6 +30,14 @@ impl Doorbell {
         Self { kind, bar, offset }
     }
 
+    pub(super) fn half(bar: Bar, offset: usize) -> Self {
+        let kind = match &bar.inner {
+            Inner::Mapped(mapped) => Kind::Half(mapped.at(offset)),
+            Inner::Trapped(_) => Kind::HalfTrap,
+        };
+        Self { kind, bar, offset }
+    }
+
     /// Tells the device that descriptors up to `value` are ready.
     ///
     /// Orders the caller's stores to descriptors before the store to the register.
@@ -37,13 +47,16 @@ impl Doorbell {
         match self.kind {
             // SAFETY: checked by `Bar::doorbell`, kept mapped by `self.bar`.
             Kind::Cell(cell) => unsafe { cell.write_volatile(value.to_le()) },
-            Kind::Trap => self.trap(value),
+            // SAFETY: as above, by `Bar::doorbell16`.
+            Kind::Half(cell) => unsafe { cell.write_volatile((value as u16).to_le()) },
+            Kind::Trap => self.trap(value, 4),
+            Kind::HalfTrap => self.trap(value & 0xffff, 2),
         }
     }
 
-    fn trap(&self, value: u32) {
+    fn trap(&self, value: u32, bytes: usize) {
         if let Inner::Trapped(trap) = &self.bar.inner {
-            trap.write32(self.offset, value);
+            trap.write_part(self.offset, bytes, value);
         }
     }
 }

@@ -4,11 +4,13 @@ mod bar;
 mod doorbell;
 mod reg;
 mod sigbus;
+mod word;
 
 pub use bar::{Bar, MappedBar, Trap};
 pub use doorbell::Doorbell;
 pub use reg::{Access, RC, RO, RW, Readable, Reg, RegArray, WO, Writable};
 pub use sigbus::BarGuard;
+pub use word::Word;
 
 /// What can go wrong on the way to a register.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@
 mod batch;
 mod cache;
 mod lanes;
+mod order;
 mod packet;
 #[expect(clippy::module_inception, reason = "the pool itself, beside its parts")]
 mod pool;
@@ -14,9 +15,10 @@ mod posted;
 
 pub use batch::{Batch, MAX_BURST};
 pub use cache::PoolCache;
+pub use order::Order;
 pub use packet::Packet;
 pub use pool::{Pool, PoolBuilder, PoolError, PoolMap};
-pub use posted::{Custody, Discard, Posted, Received, Sent, Verdict};
+pub use posted::{Custody, Discard, Peek, Posted, Received, Sent, Verdict};
 
 /// Shift between a slot and its distance in bytes from the arena: slots count cache lines.
 const LINE_SHIFT: u32 = 6;

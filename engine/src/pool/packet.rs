@@ -98,6 +98,31 @@ impl Packet {
         self.get_mut(..bytes)
     }
 
+    /// Writes `bytes` zeros in front of the first byte; `false` when the headroom is short. The packet stays as it is.
+    #[inline(always)]
+    pub(super) fn clear_front(&mut self, bytes: usize) -> bool {
+        if bytes > self.headroom as usize {
+            return false;
+        }
+        // SAFETY: `bytes` is at most the headroom, so all of it is inside the buffer, which this packet owns.
+        unsafe { self.data.sub(bytes).write_bytes(0, bytes) };
+        true
+    }
+
+    /// The same; where the headroom is short, the content moves back.
+    pub(super) fn make_front(&mut self, bytes: usize) -> bool {
+        let short = bytes.saturating_sub(self.headroom());
+        if short > 0 {
+            let len = self.len();
+            if self.append(short).is_none() {
+                return false;
+            }
+            self.copy_within(..len, short);
+            self.trim_front(short);
+        }
+        self.clear_front(bytes)
+    }
+
     /// Takes `bytes` off the front; `None`, and nothing is taken, when the packet is shorter.
     pub fn trim_front(&mut self, bytes: usize) -> Option<()> {
         let len = self.len().checked_sub(bytes)?;

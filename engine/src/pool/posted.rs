@@ -1,3 +1,7 @@
+mod parts;
+
+pub use parts::Peek;
+
 use super::cache::copy;
 use super::pool::Inner;
 use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
@@ -206,8 +210,21 @@ impl Posted {
         out: &mut Batch,
         mut next: impl FnMut(u32) -> Verdict,
     ) -> Received {
+        self.receive_up_to(cache, out, u32::MAX, |index, _| next(index))
+    }
+
+    /// Like [`Posted::receive`], for frames of `most` bytes at most, with a look at the buffer: ask for it only when the
+    /// device is done with it.
+    #[inline(always)]
+    pub fn receive_up_to(
+        &mut self,
+        cache: &mut PoolCache,
+        out: &mut Batch,
+        most: u32,
+        mut next: impl FnMut(u32, Peek) -> Verdict,
+    ) -> Received {
         let (base, headroom) = (self.pool().base(), self.pool().headroom() as u16);
-        let room = self.pool().data_room() as u32;
+        let room = most.min(self.pool().data_room() as u32);
         // No length is below 0: while a split frame is skipped, the same comparison discards its last part.
         let mut most = if self.skipping { 0 } else { room };
         let mut spare = out.spare().iter_mut();
@@ -217,11 +234,12 @@ impl Posted {
             if spare.len() == 0 {
                 break;
             }
-            match next(head) {
+            let slot = self.get(head);
+            match next(head, Peek::at(base, slot, headroom)) {
                 Verdict::Frame(len) if len.wrapping_sub(1) < most => {
                     // SAFETY: the slot was posted by us and leaves the ring here (head moves on); the length was
                     // checked against the room after the headroom.
-                    let packet = unsafe { Packet::from_slot(base, self.get(head), len as u16, headroom) };
+                    let packet = unsafe { Packet::from_slot(base, slot, len as u16, headroom) };
                     let Some(to) = spare.next() else { break };
                     to.write(packet);
                     result.packets += 1;
@@ -274,6 +292,20 @@ impl Posted {
         batch: &mut Batch,
         n: u32,
         lens: RangeInclusive<u32>,
+        each: impl FnMut(u32, Iova, u32),
+    ) -> Sent {
+        self.send_behind(0, batch, n, lens, each)
+    }
+
+    /// Like [`Posted::send`], with `prefix` bytes of zeros in front of each packet's first byte. The address and the
+    /// length are still those of the packet. One that has no room for them is dropped as too long.
+    #[inline(always)]
+    pub fn send_behind(
+        &mut self,
+        prefix: usize,
+        batch: &mut Batch,
+        n: u32,
+        lens: RangeInclusive<u32>,
         mut each: impl FnMut(u32, Iova, u32),
     ) -> Sent {
         let lens = Lengths::new(&lens);
@@ -283,10 +315,10 @@ impl Posted {
         }
         let mut left = n.min(self.mask + 1 - self.len()).min(batch.len() as u32);
         while left > 0 {
-            let run = self.send_run(batch, left, lens, &mut sent, &mut each);
+            let run = self.send_run(prefix, batch, left, lens, &mut sent, &mut each);
             left -= run;
             if left > 0 {
-                self.send_odd(batch, lens, &mut sent, &mut each);
+                self.send_odd(prefix, batch, lens, &mut sent, &mut each);
                 left -= 1;
             }
         }
@@ -297,6 +329,7 @@ impl Posted {
     #[inline(always)]
     fn send_run(
         &mut self,
+        prefix: usize,
         batch: &mut Batch,
         n: u32,
         lens: Lengths,
@@ -305,11 +338,14 @@ impl Posted {
     ) -> u32 {
         let mut run = 0;
         let mut tail = self.tail;
-        for packet in batch.as_slice().iter().take(n as usize) {
+        for packet in batch.as_mut_slice().iter_mut().take(n as usize) {
             let len = packet.len() as u32;
             let Some(iova) = self.map.iova(packet).filter(|_| lens.contain(len)) else {
                 break;
             };
+            if !packet.clear_front(prefix) {
+                break;
+            }
             self.set(tail, packet.slot());
             each(tail, iova, len);
             sent.bytes += len as u64;
@@ -327,18 +363,21 @@ impl Posted {
     #[inline(never)]
     fn send_odd(
         &mut self,
+        prefix: usize,
         batch: &mut Batch,
         lens: Lengths,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
     ) {
-        let Some(packet) = batch.pop() else { return };
+        let Some(mut packet) = batch.pop() else { return };
         let len = packet.len() as u32;
-        if !lens.contain(len) {
+        if !lens.contain(len) || !packet.make_front(prefix) {
             sent.lengths += 1;
             return;
         }
-        let Some(iova) = self.others.iter().find_map(|map| map.iova(&packet)) else {
+        // One of our own pool is here when it had to be moved for the prefix.
+        let mut maps = std::iter::once(&self.map).chain(&self.others);
+        let Some(iova) = maps.find_map(|map| map.iova(&packet)) else {
             sent.unmapped += 1;
             return;
         };

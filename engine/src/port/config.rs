@@ -84,7 +84,7 @@ pub struct PortConfig {
     pub promiscuous: bool,
     /// How to wait for the link.
     pub link: LinkRequest,
-    /// Where the descriptor rings' memory comes from: at most 16 bytes a descriptor, rounded up to a page.
+    /// Where the descriptor rings' memory comes from: at most 32 bytes a descriptor, rounded up to a page.
     pub ring_memory: Source,
     /// Set up an interrupt for each receive queue, as far as the device has vectors, so that a core can sleep. They
     /// stay masked while it polls.

@@ -1,5 +1,6 @@
 //! Rings: the burst loops, written once; drivers supply descriptor formats. And rings between threads, in batches.
 
+pub mod completion;
 mod in_place;
 pub mod index;
 #[allow(unsafe_code)] // slots that threads hand to each other

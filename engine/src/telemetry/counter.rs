@@ -59,6 +59,10 @@ counters! {
         rx_lengths,
         /// Refills that found the pool empty: the ring got shorter.
         rx_no_buffer,
+        /// Completions of a buffer that the device does not have; the queue ends.
+        rx_bad_ids,
+        /// More completions at once than the device has buffers; the queue ends.
+        rx_overruns,
         /// Calls of receive.
         rx_polls,
         /// Calls of receive that found nothing.
@@ -81,6 +85,10 @@ counters! {
         tx_unmapped,
         /// Calls of transmit that left packets with the caller because the ring was full.
         tx_full,
+        /// Completions of a packet that the device does not have; the queue ends.
+        tx_bad_ids,
+        /// More completions at once than the device has packets; the queue ends.
+        tx_overruns,
         /// Doorbell writes.
         tx_doorbells,
         /// Reports that the device owed and never wrote; a later one stood in for them.

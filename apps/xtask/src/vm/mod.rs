@@ -27,6 +27,7 @@ pub mod monitor;
 pub mod program;
 pub mod qemu;
 pub mod scenario;
+pub mod taps;
 pub mod traffic;
 pub mod unplug;
 pub mod vfio;

@@ -28,12 +28,19 @@ pub enum Cable {
         /// Socket that the host binds.
         host: PathBuf,
     },
+    /// A tap interface of the host.
+    Tap {
+        /// Its name.
+        name: String,
+        /// Queues that it has.
+        queues: u32,
+    },
 }
 
 /// A NIC behind a root port of its own; the first is 0000:01:00.0, the second 0000:02:00.0 and so on.
 #[derive(Debug, Clone)]
 pub struct Nic {
-    /// QEMU's device name.
+    /// QEMU's device name, with its own options if any: `virtio-net-pci,packed=on`.
     pub model: String,
     /// Its cable.
     pub cable: Cable,
@@ -72,6 +79,9 @@ impl Nic {
                 qemu.display(),
                 host.display()
             ),
+            Cable::Tap { name, queues } => {
+                format!("tap,id=net{number},ifname={name},queues={queues},script=no,downscript=no")
+            }
         };
         vec![
             "-device".to_owned(),
@@ -103,10 +113,9 @@ impl Nic {
         } else {
             ""
         };
-        format!(
-            "{},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}",
-            self.model
-        )
+        let (name, options) = self.model.split_once(',').unwrap_or((&self.model, ""));
+        let comma = if options.is_empty() { "" } else { "," };
+        format!("{name},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}{comma}{options}")
     }
 }
 

@@ -63,17 +63,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "l2fwd-sigint",
         about: "l2fwd forwards 10,000 frames each way, ends cleanly",
         kernels: &Series::STOCK,
-        run: |bed| {
-            l2fwd::run(
-                bed,
-                &Variant {
-                    signal: "INT",
-                    arguments: "",
-                    kmod: false,
-                    naps: 0,
-                },
-            )
-        },
+        run: |bed| l2fwd::run(bed, &Variant::PLAIN),
     },
     Scenario {
         name: "l2fwd-sigterm",
@@ -84,9 +74,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 bed,
                 &Variant {
                     signal: "TERM",
-                    arguments: "",
-                    kmod: false,
-                    naps: 0,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -100,9 +88,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 bed,
                 &Variant {
                     signal: "KILL",
-                    arguments: "",
-                    kmod: false,
-                    naps: 0,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -115,13 +101,65 @@ pub const SCENARIOS: &[Scenario] = &[
             l2fwd::run(
                 bed,
                 &Variant {
-                    signal: "INT",
                     arguments: "--queues 2 --cores 0,1",
-                    kmod: false,
-                    naps: 0,
+                    ..Variant::PLAIN
                 },
             )
         },
+    },
+    Scenario {
+        name: "l2fwd-virtio-split",
+        about: "10,000 frames each way through virtio-net behind the IOMMU: split rings",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci", "", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-split-mrg",
+        about: "the same with mergeable buffers, without event indices",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,event_idx=off", ",mrg=on", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-split-in-order",
+        about: "the same with a device that completes in order",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,in_order=on", "", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-packed",
+        about: "packed rings, a device without mergeable buffers",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,packed=on,mrg_rxbuf=off", "", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-packed-mrg",
+        about: "packed rings with mergeable buffers",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,packed=on", ",mrg=on", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-packed-in-order",
+        about: "packed rings of a device that completes in order",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,packed=on,in_order=on", "", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-sigkill",
+        about: "packed rings, killed: the machine must be left as it was",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,packed=on", "", "KILL"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-queues",
+        about: "two pairs of queues on two cores, packed rings",
+        kernels: &Series::STOCK,
+        run: |bed| virtio_queues(bed, "virtio-net-pci,packed=on,mq=on"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-rss",
+        about: "the same spread by receive-side scaling, split rings",
+        kernels: &Series::STOCK,
+        run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on"),
     },
     Scenario {
         name: "l2fwd-kmod-sigint",
@@ -131,10 +169,9 @@ pub const SCENARIOS: &[Scenario] = &[
             l2fwd::run(
                 bed,
                 &Variant {
-                    signal: "INT",
                     arguments: "--bus kmod",
                     kmod: true,
-                    naps: 0,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -150,7 +187,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     signal: "KILL",
                     arguments: "--bus kmod",
                     kmod: true,
-                    naps: 0,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -163,10 +200,10 @@ pub const SCENARIOS: &[Scenario] = &[
             l2fwd::run(
                 bed,
                 &Variant {
-                    signal: "INT",
                     arguments: "--bus kmod",
                     kmod: true,
                     naps: 2,
+                    ..Variant::PLAIN
                 },
             )
         },
@@ -280,6 +317,31 @@ impl Scenario {
         fs::remove_file(dir.join("initrd.cpio")).ok();
         Ok(checks)
     }
+}
+
+fn virtio(
+    bed: &Bed<'_>,
+    model: &'static str,
+    options: &'static str,
+    signal: &'static str,
+) -> Result<Vec<Check>> {
+    let variant = Variant {
+        model,
+        options,
+        signal,
+        ..Variant::PLAIN
+    };
+    l2fwd::run(bed, &variant)
+}
+
+fn virtio_queues(bed: &Bed<'_>, model: &'static str) -> Result<Vec<Check>> {
+    let variant = Variant {
+        model,
+        taps: true,
+        arguments: "--queues 2 --cores 0,1",
+        ..Variant::PLAIN
+    };
+    l2fwd::run(bed, &variant)
 }
 
 fn boot(bed: &Bed<'_>) -> Result<Vec<Check>> {

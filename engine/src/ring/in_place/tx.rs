@@ -39,7 +39,7 @@ impl FrameLimit {
     }
 
     #[inline(always)]
-    fn get(&self) -> u32 {
+    pub(in crate::ring) fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }

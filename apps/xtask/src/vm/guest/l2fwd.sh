@@ -47,7 +47,7 @@ control() {
 ports=
 for bdf in $NICS; do
     check "$bdf-bind" take "$bdf"
-    ports=$ports,$bdf
+    ports=$ports,$bdf${OPTIONS:-}
 done
 # An ordinary user who may lock as much memory as the pool takes, and no more rights than the nodes'.
 program="exec /payload/l2fwd --ports ${ports#,} --json $ARGUMENTS"

@@ -1,0 +1,205 @@
+//! Packed virtqueues (2.8): one ring of descriptors, which the device writes over with what it has used.
+
+use crate::regs::NET_HDR;
+use crate::split::{Areas, Traits, passes};
+use barline::mem::{Desc16, DmaSlice, Iova, Mapping, order};
+use barline::pool::Peek;
+use barline::ring::completion::{Format, Look};
+use barline::wait::Cpu;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// Position of a descriptor's flags and id in its second word.
+const FLAGS: u32 = 48;
+const ID: u32 = 32;
+/// Flags (2.8.1): in turn with the wrap counter, made available and used.
+const AVAIL: u64 = 1 << 7 << FLAGS;
+const USED: u64 = 1 << 15 << FLAGS;
+/// Event suppression (2.8.14): flags in the high half.
+const DISABLE: u32 = 1 << 16;
+const AT: u32 = 2 << 16;
+/// In the low half: the wrap counter of the position.
+const EVENT_WRAP: u32 = 1 << 15;
+const LINE: usize = 128;
+
+/// The words of a packed virtqueue.
+#[derive(Debug)]
+pub(crate) struct Words {
+    pub desc: DmaSlice<Desc16>,
+    /// When the driver wants interrupts, and when the device wants notifications.
+    driver: DmaSlice<AtomicU32>,
+    device: DmaSlice<AtomicU32>,
+    shift: u32,
+}
+
+impl Words {
+    pub fn bytes(len: u32) -> usize {
+        (16 * len as usize).next_multiple_of(LINE) + 2 * LINE
+    }
+
+    pub fn new(memory: &Arc<Mapping>, at: usize, len: u32) -> Option<Self> {
+        let driver = at + (16 * len as usize).next_multiple_of(LINE);
+        let words = Self {
+            desc: DmaSlice::new(memory, at, len)?,
+            driver: DmaSlice::new(memory, driver, 1)?,
+            device: DmaSlice::new(memory, driver + LINE, 1)?,
+            shift: len.trailing_zeros(),
+        };
+        for position in 0..len {
+            words.desc.at(position)[0].store(0, Relaxed);
+            words.desc.at(position)[1].store(0, Relaxed);
+        }
+        words.driver.at(0).store(DISABLE, Relaxed);
+        words.device.at(0).store(0, Relaxed);
+        Some(words)
+    }
+
+    pub fn areas(&self) -> Areas {
+        Areas {
+            desc: self.desc.iova(),
+            driver: self.driver.iova(),
+            device: self.device.iova(),
+        }
+    }
+
+    /// The wrap counter at a free-running position: 1 the first time round (2.8.1).
+    #[inline(always)]
+    fn wraps(&self, at: u32) -> bool {
+        at >> self.shift & 1 == 0
+    }
+
+    /// Makes a descriptor available; `rest` is length and flags.
+    #[inline(always)]
+    pub fn post(&self, at: u32, id: u16, buffer: Iova, rest: u64) {
+        let turn = if self.wraps(at) { AVAIL } else { USED };
+        let desc = self.desc.at(at);
+        desc[0].store(buffer.raw(), Relaxed);
+        // The address before the flags that make it available (2.8.21.1).
+        order::dma_wmb();
+        desc[1].store(rest | u64::from(id) << ID | turn, Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn publish(&self, from: u32, to: u32) -> bool {
+        // The flags before the look at whether the device sleeps (2.8.21.3.1); it does the same the other way round.
+        order::dma_mb();
+        let event = self.device.at(0).load(Relaxed);
+        match event & !0xffff {
+            0 => true,
+            AT => self.passes(event, from, to),
+            _ => false,
+        }
+    }
+
+    /// Whether going from `from` to `to` passes the position that the device waits for.
+    fn passes(&self, event: u32, from: u32, to: u32) -> bool {
+        let len = self.desc.len();
+        let this_round = (event & EVENT_WRAP != 0) == self.wraps(to);
+        let mut position = event & (EVENT_WRAP - 1);
+        if !this_round {
+            position = position.wrapping_sub(len);
+        }
+        let new = to & self.desc.mask();
+        let old = new.wrapping_sub(to.wrapping_sub(from));
+        passes(position as u16, old as u16, new as u16)
+    }
+
+    /// What the device wrote at `at`: id and length.
+    #[inline(always)]
+    pub fn used(&self, at: u32) -> Option<(u32, u32)> {
+        // Acquire: before the loads of the packet.
+        let word = self.desc.at(at)[1].load(Acquire);
+        let turn = if self.wraps(at) { AVAIL | USED } else { 0 };
+        ((word ^ turn) & (AVAIL | USED) == 0).then_some(((word >> ID) as u16 as u32, word as u32))
+    }
+}
+
+/// A packed ring as the engine's loops use it; `RX`: the device writes.
+#[derive(Debug)]
+pub struct Packed<const RX: bool> {
+    words: Words,
+    with: Traits,
+}
+
+impl<const RX: bool> Packed<RX> {
+    /// Bytes of memory for `len` positions.
+    pub fn bytes(len: u32) -> usize {
+        Words::bytes(len)
+    }
+
+    /// A ring of `len` positions from byte `at` of `memory` on, which is cleared.
+    ///
+    /// `None` where it does not fit there.
+    pub fn new(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self> {
+        let words = Words::new(memory, at, len)?;
+        Some(Self { words, with })
+    }
+
+    /// What the device has to be told.
+    pub fn areas(&self) -> Areas {
+        self.words.areas()
+    }
+}
+
+impl<const RX: bool> Format for Packed<RX> {
+    const PREFIX: usize = NET_HDR;
+    /// An Ethernet header.
+    const SHORTEST: u32 = 14;
+
+    #[inline(always)]
+    fn positions(&self) -> u32 {
+        self.words.desc.len()
+    }
+
+    fn in_order(&self) -> bool {
+        self.with.in_order
+    }
+
+    fn merges(&self) -> bool {
+        RX && self.with.merges
+    }
+
+    #[inline(always)]
+    fn post(&mut self, at: u32, id: u16, buffer: Iova, len: u32) {
+        let flags = if RX { crate::split::WRITE << FLAGS } else { 0 };
+        self.words.post(at, id, buffer, u64::from(len) | flags);
+    }
+
+    #[inline(always)]
+    fn publish(&mut self, from: u32, to: u32) -> bool {
+        self.words.publish(from, to)
+    }
+
+    #[inline(always)]
+    fn look(&mut self, at: u32, tail: u32) -> Look {
+        if at == tail {
+            return Look::Pending;
+        }
+        match self.words.used(at) {
+            Some((id, len)) => Look::Done { id, len },
+            None => Look::Pending,
+        }
+    }
+
+    fn is_pending(&self, at: u32) -> bool {
+        self.words.used(at).is_none()
+    }
+
+    #[inline(always)]
+    fn parts(first: Peek) -> u32 {
+        u16::from_le_bytes(first.before()).into()
+    }
+
+    fn wake_at(&mut self, _at: u32) {
+        self.words.driver.at(0).store(0, Relaxed);
+    }
+
+    fn hush(&mut self, _at: u32) {
+        self.words.driver.at(0).store(DISABLE, Relaxed);
+    }
+
+    fn rest(&self, at: u32, cpu: Cpu) {
+        cpu.watch(self.words.desc.at(at), || self.is_pending(at));
+    }
+}

@@ -1,0 +1,276 @@
+//! Split virtqueues (2.7): a table of descriptors, a ring of ids that are available, a ring of those that were used.
+
+use crate::regs::NET_HDR;
+use barline::mem::{Desc16, DmaSlice, Iova, Mapping, order};
+use barline::pool::Peek;
+use barline::ring::completion::{Format, Look};
+use barline::wait::Cpu;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU16, AtomicU32};
+
+/// Another descriptor follows (`VIRTQ_DESC_F_NEXT`).
+pub(crate) const NEXT: u64 = 1;
+/// The device writes it (`VIRTQ_DESC_F_WRITE`).
+pub(crate) const WRITE: u64 = 2;
+/// Either side wants no events (`VIRTQ_AVAIL_F_NO_INTERRUPT`, `VIRTQ_USED_F_NO_NOTIFY`).
+const QUIET: u16 = 1;
+/// Device's and driver's areas start at lines of their own.
+const LINE: usize = 128;
+
+/// What of the features matters to a ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// EVENT_IDX.
+    pub event_idx: bool,
+    /// IN_ORDER.
+    pub in_order: bool,
+    /// MRG_RXBUF.
+    pub merges: bool,
+}
+
+/// Where the three parts of a ring stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Areas {
+    /// Descriptors.
+    pub desc: Iova,
+    /// What the driver writes.
+    pub driver: Iova,
+    /// What the device writes.
+    pub device: Iova,
+}
+
+/// The words of a split virtqueue.
+#[derive(Debug)]
+pub(crate) struct Words {
+    pub desc: DmaSlice<Desc16>,
+    /// Flags and index.
+    avail: DmaSlice<[AtomicU16; 2]>,
+    avail_ring: DmaSlice<AtomicU16>,
+    used_event: DmaSlice<AtomicU16>,
+    used: DmaSlice<[AtomicU16; 2]>,
+    /// Id and length.
+    used_ring: DmaSlice<[AtomicU32; 2]>,
+    avail_event: DmaSlice<AtomicU16>,
+}
+
+impl Words {
+    /// Bytes for `len` positions.
+    pub fn bytes(len: u32) -> usize {
+        let (driver, device, end) = Self::offsets(len);
+        debug_assert!(driver < device);
+        end
+    }
+
+    /// Offsets of the driver's and the device's area, and the end.
+    fn offsets(len: u32) -> (usize, usize, usize) {
+        let len = len as usize;
+        let driver = (16 * len).next_multiple_of(LINE);
+        let device = (driver + 6 + 2 * len).next_multiple_of(LINE);
+        (driver, device, (device + 6 + 8 * len).next_multiple_of(LINE))
+    }
+
+    pub fn new(memory: &Arc<Mapping>, at: usize, len: u32) -> Option<Self> {
+        let (driver, device, _) = Self::offsets(len);
+        let (driver, device, n) = (at + driver, at + device, len as usize);
+        let words = Self {
+            desc: DmaSlice::new(memory, at, len)?,
+            avail: DmaSlice::new(memory, driver, 1)?,
+            avail_ring: DmaSlice::new(memory, driver + 4, len)?,
+            used_event: DmaSlice::new(memory, driver + 4 + 2 * n, 1)?,
+            used: DmaSlice::new(memory, device, 1)?,
+            used_ring: DmaSlice::new(memory, device + 4, len)?,
+            avail_event: DmaSlice::new(memory, device + 4 + 8 * n, 1)?,
+        };
+        words.clear();
+        Some(words)
+    }
+
+    /// As a ring is that nobody has used yet, with each id available at its own position and all events held back.
+    fn clear(&self) {
+        for position in 0..self.desc.len() {
+            self.desc.at(position)[0].store(0, Relaxed);
+            self.desc.at(position)[1].store(0, Relaxed);
+            self.avail_ring.at(position).store(position as u16, Relaxed);
+        }
+        for flags in [self.avail.at(0), self.used.at(0)] {
+            flags[0].store(0, Relaxed);
+            flags[1].store(0, Relaxed);
+        }
+        self.avail_event.at(0).store(0, Relaxed);
+        self.hush(0);
+    }
+
+    pub fn areas(&self) -> Areas {
+        Areas {
+            desc: self.desc.iova(),
+            driver: self.avail.iova(),
+            device: self.used.iova(),
+        }
+    }
+
+    #[inline(always)]
+    pub fn post(&self, id: u16, buffer: Iova, rest: u64) {
+        let desc = self.desc.at(id.into());
+        desc[0].store(buffer.raw(), Relaxed);
+        desc[1].store(rest, Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn publish(&self, from: u32, to: u32, event_idx: bool) -> bool {
+        // Descriptors before the index that announces them (2.7.13.1).
+        order::dma_wmb();
+        self.avail.at(0)[1].store(to as u16, Release);
+        // The index before the look at whether the device sleeps (2.7.13.4.1); it does the same the other way round.
+        order::dma_mb();
+        if event_idx {
+            passes(self.avail_event.at(0).load(Relaxed), from as u16, to as u16)
+        } else {
+            self.used.at(0)[0].load(Relaxed) & QUIET == 0
+        }
+    }
+
+    /// The device's index.
+    #[inline(always)]
+    pub fn used(&self) -> u16 {
+        // Acquire: before the loads of the entries that it announces, and of what they announce.
+        self.used.at(0)[1].load(Acquire)
+    }
+
+    #[inline(always)]
+    pub fn entry(&self, at: u32) -> (u32, u32) {
+        let entry = self.used_ring.at(at);
+        (entry[0].load(Relaxed), entry[1].load(Relaxed))
+    }
+
+    /// Position `at` makes `id` available.
+    pub fn renumber(&self, at: u32, id: u16) {
+        self.avail_ring.at(at).store(id, Relaxed);
+    }
+
+    fn wake_at(&self, at: u32) {
+        self.used_event.at(0).store(at as u16, Relaxed);
+        self.avail.at(0)[0].store(0, Relaxed);
+    }
+
+    /// With EVENT_IDX the flag means nothing, and the event is one that passes once in 65,536 completions.
+    fn hush(&self, at: u32) {
+        self.used_event.at(0).store((at as u16).wrapping_sub(1), Relaxed);
+        self.avail.at(0)[0].store(QUIET, Relaxed);
+    }
+}
+
+/// Whether going from `from` to `to` passes `event`: `vring_need_event` (2.7.7.1, 2.7.10).
+#[inline(always)]
+pub(crate) fn passes(event: u16, from: u16, to: u16) -> bool {
+    to.wrapping_sub(event).wrapping_sub(1) < to.wrapping_sub(from)
+}
+
+/// A split ring as the engine's loops use it; `RX`: the device writes.
+#[derive(Debug)]
+pub struct Split<const RX: bool> {
+    words: Words,
+    /// Free-running: what the device is known to have completed.
+    seen: u32,
+    with: Traits,
+}
+
+impl<const RX: bool> Split<RX> {
+    /// Bytes of memory for `len` positions.
+    pub fn bytes(len: u32) -> usize {
+        Words::bytes(len)
+    }
+
+    /// A ring of `len` positions from byte `at` of `memory` on, which is cleared.
+    ///
+    /// `None` where it does not fit there.
+    pub fn new(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self> {
+        Some(Self {
+            words: Words::new(memory, at, len)?,
+            seen: 0,
+            with,
+        })
+    }
+
+    /// What the device has to be told.
+    pub fn areas(&self) -> Areas {
+        self.words.areas()
+    }
+
+    /// Looks how far the device is; `None` when that is impossible.
+    #[inline(always)]
+    fn refresh(&mut self, at: u32, tail: u32) -> Option<()> {
+        let ahead = u32::from(self.words.used().wrapping_sub(at as u16));
+        self.seen = at.wrapping_add(ahead);
+        (ahead <= tail.wrapping_sub(at)).then_some(())
+    }
+}
+
+impl<const RX: bool> Format for Split<RX> {
+    const PREFIX: usize = NET_HDR;
+    /// An Ethernet header.
+    const SHORTEST: u32 = 14;
+
+    #[inline(always)]
+    fn positions(&self) -> u32 {
+        self.words.desc.len()
+    }
+
+    fn in_order(&self) -> bool {
+        self.with.in_order
+    }
+
+    fn merges(&self) -> bool {
+        RX && self.with.merges
+    }
+
+    #[inline(always)]
+    fn post(&mut self, _at: u32, id: u16, buffer: Iova, len: u32) {
+        let flags = if RX { WRITE << 32 } else { 0 };
+        self.words.post(id, buffer, u64::from(len) | flags);
+    }
+
+    #[inline(always)]
+    fn publish(&mut self, from: u32, to: u32) -> bool {
+        self.words.publish(from, to, self.with.event_idx)
+    }
+
+    #[inline(always)]
+    fn look(&mut self, at: u32, tail: u32) -> Look {
+        if self.seen.wrapping_sub(at) as i32 <= 0 {
+            if self.refresh(at, tail).is_none() {
+                return Look::Overrun;
+            }
+            if at == self.seen {
+                return Look::Pending;
+            }
+        }
+        let (id, len) = self.words.entry(at);
+        Look::Done { id, len }
+    }
+
+    fn is_pending(&self, at: u32) -> bool {
+        self.words.used() == at as u16
+    }
+
+    fn renumber(&mut self, at: u32, id: u16) {
+        self.words.renumber(at, id);
+    }
+
+    #[inline(always)]
+    fn parts(first: Peek) -> u32 {
+        u16::from_le_bytes(first.before()).into()
+    }
+
+    fn wake_at(&mut self, at: u32) {
+        self.words.wake_at(at);
+    }
+
+    fn hush(&mut self, at: u32) {
+        self.words.hush(at);
+    }
+
+    fn rest(&self, at: u32, cpu: Cpu) {
+        cpu.watch(self.words.used.at(0), || self.is_pending(at));
+    }
+}

@@ -1,0 +1,180 @@
+use super::{Fault, Format, Health, Look, Notify};
+use crate::pool::{Batch, Custody, Order, PoolCache, PoolMap, Posted};
+use crate::port::TxQueue;
+use crate::ring::FrameLimit;
+use crate::telemetry::TxCounters;
+use crossbeam::utils::CachePadded;
+use std::fmt;
+use std::sync::Arc;
+
+/// A transmit ring with completions of its own.
+pub struct TxRing<F: Format, N: Notify> {
+    format: F,
+    posted: Posted,
+    order: Order,
+    reclaim_at: u32,
+    limit: FrameLimit,
+    notify: N,
+    health: Health,
+    broken: bool,
+    counters: Arc<CachePadded<TxCounters>>,
+}
+
+/// Reclaim before a transmit when at least this many are in flight (or half of a small ring): in bulk, while the
+/// buffers are still in cache.
+const RECLAIM: u32 = 32;
+
+impl<F: Format, N: Notify> TxRing<F, N> {
+    /// A ring that the device already knows, for frames up to `limit`.
+    /// Packets of `map`'s pool go the fast way, those of `others` a slower one.
+    ///
+    /// `None` when the ring is shorter than 4 or of a length that no ring has.
+    pub fn new(
+        format: F,
+        notify: N,
+        map: &PoolMap,
+        others: &[PoolMap],
+        custody: &Arc<Custody>,
+        limit: &FrameLimit,
+        health: &Health,
+    ) -> Option<Self> {
+        let len = format.positions();
+        let (posted, order) = (Posted::new(map, others, len, custody)?, Order::new(len)?);
+        (len >= 4).then(|| Self {
+            format,
+            posted,
+            order,
+            reclaim_at: RECLAIM.min(len / 2),
+            limit: limit.clone(),
+            notify,
+            health: health.clone(),
+            broken: false,
+            counters: TxCounters::shared(),
+        })
+    }
+
+    /// The queue's counters, to read from elsewhere.
+    pub fn counters(&self) -> &Arc<CachePadded<TxCounters>> {
+        &self.counters
+    }
+
+    #[inline(always)]
+    fn collect(&mut self, cache: &mut PoolCache) -> u32 {
+        let (head, tail) = (self.posted.head(), self.posted.tail());
+        let mut at = head;
+        while at != tail && !self.broken {
+            match self.format.look(at, tail) {
+                Look::Done { id, .. } if id == u32::from(self.order.id(at)) => at = at.wrapping_add(1),
+                Look::Pending => break,
+                other => at = self.unusual(other, at, tail),
+            }
+        }
+        let n = at.wrapping_sub(head);
+        if n > 0 {
+            self.posted.reclaim(cache, n);
+        }
+        n
+    }
+
+    /// A completion at `at` that is out of turn, or none; how far everything is completed now.
+    #[cold]
+    #[inline(never)]
+    fn unusual(&mut self, look: Look, at: u32, tail: u32) -> u32 {
+        let Look::Done { id, .. } = look else {
+            return self.give_up(Fault::Overrun, at);
+        };
+        let Some(place) = self.order.find(id, at, tail) else {
+            return self.give_up(Fault::Id(id), at);
+        };
+        if self.format.in_order() {
+            return place.wrapping_add(1); // and all before it
+        }
+        self.posted.swap(at, place);
+        self.order.swap(at, place);
+        for at in [at, place] {
+            self.format.renumber(at, self.order.id(at));
+        }
+        at.wrapping_add(1)
+    }
+
+    fn give_up(&mut self, fault: Fault, at: u32) -> u32 {
+        self.broken = true;
+        self.health.report("transmit", fault);
+        match fault {
+            Fault::Id(_) => self.counters.tx_bad_ids.add(1),
+            Fault::Overrun => self.counters.tx_overruns.add(1),
+        }
+        at
+    }
+}
+
+impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
+    #[inline]
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        if packets.is_empty() {
+            return 0;
+        }
+        if self.posted.len() >= self.reclaim_at {
+            self.collect(cache);
+        }
+        let from = self.posted.tail();
+        // A broken ring has no room.
+        let room = if self.broken {
+            0
+        } else {
+            self.format.positions() - self.posted.len()
+        };
+        let lens = F::SHORTEST..=self.limit.get();
+        let (format, order) = (&mut self.format, &self.order);
+        let sent = self
+            .posted
+            .send_behind(F::PREFIX, packets, room, lens, |at, data, len| {
+                let buffer = data.offset((F::PREFIX as u64).wrapping_neg());
+                format.post(at, order.id(at), buffer, len + F::PREFIX as u32);
+            });
+        let counters = &**self.counters;
+        if sent.packets > 0 {
+            counters.tx_packets.add(sent.packets as u64);
+            counters.tx_bytes.add(sent.bytes);
+            let tail = self.posted.tail();
+            if self.format.publish(from, tail) {
+                self.notify.notify(tail);
+                counters.tx_doorbells.add(1);
+            }
+        }
+        if sent.lengths | sent.unmapped > 0 {
+            counters.tx_lengths.add(sent.lengths as u64);
+            counters.tx_unmapped.add(sent.unmapped as u64);
+        }
+        if !packets.is_empty() {
+            counters.tx_full.add(1);
+        }
+        sent.packets as usize
+    }
+
+    fn reclaim(&mut self, cache: &mut PoolCache) -> usize {
+        self.collect(cache) as usize
+    }
+
+    fn in_flight(&self) -> usize {
+        self.posted.len() as usize
+    }
+
+    fn counters(&self) -> &TxCounters {
+        &self.counters
+    }
+
+    fn shared_counters(&self) -> Arc<CachePadded<TxCounters>> {
+        self.counters.clone()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.posted.is_stopped() || self.broken
+    }
+}
+
+impl<F: Format, N: Notify> fmt::Debug for TxRing<F, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TxRing({:?}, {:?})", self.format, self.posted)
+    }
+}
