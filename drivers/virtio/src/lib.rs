@@ -28,7 +28,7 @@ pub use start::ring_bytes;
 
 use barline::bus::{Claimed, PciFunction};
 use barline::pool::Custody;
-use barline::port::{MacAddress, PortCaps, PortError};
+use barline::port::{BusEvents, MacAddress, PortCaps, PortError};
 use caps::Structures;
 use config::DeviceConfig;
 use regs::common;
@@ -52,7 +52,7 @@ pub struct Virtio {
     running: Option<start::Running>,
     /// Alive as long as queues of the last start are.
     last: Weak<Custody>,
-    events: life::Events,
+    events: BusEvents,
     // Last: the device is quiet when the next driver may have it.
     function: Claimed,
 }

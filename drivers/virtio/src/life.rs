@@ -2,45 +2,28 @@
 
 use crate::regs::Status;
 use crate::{Virtio, caps, init};
-use barline::bus::DeviceEvents;
 use barline::port::{PortError, PortEvent};
 use barline::wait::EventFd;
 use std::os::fd::{AsFd, BorrowedFd};
-
-/// The bus's eventfds.
-#[derive(Debug, Default)]
-pub(crate) struct Events {
-    request: Option<EventFd>,
-    error: Option<EventFd>,
-}
-
-impl From<DeviceEvents> for Events {
-    fn from(events: DeviceEvents) -> Self {
-        Self {
-            request: events.unplug_request.map(EventFd::from),
-            error: events.error.map(EventFd::from),
-        }
-    }
-}
 
 fn raised(event: Option<&EventFd>) -> bool {
     matches!(event.map(EventFd::drain), Some(Ok(1..)))
 }
 
 impl Virtio {
-    /// The bus's word first: a request must not wait for registers.
+    /// The bus's word first.
     pub(crate) fn look(&self) -> Option<PortEvent> {
-        if raised(self.events.request.as_ref()) {
-            return Some(PortEvent::UnplugRequested);
+        if let Some(event) = self.events.first(self.function.as_ref()) {
+            return Some(event);
         }
-        let failed = raised(self.events.error.as_ref());
+        let failed = self.events.error();
         let running = self.running.as_ref();
         // What changed in the configuration is read when somebody asks; that something did is all it says.
         raised(running.and_then(|running| running.config.as_ref()));
         let status = init::status(&self.at);
         let broken = running.is_some_and(|running| running.health.is_broken());
         if self.is_gone() {
-            Some(PortEvent::Gone)
+            Some(self.events.silent(self.function.as_ref()))
         } else if failed || broken || status.contains(Status::NEEDS_RESET) {
             Some(PortEvent::Error)
         } else {
@@ -50,8 +33,9 @@ impl Virtio {
 
     pub(crate) fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
         let config = self.running.as_ref().and_then(|running| running.config.as_ref());
-        let events = [self.events.request.as_ref(), self.events.error.as_ref(), config];
-        events.into_iter().flatten().map(AsFd::as_fd).collect()
+        let mut fds = self.events.fds();
+        fds.extend(config.map(AsFd::as_fd));
+        fds
     }
 
     /// No status has all bits set: FAILED is never written together with DRIVER_OK.

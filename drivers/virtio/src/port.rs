@@ -4,7 +4,9 @@ use crate::regs::{Features, control};
 use crate::start::Running;
 use crate::{Virtio, config, init, irq};
 use barline::mmio::{BarGuard, MmioError};
-use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues};
+use barline::port::{
+    BusEvents, Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues,
+};
 use barline::telemetry::CounterSink;
 use std::os::fd::BorrowedFd;
 
@@ -178,6 +180,10 @@ impl Port for Virtio {
 
     fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
         Self::event_fds(self)
+    }
+
+    fn acknowledge(&mut self, event: PortEvent) -> Result<(), PortError> {
+        BusEvents::acknowledge(self.function.as_ref(), event)
     }
 
     fn guards(&self) -> Vec<BarGuard> {

@@ -127,6 +127,6 @@ mod tests {
         .into();
         batched(&mut list, 3);
         let ends: Vec<_> = list.iter().map(|used| (used.id, used.slots)).collect();
-        assert_eq!(ends, [(2, 6), (5, 6), (6, 2)]);
+        assert_eq!(ends, [(1, 4), (4, 6), (6, 4)]);
     }
 }

@@ -324,3 +324,38 @@ fn what_was_put_off_does_not_come_after_a_reset() {
         assert_eq!((after.dma_writes, after.dma_faults), (before.dma_writes, 0));
     }
 }
+
+/// Which of the first four entries the ring shows as used.
+fn marked(rig: &mut Rig) -> [bool; 4] {
+    if !rig.has(34) {
+        let index = rig.queues[&0].get16(rig.queues[&0].device.offset(2));
+        return [0, 1, 2, 3].map(|at| at < index);
+    }
+    let seen = ring(rig, 4);
+    [0, 1, 2, 3].map(|at| seen[at].is_some())
+}
+
+/// Wherever the device breaks off, a packet of several buffers is there as a whole or not at all (2.8.9).
+#[test]
+fn a_packet_is_never_seen_in_part() {
+    for set in [0, bit(34), bit(29) | bit(34)] {
+        let spread = |faults| {
+            let clock = Clock::virtual_until(Duration::from_secs(1));
+            let (near, far) = Wire::pair();
+            let mut rig = Rig::faulty(Offer::default(), near, &clock, faults);
+            rig.rx_shape = (100, 1);
+            rig.start(VERSION_1 | bit(15) | set, 1, 8);
+            far.send(&frame(MAC, 380, 1));
+            rig
+        };
+        let counts = spread(Vec::new()).device.counts();
+        let mut parts = 0;
+        for nth in 0..counts.dma_reads + counts.dma_writes {
+            let mut rig = spread(vec![Fault::Dma { nth }]);
+            let seen = marked(&mut rig);
+            parts += u32::from(!seen[0] && seen[3]);
+            assert!(!seen[0] || seen == [true; 4], "{set:#x}, access {nth}: {seen:?}");
+        }
+        assert_eq!(parts > 0, set & bit(34) != 0, "some break off in between");
+    }
+}

@@ -3,6 +3,7 @@
 use crate::driver::{MAC, Rig, bit, frame, udp};
 use crate::vq::Piece;
 use barline::bus::local::LocalDevice;
+use barline_conformance::Patience;
 use barline_models::virtio::Offer;
 use barline_sim::{Fate, Frames, Mode, Sink, Traffic, WireEnd};
 use std::io::Read;
@@ -345,6 +346,7 @@ fn a_thread_of_its_own_carries_frames_too() {
         let (near, far) = barline_sim::Wire::pair();
         let mut rig = Rig::with(Offer::default(), near, Mode::Thread);
         rig.start(VERSION_1 | bit(15) | set, 1, 16);
+        let patience = Patience::new();
         let (mut sent, mut got, mut received, mut lost) = (0u32, 0u32, 0, 0);
         while got < 400 || received + lost < 400 {
             while sent < 400 && rig.queues[&1].room() > 0 {
@@ -361,7 +363,7 @@ fn a_thread_of_its_own_carries_frames_too() {
             received += rig.receive_all(0).len() as u64;
             // A wire has no patience.
             lost = rig.device.ledger().count(Fate::NoDescriptor);
-            std::thread::yield_now();
+            patience.wait("400 frames both ways");
         }
         assert!(received > 0);
         rig.assert_clean();
