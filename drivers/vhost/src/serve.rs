@@ -145,7 +145,9 @@ pub(crate) fn converse(
             Ok(_) => return Ok(()),
             Err(error) => return Err(Error::SocketError(error)),
         }
-        let done = match extra::handle(&mut own, &mut lock(device)) {
+        // A statement of its own: the crate's handler locks the device too.
+        let handled = extra::handle(&mut own, &mut lock(device));
+        let done = match handled {
             Ok(true) => continue,
             Ok(false) => handler.handle_request(),
             Err(error) => Err(Error::SocketBroken(error)),
