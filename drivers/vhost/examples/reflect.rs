@@ -3,8 +3,10 @@
 //!
 //! `reflect PATH [client] [queues=N] [frames=N] [rounds=N] [least=60] [most=1514] [rate=N] [window=N]`
 //!
-//! A round begins when the peer's rings are there; it prints a line. Between rounds the peer has to go and come. At the
-//! end of the last one it exits with 0; at the first wrong or missing frame with 1.
+//! A round begins when the peer's rings are there, and begins anew when the peer goes in the middle of it; both print a
+//! line, and so does its end. Between rounds the peer has to go and come. At the end of the last one it exits with 0; at
+//! the first wrong or missing frame with 1. Frames of somebody else, such as of one of these that was killed, are let
+//! pass.
 #![allow(clippy::print_stdout, reason = "an example talks to a person, or to a test")]
 
 use barline::pool::{Batch, Pool, PoolCache};
@@ -69,8 +71,18 @@ fn main() -> Result<()> {
     let mut queues = port.start(&config)?;
     let mut cache = pool.cache();
     for round in 0..plan.rounds {
-        wait_for(&port, true)?;
-        let seconds = play(&plan, &mut queues, &mut cache)?;
+        let seconds = loop {
+            wait_for(&port, true)?;
+            println!("round {round} begins");
+            let played = play(&plan, &port, &mut queues, &mut cache);
+            if played.is_err() {
+                explain(&mut port, &queues);
+            }
+            match played? {
+                Some(seconds) => break seconds,
+                None => println!("the peer is gone"),
+            }
+        };
         let frames = plan.frames * plan.queues;
         println!("round {round}: {frames} frames came back whole and in order, {seconds:.2} s");
         if round + 1 < plan.rounds {
@@ -88,6 +100,18 @@ fn main() -> Result<()> {
         (0, 0) => Ok(()),
         (faults, leaked) => Err(format!("{faults} faults of the peer's, {leaked} packets leaked").into()),
     }
+}
+
+/// What may tell why a frame is wrong or missing.
+fn explain(port: &mut Vhost, queues: &Queues) {
+    let mut show = |name: &'static str, value: u64| eprint!("{name} {value}, ");
+    port.counters(&mut show);
+    queues.rx.iter().for_each(|rx| rx.counters().each(&mut show));
+    queues.tx.iter().for_each(|tx| tx.counters().each(&mut show));
+    while let Some(event) = port.event() {
+        eprint!("{event:?}, ");
+    }
+    eprintln!("link {:?}", port.link());
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -115,22 +139,34 @@ fn len(plan: &Plan, n: u64) -> usize {
     (plan.least + n.wrapping_mul(0x9e37_79b9) % (plan.most - plan.least + 1)) as usize
 }
 
-/// Fills a frame: addresses, a local experimental Ethertype, queue, number, and bytes that follow from them.
+/// Whose frames these are: no other process has them.
+fn session() -> u64 {
+    u64::from(std::process::id())
+}
+
+/// Fills a frame: addresses, a local experimental Ethertype, number, session, and bytes that follow from them and from the
+/// queue.
 fn write(bytes: &mut [u8], queue: usize, n: u64) {
     bytes[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
     let seed = (n << 8 | queue as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bytes[14..22].copy_from_slice(&n.to_le_bytes());
-    for (at, byte) in bytes[22..].iter_mut().enumerate() {
+    bytes[22..30].copy_from_slice(&session().to_le_bytes());
+    for (at, byte) in bytes[30..].iter_mut().enumerate() {
         *byte = (seed >> (at % 8 * 8)) as u8 ^ at as u8;
     }
 }
 
-fn play(plan: &Plan, queues: &mut Queues, cache: &mut PoolCache) -> Result<f64> {
+/// The seconds that it took; none where the peer has gone.
+fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -> Result<Option<f64>> {
     let (begin, mut last) = (Instant::now(), Instant::now());
     let mut states: Vec<Queue> = (0..plan.queues).map(|_| Queue::default()).collect();
     let mut scratch = vec![0; plan.most as usize];
-    let mut batch = Batch::with_burst(32);
+    let (mut batch, mut turns) = (Batch::with_burst(32), 0u32);
     loop {
+        turns += 1;
+        if turns.is_multiple_of(64) && !port.link().up {
+            return Ok(None);
+        }
         let due = 1 + begin.elapsed().as_micros() as u64 * plan.rate / 1_000_000;
         let mut open = false;
         for (index, state) in states.iter_mut().enumerate() {
@@ -152,6 +188,9 @@ fn play(plan: &Plan, queues: &mut Queues, cache: &mut PoolCache) -> Result<f64> 
             cache.free(&mut batch);
             queues.rx[index].receive(cache, &mut batch);
             for packet in batch.as_slice() {
+                if packet.get(22..30).is_some_and(|id| id != session().to_le_bytes()) {
+                    continue;
+                }
                 let n = state.away.pop_front().ok_or("a frame came that was not sent")?;
                 let wanted = &mut scratch[..len(plan, n)];
                 write(wanted, index, n);
@@ -170,7 +209,7 @@ fn play(plan: &Plan, queues: &mut Queues, cache: &mut PoolCache) -> Result<f64> 
             open |= state.sent < plan.frames || !state.away.is_empty();
         }
         if !open {
-            return Ok(begin.elapsed().as_secs_f64());
+            return Ok(Some(begin.elapsed().as_secs_f64()));
         }
         if last.elapsed() > LIMIT / 4 {
             let away: Vec<_> = states.iter().map(|state| (state.sent, state.away.len())).collect();

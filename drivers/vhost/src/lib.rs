@@ -12,6 +12,8 @@ mod device;
 mod extra;
 mod fault;
 mod features;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod handler;
 mod packed;

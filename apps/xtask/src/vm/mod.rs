@@ -29,6 +29,7 @@ pub mod scenario;
 pub mod traffic;
 pub mod unplug;
 pub mod vfio;
+pub mod vhost;
 pub mod wire;
 
 use crate::host::{Missing, Tools, Usage};

@@ -8,6 +8,7 @@ use super::qemu::{Cable, Check, Nic, Vm};
 use super::traffic::Lines;
 use super::unplug::{self, How};
 use super::vfio;
+use super::vhost;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -177,6 +178,18 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the same, with device_del and device_add",
         kernels: &Series::STOCK,
         run: |bed| unplug::run(bed, How::DeviceDel),
+    },
+    Scenario {
+        name: "vhost-user",
+        about: "the kernel's virtio driver through l2fwd on the host: pings, streams, a reboot; split rings",
+        kernels: &Series::STOCK,
+        run: |bed| vhost::run(bed, "", false),
+    },
+    Scenario {
+        name: "vhost-user-packed",
+        about: "the same; packed rings, frames in one buffer each",
+        kernels: &[Series::V6_12],
+        run: |bed| vhost::run(bed, ",mrg=off", true),
     },
     Scenario {
         name: "l2fwd-errors",

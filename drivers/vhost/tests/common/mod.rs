@@ -82,8 +82,12 @@ impl Peer {
 
     /// Features and memory; no rings yet.
     pub fn greet(path: &Path, wish: Wish) -> Self {
+        Self::on(Frontend::connect(path, wish.pairs as u64 * 2).unwrap(), wish)
+    }
+
+    /// The same over a connection that stands.
+    pub fn on(mut frontend: Frontend, wish: Wish) -> Self {
         let rings = wish.pairs as u64 * 2;
-        let mut frontend = Frontend::connect(path, rings).unwrap();
         let offered = frontend.get_features().unwrap();
         let features = wish.features | VERSION_1 | PROTOCOL;
         assert_eq!(features & !offered, 0, "{offered:#x}");
@@ -133,11 +137,22 @@ impl Peer {
         (0..self.wish.pairs).for_each(|pair| self.refill(pair));
     }
 
+    /// A ring that the device has not seen before.
     pub fn start_ring(&mut self, index: usize, log: bool) {
+        assert!(!log);
+        self.start_ring_at(index, self.rings[index].base());
+    }
+
+    /// Where the guest has the buffer that is filled `n` buffers from now.
+    pub fn next_place(&self, index: usize, n: usize) -> u64 {
+        self.rings[index].nth(n).pieces[0].0
+    }
+
+    pub fn start_ring_at(&mut self, index: usize, base: u16) {
         let ring = &self.rings[index];
         self.frontend.set_vring_num(index, ring.shape.size).unwrap();
-        self.frontend.set_vring_base(index, ring.base()).unwrap();
-        self.frontend.set_vring_addr(index, &ring.config(log)).unwrap();
+        self.frontend.set_vring_base(index, base).unwrap();
+        self.frontend.set_vring_addr(index, &ring.config(false)).unwrap();
         self.frontend.set_vring_call(index, &ring.call).unwrap();
         self.frontend.set_vring_kick(index, &ring.kick).unwrap();
     }

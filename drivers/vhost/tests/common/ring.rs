@@ -96,6 +96,19 @@ impl Ring {
         }
     }
 
+    /// Where the device goes on, in the words of GET_VRING_BASE: everything used was taken.
+    pub fn used_place(&self) -> u16 {
+        match self.shape.packed {
+            true => self.used | u16::from(self.wrap.1) << 15,
+            false => self.used,
+        }
+    }
+
+    /// The buffer that is used `n` buffers from now.
+    pub fn nth(&self, n: usize) -> &Token {
+        &self.held[&self.order[n]]
+    }
+
     /// Gives a buffer to the device; false where there is no room.
     pub fn add(&mut self, pieces: &[Piece], write: bool, indirect: bool) -> bool {
         let places = if indirect { 1 } else { pieces.len() as u16 };
