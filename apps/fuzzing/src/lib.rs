@@ -10,11 +10,13 @@ mod rig;
 mod rx;
 mod text;
 mod tx;
+mod vhost;
 
 pub use pci::pci_config;
 pub use rx::rx_ring;
 pub use text::{config, pcap, port_spec};
 pub use tx::tx_ring;
+pub use vhost::{vhost_messages, vhost_rings};
 
 /// A target: its name, which is that of its corpus and of its program, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
@@ -28,6 +30,8 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("port_spec", port_spec),
     ("vfio_info", vfio_info),
+    ("vhost_messages", vhost_messages),
+    ("vhost_rings", vhost_rings),
 ];
 
 /// The kernel's answers to VFIO's info ioctls, with their chains of capabilities.

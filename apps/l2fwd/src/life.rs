@@ -19,6 +19,7 @@ pub struct Incident {
     pub name: String,
     /// `unplug-request`, `gone`, `error`, `reset`, `stalled`: the port was stopped and its device closed. `suspend`: it was
     /// stopped. `back`, and `resume` after a suspend: it forwards again.
+    /// `peer-connected`, `peer-gone`: it runs on.
     pub event: &'static str,
     /// Milliseconds that it took.
     pub milliseconds: f64,
@@ -36,6 +37,8 @@ pub(crate) fn names(event: PortEvent) -> (&'static str, &'static str) {
         PortEvent::Stalled => ("stalled", "stalled"),
         PortEvent::Suspend => ("suspend", "asleep"),
         PortEvent::Resume => ("resume", "asleep"),
+        PortEvent::PeerConnected => ("peer-connected", "running"),
+        PortEvent::PeerGone => ("peer-gone", "running"),
         _ => ("stopped", "stopped"),
     }
 }
@@ -45,6 +48,14 @@ const BACK: &str = "back";
 
 impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = match self.event {
+            "peer-connected" => Some("a peer has connected"),
+            "peer-gone" => Some("its peer is gone; waits for the next one"),
+            _ => None,
+        };
+        if let Some(what) = peer {
+            return write!(f, "port {} ({}): {what}", self.port, self.name);
+        }
         let what = match self.event {
             "unplug-request" => "the host wants the device back; closed",
             "gone" => "the device does not answer any more; closed",
@@ -72,6 +83,8 @@ impl fmt::Display for Incident {
 const RECALL: Duration = Duration::from_secs(1);
 /// Between two looks at devices that nobody told anything of.
 const PATROL: Duration = Duration::from_millis(100);
+/// Events of one port at a time.
+const MOST_EVENTS: usize = 8;
 /// Between two looks whether a device is back.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -90,13 +103,19 @@ impl Forwarder {
         self.patrol = now + PATROL;
         let mut incidents = Vec::new();
         for index in 0..self.members.len() {
-            let opened = &mut self.members[index].opened;
-            match opened.as_mut().map(|opened| opened.port.event()) {
-                Some(Some(PortEvent::Suspend)) => incidents.push(self.pause(index)),
-                Some(Some(PortEvent::Resume)) => incidents.push(self.go_on(index)),
-                Some(Some(event)) => incidents.push(self.detach(index, event)),
-                Some(None) => {}
-                None => incidents.extend(self.reattach(index, now)),
+            if self.members[index].opened.is_none() {
+                incidents.extend(self.reattach(index, now));
+            }
+            for _ in 0..MOST_EVENTS {
+                let opened = self.members[index].opened.as_mut();
+                match opened.and_then(|opened| opened.port.event()) {
+                    Some(PortEvent::Suspend) => incidents.push(self.pause(index)),
+                    Some(PortEvent::Resume) => incidents.push(self.go_on(index)),
+                    // Nothing of the device is touched after that, except to close it.
+                    Some(event) if event.ends_run() => incidents.push(self.detach(index, event)),
+                    Some(event) => incidents.push(self.incident(index, names(event).0, now, None)),
+                    None => break,
+                }
             }
         }
         incidents

@@ -10,6 +10,7 @@ mod kmod;
 mod paths;
 mod sim;
 mod test;
+mod testpmd;
 mod vm;
 
 use clap::{Parser, Subcommand};

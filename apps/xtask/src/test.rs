@@ -6,6 +6,7 @@ use crate::host::{self, Missing, Tools};
 use crate::kmod;
 use crate::paths::{Paths, on_path};
 use crate::sim;
+use crate::testpmd;
 use crate::vm;
 use crate::vm::kernel::Series;
 use crate::vm::qemu::Check;
@@ -124,6 +125,10 @@ const LOCAL: &[Local] = &[
     Local {
         name: "sim",
         run: |paths| sim::plans(paths, &sim::SimArgs::CI),
+    },
+    Local {
+        name: "vhost-testpmd",
+        run: testpmd::run,
     },
     Local {
         name: "deny",

@@ -6,6 +6,7 @@ use barline::mem::{DmaError, MemoryError, PlanError};
 use barline::pci::{PciAddress, PciId};
 use barline::pool::PoolError;
 use barline::port::PortError;
+use barline_vhost::VhostError;
 
 /// Whose turn it is to mend an error: what an application's exit code tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,9 @@ pub enum OpenError {
     /// barline.ko refused.
     #[error(transparent)]
     Kmod(#[from] KmodError),
+    /// No socket.
+    #[error("vhost-user: {0}")]
+    Vhost(#[from] VhostError),
     /// The driver refused.
     #[error("{port}: {source}")]
     Port {
@@ -71,6 +75,8 @@ impl OpenError {
             Self::Spec(_) | Self::NoDriver { .. } | Self::Twice(_) | Self::TooManySims(_) => Fault::Usage,
             Self::Vfio(error) => fault_of_vfio(error),
             Self::Kmod(error) => fault_of_kmod(error),
+            Self::Vhost(VhostError::Options(_) | VhostError::NotASocket(_)) => Fault::Usage,
+            Self::Vhost(_) => Fault::Machine,
             Self::Port { source, .. } => fault_of_port(source),
             Self::Plan(_) | Self::Events(_) => Fault::Machine,
         }

@@ -8,6 +8,7 @@ use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
 use barline::port::Port;
 use barline_null::{Loopback, Null};
+use barline_vhost::Vhost;
 use std::sync::Arc;
 
 /// Opens the ports of one application: all that it opens share one address space of VFIO, so that a pool is mapped
@@ -95,6 +96,9 @@ impl Opener {
                     source,
                 };
                 return Ok(Opened::soft(spec, Box::new(Null::new(*size).map_err(named)?)));
+            }
+            PortSpec::VhostUser(options) => {
+                return Ok(Opened::soft(spec, Box::new(Vhost::open(options)?)));
             }
             PortSpec::Ring => return Ok(Opened::soft(spec, Box::new(Loopback::new()))),
         };

@@ -1,11 +1,13 @@
 use crate::list;
+use crate::vhost_spec;
 use barline::pci::PciAddress;
 use barline_sim::Mode;
+use barline_vhost as vhost;
 use std::fmt;
 use std::str::FromStr;
 
 /// How a user names a port: `pci:0000:01:00.0` (or the address alone), `kmod:0000:01:00.0`, `sim:82576`,
-/// `null:size=64`, `ring:`. A PCI function may have options of its driver behind it, as in `01:00.0,packed=off`.
+/// `null:size=64`, `ring:`, `vhost-user:/tmp/socket`. A PCI function may have options of its driver behind it, as in `01:00.0,packed=off`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PortSpec {
@@ -19,6 +21,9 @@ pub enum PortSpec {
     Null(usize),
     /// One that receives what it sends: `ring:`.
     Ring,
+    /// The device of a virtual machine or another process: `vhost-user:/tmp/socket`, with `client` (the other side
+    /// listens), `queues=N`, and `packed`, `mrg`, `in-order`, `indirect`, `event-idx` `=off`.
+    VhostUser(vhost::Options),
 }
 
 /// The way to a device that is named by its address alone.
@@ -95,7 +100,7 @@ const RATE: f64 = 1_488_095.0;
 
 impl PortSpec {
     /// A list of ports as in `sim:82576,sim:82576,mode=thread`: a part with `=` and without `:` belongs to the
-    /// port before it.
+    /// port before it, and so does `client` behind a `vhost-user:`.
     ///
     /// # Errors
     /// [`SpecError`] about the first part that is wrong.
@@ -112,6 +117,7 @@ impl PortSpec {
         for part in list.split(',').map(str::trim) {
             match ports.last_mut() {
                 Some(port) if part.contains('=') && !part.contains(':') => *port = format!("{port},{part}"),
+                Some(port) if vhost_spec::is_flag(port, part) => *port = format!("{port},{part}"),
                 _ => ports.push(part.to_owned()),
             }
         }
@@ -135,6 +141,7 @@ impl PortSpec {
             Some(("ring", _)) => {
                 return Err("a ring port takes no name and no options: write ring:".to_owned());
             }
+            Some((vhost_spec::NAME, path)) => return vhost_spec::parse(path, options).map(Self::VhostUser),
             Some(("pci", address)) => Self::pci(Bus::Vfio, address)?,
             Some(("kmod", address)) => Self::pci(Bus::Kmod, address)?,
             _ => Self::pci(bus, name).map_err(|why| guess(name).unwrap_or(why))?,
@@ -210,6 +217,7 @@ impl fmt::Display for PortSpec {
             Self::Sim(sim) => sim.fmt(f),
             Self::Null(size) => write!(f, "null:size={size}"),
             Self::Ring => write!(f, "ring:"),
+            Self::VhostUser(options) => vhost_spec::write(options, f),
         }
     }
 }
@@ -319,7 +327,7 @@ fn guess(name: &str) -> Option<String> {
     }
     let near = format!(
         "{}:{rest}",
-        nearest(kind, &["pci", "kmod", "sim", "null", "ring"])
+        nearest(kind, &["pci", "kmod", "sim", "null", "ring", vhost_spec::NAME])
     );
     let right = near.parse::<PortSpec>().is_ok();
     Some(if right {
@@ -330,7 +338,7 @@ fn guess(name: &str) -> Option<String> {
 }
 
 /// The candidate with the fewest slips between it and `text`.
-fn nearest<'a>(text: &str, candidates: &[&'a str]) -> &'a str {
+pub(crate) fn nearest<'a>(text: &str, candidates: &[&'a str]) -> &'a str {
     let by_slips = candidates.iter().min_by_key(|candidate| slips(text, candidate));
     by_slips.copied().unwrap_or_default()
 }

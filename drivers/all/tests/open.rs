@@ -110,3 +110,19 @@ fn no_device_has_two_drivers() {
     ids.dedup();
     assert_eq!(ids.len(), all);
 }
+
+#[test]
+fn a_socket_is_made_once_and_its_file_goes_with_the_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let spec: PortSpec = format!("vhost-user:{}", path.display()).parse().unwrap();
+    let mut opener = Opener::new(Feed::Silence);
+    let opened = opener.open(&spec).unwrap();
+    let error = opener.open(&spec).unwrap_err();
+    assert_eq!(error.fault(), Fault::Machine);
+    assert!(error.to_string().contains("another path"), "{error}");
+    opener.close(opened);
+    assert!(!path.exists());
+    fs::write(&path, "").unwrap();
+    assert_eq!(opener.open(&spec).unwrap_err().fault(), Fault::Usage);
+}

@@ -139,6 +139,20 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
     ("nic_rx_oversize", "Frames longer than the MTU allows; dropped."),
     ("nic_tx_packets", "Frames that left the device."),
     ("nic_tx_bytes", "Their bytes, with FCS."),
+    ("peer_connects", "Times that a peer connected."),
+    (
+        "peer_bad_index",
+        "Times that a queue was stopped because its peer's index was further ahead than the ring is long.",
+    ),
+    (
+        "peer_bad_descriptor",
+        "The same for a descriptor that does not exist.",
+    ),
+    (
+        "peer_bad_address",
+        "The same for an address outside of the memory that the peer has shared.",
+    ),
+    ("peer_bad_chain", "The same for descriptors that make no buffer."),
 ];
 
 /// Where a port puts its device's own statistics.

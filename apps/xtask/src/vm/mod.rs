@@ -31,6 +31,7 @@ pub mod taps;
 pub mod traffic;
 pub mod unplug;
 pub mod vfio;
+pub mod vhost;
 pub mod wire;
 
 use crate::host::{Missing, Tools, Usage};

@@ -9,6 +9,7 @@ use super::qemu::{Cable, Check, Nic, Vm};
 use super::traffic::Lines;
 use super::unplug::{self, How};
 use super::vfio;
+use super::vhost;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -249,6 +250,18 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the same, with an uncorrectable error on the bus",
         kernels: &Series::STOCK,
         run: |bed| unplug::run(bed, How::Aer),
+    },
+    Scenario {
+        name: "vhost-user",
+        about: "the kernel's virtio driver through l2fwd on the host: pings, streams, a reboot; split rings",
+        kernels: &Series::STOCK,
+        run: |bed| vhost::run(bed, "", false),
+    },
+    Scenario {
+        name: "vhost-user-packed",
+        about: "the same; packed rings, frames in one buffer each",
+        kernels: &[Series::V6_12],
+        run: |bed| vhost::run(bed, ",mrg=off", true),
     },
     Scenario {
         name: "l2fwd-errors",

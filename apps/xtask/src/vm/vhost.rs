@@ -1,0 +1,132 @@
+//! A guest whose NICs are vhost-user ports of l2fwd on the host.
+
+use super::l2fwd::account;
+use super::qemu::{Check, Running, Vm};
+use super::scenario::Bed;
+use crate::cmd;
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::env;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Frames that the guest must have sent and received, a boot.
+const FRAMES: u64 = 10_000;
+
+/// The forwarder on the host.
+struct Host {
+    child: Child,
+    sockets: [PathBuf; 2],
+    log: PathBuf,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It has ended by itself, or this ends it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Host {
+    fn start(bed: &Bed<'_>, dir: &Path, options: &str) -> Result<Self> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let build = ["build", "--quiet", "--release", "-p", "l2fwd"];
+        cmd::run(Command::new(cargo).args(build).current_dir(&bed.paths.root))?;
+        let sockets = [dir.join("a"), dir.join("b")];
+        let port = |socket: &PathBuf| format!("vhost-user:{}{options}", socket.display());
+        let log = bed.dir.join("l2fwd.json");
+        let child = Command::new(bed.paths.target.join("release/l2fwd"))
+            .args(["--no-mac-update", "--json", "--huge", "none", "--ports"])
+            .arg(format!("{},{}", port(&sockets[0]), port(&sockets[1])))
+            .stdin(Stdio::null())
+            .stdout(File::create(&log).context("cannot make a log")?)
+            .stderr(File::create(bed.dir.join("l2fwd.log")).context("cannot make a log")?)
+            .spawn()
+            .context("cannot start l2fwd")?;
+        let host = Self { child, sockets, log };
+        for _ in 0..1000 {
+            if host.sockets.iter().all(|socket| socket.exists()) {
+                return Ok(host);
+            }
+            sleep(Duration::from_millis(20));
+        }
+        bail!(
+            "l2fwd makes no sockets: see {}",
+            bed.dir.join("l2fwd.log").display()
+        )
+    }
+
+    /// Interrupts it: its exit, its sockets, its account.
+    fn end(mut self) -> Result<Vec<Check>> {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).context("l2fwd has ended before")?;
+        let status = self.child.wait()?;
+        let left = self.sockets.iter().filter(|socket| socket.exists()).count();
+        let text = std::fs::read_to_string(&self.log).context("l2fwd wrote nothing")?;
+        let mut checks = vec![
+            Check::new("l2fwd-exit", status.success(), status.to_string()),
+            Check::new("sockets-removed", left == 0, format!("{left} left")),
+        ];
+        checks.extend(account(text.lines().last().unwrap_or_default(), 2 * FRAMES));
+        Ok(checks)
+    }
+}
+
+/// What the guest says of one boot.
+fn boot(guest: &mut Running) -> Result<Check> {
+    let counts = guest.wait_for("FRAMES")?;
+    let good = counts
+        .split(' ')
+        .all(|n| n.parse().is_ok_and(|n: u64| n >= FRAMES));
+    Ok(Check::new("frames", good && counts.contains(' '), counts))
+}
+
+/// Pings and streams through l2fwd, a reboot, and again; `options` are those of both ports.
+pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
+    // Names of sockets must be short.
+    let dir = tempfile::tempdir().context("cannot make a directory")?;
+    let host = Host::start(bed, dir.path(), options)?;
+    let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/vhost.sh"));
+    vm.modules.clear();
+    vm.huge_pages = 0;
+    vm.arguments = arguments(&host.sockets, vm.memory, packed);
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
+    let mut checks = vec![boot(&mut guest)?];
+    guest.tell("reboot")?;
+    guest.wait_for("REBOOTS")?;
+    checks.push(boot(&mut guest)?);
+    guest.tell("stop")?;
+    guest.wait_for("DONE")?;
+    checks.extend(guest.finish()?);
+    checks.extend(host.end()?);
+    Ok(checks)
+}
+
+/// Memory that is shared, two NICs whose device is elsewhere, and a reset that is one.
+fn arguments(sockets: &[PathBuf; 2], memory: u32, packed: bool) -> Vec<String> {
+    let mut words = vec![
+        "-object".to_owned(),
+        format!("memory-backend-memfd,id=mem,size={memory}M,share=on"),
+        "-M".to_owned(),
+        "memory-backend=mem".to_owned(),
+        "-action".to_owned(),
+        "reboot=reset".to_owned(),
+    ];
+    let packed = if packed { "on" } else { "off" };
+    for (index, socket) in sockets.iter().enumerate() {
+        let number = index + 1;
+        words.extend([
+            "-chardev".to_owned(),
+            format!("socket,id=char{number},path={}", socket.display()),
+            "-netdev".to_owned(),
+            format!("vhost-user,id=net{number},chardev=char{number}"),
+            "-device".to_owned(),
+            format!("virtio-net-pci,netdev=net{number},mac=52:54:00:00:00:0{number},disable-legacy=on,packed={packed},romfile="),
+        ]);
+    }
+    words
+}

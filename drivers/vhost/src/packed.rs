@@ -1,0 +1,271 @@
+//! Packed rings, from the device's side (virtio 1.2, 2.8).
+
+use crate::chain::{Chain, Chains, DESC, Piece, Rules, flag};
+use crate::fault::Fault;
+use crate::split::{Places, crosses};
+use crate::sys::{Area, GuestMemory, Log, View};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::fence;
+
+/// A packed ring. Buffers are used in the order in which they came: the place where the next one is expected is the one
+/// where the next used one is written.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    descriptors: Area,
+    driver: Area,
+    device: Area,
+    size: u16,
+    event_idx: bool,
+    at: Place,
+}
+
+/// A place in the ring, and how often it went round: the wrap counter's value there (2.8.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    index: u16,
+    wrap: bool,
+}
+
+/// Flags in the upper half of a descriptor's second word.
+const AVAIL: u16 = 1 << 7;
+const USED: u16 = 1 << 15;
+/// Where the second word is, and the flags in it.
+const REST: usize = 8;
+const FLAGS: u32 = 48;
+
+/// Event structures (2.8.14): place and wrap counter, then what is wanted.
+const EVENT_PLACE: usize = 0;
+const EVENT_FLAGS: usize = 2;
+const ENABLE: u16 = 0;
+const DISABLE: u16 = 1;
+const AT_PLACE: u16 = 2;
+
+impl Place {
+    /// As messages and event structures have it.
+    fn from_word(word: u16) -> Self {
+        Self {
+            index: word & 0x7fff,
+            wrap: word >> 15 != 0,
+        }
+    }
+
+    fn word(self) -> u16 {
+        self.index | u16::from(self.wrap) << 15
+    }
+
+    #[inline(always)]
+    fn after(self, places: u16, size: u16) -> Self {
+        let index = u32::from(self.index) + u32::from(places);
+        if index >= u32::from(size) {
+            Self {
+                index: (index - u32::from(size)) as u16,
+                wrap: !self.wrap,
+            }
+        } else {
+            Self {
+                index: index as u16,
+                wrap: self.wrap,
+            }
+        }
+    }
+
+    /// Whether a descriptor with these flags is one that the driver made available here.
+    #[inline(always)]
+    fn is_available(self, flags: u16) -> bool {
+        (flags & AVAIL != 0) == self.wrap && (flags & USED != 0) != self.wrap
+    }
+}
+
+impl Packed {
+    /// `None` where the memory does not have it, it is not aligned, or its length is none.
+    pub fn new(memory: &Arc<GuestMemory>, at: Places, size: u16, base: u16, event_idx: bool) -> Option<Self> {
+        let place = Place::from_word(base);
+        if size == 0 || size > 1 << 15 || place.index >= size {
+            return None;
+        }
+        Some(Self {
+            descriptors: Area::new(memory, at.descriptors, usize::from(size) * DESC, 16)?,
+            driver: Area::new(memory, at.driver, 4, 4)?,
+            device: Area::new(memory, at.device, 4, 4)?,
+            size,
+            event_idx,
+            at: place,
+        })
+    }
+
+    /// The next buffer's place, in the words of messages.
+    pub fn next(&self) -> u16 {
+        self.at.word()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        let rest = self.rest(self.at).load(Acquire);
+        !self.at.is_available((rest >> FLAGS) as u16)
+    }
+
+    #[inline(always)]
+    fn rest(&self, place: Place) -> &std::sync::atomic::AtomicU64 {
+        self.descriptors.u64(usize::from(place.index) * DESC + REST)
+    }
+
+    /// Reads buffers behind those in `chains`, until there are `most` of them in all.
+    #[inline(always)]
+    pub fn fetch(
+        &self,
+        view: &mut View,
+        chains: &mut Chains,
+        rules: &Rules,
+        most: usize,
+    ) -> Result<(), Fault> {
+        let taken: u32 = chains.list.iter().map(|chain| u32::from(chain.places)).sum();
+        let (mut at, mut left) = (self.at, u32::from(self.size).saturating_sub(taken));
+        if taken > 0 {
+            at = at.after(taken.min(self.size.into()) as u16, self.size);
+        }
+        while chains.list.len() < most && left > 0 {
+            // Flags before everything else of the descriptor.
+            let rest = self.rest(at).load(Acquire);
+            if !at.is_available((rest >> FLAGS) as u16) {
+                break;
+            }
+            let first = chains.begin();
+            let read = self.chain(view, chains, rules, at, rest, left as u16);
+            let ended = read.and_then(|(id, places)| chains.end(rules, id, places, first).map(|()| places));
+            match ended {
+                Ok(places) => {
+                    at = at.after(places, self.size);
+                    left -= u32::from(places);
+                }
+                Err(fault) => {
+                    chains.abandon(first);
+                    return Err(fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the buffer at a place; its id, which is in the last descriptor (2.8.6), and the places it takes.
+    #[inline(always)]
+    fn chain(
+        &self,
+        view: &mut View,
+        chains: &mut Chains,
+        rules: &Rules,
+        mut at: Place,
+        mut rest: u64,
+        left: u16,
+    ) -> Result<(u16, u16), Fault> {
+        for places in 1..=left {
+            let address = self.descriptors.u64(usize::from(at.index) * DESC).load(Relaxed);
+            let (flags, id) = ((rest >> FLAGS) as u16, (rest >> 32) as u16);
+            let piece = Piece {
+                at: address,
+                len: rest as u32,
+            };
+            if flags & flag::INDIRECT != 0 {
+                return match (places, flags & flag::NEXT) {
+                    (1, 0) => chains.table(view, rules, piece, false).map(|()| (id, 1)),
+                    _ => Err(Fault::Chain),
+                };
+            }
+            chains.piece(view, rules, flags, piece)?;
+            if flags & flag::NEXT == 0 {
+                return Ok((id, places));
+            }
+            at = at.after(1, self.size);
+            // The first one's flags were written last (2.8.6), so that these are there.
+            rest = self.rest(at).load(Relaxed);
+        }
+        Err(Fault::Chain)
+    }
+
+    /// Gives the first buffers of those fetched back to the peer. The first one's descriptor is written last: until then
+    /// the peer looks at none of the others.
+    #[inline(always)]
+    pub fn publish(&mut self, done: &[Chain], log: Option<&Log>) {
+        let Some((head, others)) = done.split_first() else {
+            return;
+        };
+        let start = self.at;
+        self.at = self.at.after(head.places, self.size);
+        for chain in others {
+            self.use_up(self.at, chain)
+                .1
+                .store(self.use_up(self.at, chain).0, Relaxed);
+            self.mark(self.at, log);
+            self.at = self.at.after(chain.places, self.size);
+        }
+        let (word, cell) = self.use_up(start, head);
+        cell.store(word, Release);
+        self.mark(start, log);
+    }
+
+    /// What a used descriptor's second word is to be, and where it belongs.
+    #[inline(always)]
+    fn use_up(&self, at: Place, chain: &Chain) -> (u64, &std::sync::atomic::AtomicU64) {
+        let wrap = if at.wrap { AVAIL | USED } else { 0 };
+        // WRITE says that the length means something (2.8.5).
+        let written = if chain.written > 0 { flag::WRITE } else { 0 };
+        let flags = u64::from(wrap | written) << FLAGS;
+        let word = u64::from(chain.written) | u64::from(chain.id) << 32 | flags;
+        (word, self.rest(at))
+    }
+
+    #[inline(always)]
+    fn mark(&self, at: Place, log: Option<&Log>) {
+        if let Some(log) = log {
+            log.mark(
+                self.descriptors.guest + u64::from(at.index) * DESC as u64,
+                DESC as u64,
+            );
+        }
+    }
+
+    /// Whether the peer wants to be told of what was published from `old` on (2.8.10).
+    #[inline(always)]
+    pub fn wants_call(&self, old: u16) -> bool {
+        // The used descriptors before the peer's wish: the peer does the two the other way round.
+        fence(SeqCst);
+        let wish = self.driver.u32(EVENT_PLACE).load(Relaxed);
+        match (wish >> 16) as u16 & 3 {
+            ENABLE => true,
+            AT_PLACE if self.event_idx => {
+                // All on one line of numbers, where a place of the round before lies a ring's length back.
+                let event = Place::from_word(wish as u16);
+                let old = Place::from_word(old);
+                let round = |place: Place| match place.wrap == self.at.wrap {
+                    true => place.index,
+                    false => place.index.wrapping_sub(self.size),
+                };
+                crosses(round(event), self.at.index, round(old))
+            }
+            _ => false,
+        }
+    }
+
+    /// Asks for a kick when the next buffer comes; whether one is there already.
+    pub fn arm(&self) -> bool {
+        if self.event_idx {
+            self.device.u16(EVENT_PLACE).store(self.at.word(), Relaxed);
+            // The place before the wish that makes it count.
+            self.device.u16(EVENT_FLAGS).store(AT_PLACE, Release);
+        } else {
+            self.device.u16(EVENT_FLAGS).store(ENABLE, Relaxed);
+        }
+        // The wish before the look; the peer does the two the other way round.
+        fence(SeqCst);
+        !self.is_empty()
+    }
+
+    /// Wants no kicks.
+    pub fn disarm(&self) {
+        self.device.u16(EVENT_FLAGS).store(DISABLE, Relaxed);
+    }
+
+    /// The word that changes when a buffer comes.
+    pub fn watched(&self) -> &std::sync::atomic::AtomicU64 {
+        self.rest(self.at)
+    }
+}

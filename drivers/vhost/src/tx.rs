@@ -1,0 +1,204 @@
+//! Frames for the peer: copied into the buffers of its receive rings.
+
+use crate::chain::Chains;
+use crate::fault::Fault;
+use crate::gate::{Gate, Pass};
+use crate::ring::Ring;
+use crate::rx::LEAST;
+use barline::pool::{Batch, MAX_BURST, PoolCache};
+use barline::port::TxQueue;
+use barline::telemetry::TxCounters;
+use crossbeam::utils::CachePadded;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A transmit queue: the peer's receive ring.
+#[derive(Debug)]
+pub struct VhostTx {
+    pass: Pass,
+    chains: Chains,
+    /// Longest frame in bytes: the port's.
+    limit: Arc<AtomicU32>,
+    counters: Arc<CachePadded<TxCounters>>,
+}
+
+/// What a burst took from the batch.
+#[derive(Default)]
+struct Sent {
+    /// Packets taken, dropped ones among them.
+    taken: usize,
+    packets: u64,
+    bytes: u64,
+    lengths: u64,
+    called: bool,
+}
+
+/// The header before a frame (virtio 1.2, 5.1.6): no offload, and the number of buffers at its end.
+type Header = [u8; 12];
+const BUFFERS: usize = 10;
+
+/// Moves packets into the peer's buffers as long as there are some.
+#[inline(always)]
+fn put(ring: &mut Ring, chains: &mut Chains, packets: &Batch, limit: u32) -> (Sent, Option<Fault>) {
+    let header = ring.setup.rules.least as usize;
+    let (mut sent, mut used, mut fault) = (Sent::default(), 0, None);
+    fault = ring.fetch(chains, packets.len()).err().or(fault);
+    for packet in packets.as_slice() {
+        if (packet.len() as u32).wrapping_sub(LEAST) > limit - LEAST {
+            sent.lengths += 1;
+            sent.taken += 1;
+            continue;
+        }
+        let need = header + packet.len();
+        let buffers = match ring.setup.mergeable {
+            _ if chains
+                .list
+                .get(used)
+                .is_some_and(|chain| chain.bytes as usize >= need) =>
+            {
+                1
+            }
+            true => match enough(ring, chains, used, need) {
+                Ok(0) => break,
+                Ok(buffers) => buffers,
+                Err(wrong) => {
+                    fault = fault.or(Some(wrong));
+                    break;
+                }
+            },
+            false if used == chains.list.len() => break,
+            false => {
+                // The peer's buffers are shorter than the frame; the next frame can have this one.
+                sent.lengths += 1;
+                sent.taken += 1;
+                continue;
+            }
+        };
+        scatter(ring, chains, used..used + buffers, packet, header);
+        used += buffers;
+        sent.taken += 1;
+        sent.packets += 1;
+        sent.bytes += packet.len() as u64;
+    }
+    sent.called = ring.publish(&chains.list[..used]);
+    (sent, fault)
+}
+
+/// How many buffers from `used` on hold `need` bytes: 0 where there are not enough of them.
+#[cold]
+fn enough(ring: &mut Ring, chains: &mut Chains, used: usize, need: usize) -> Result<usize, Fault> {
+    let mut room = 0;
+    for count in 1.. {
+        let at = used + count - 1;
+        if at == chains.list.len() {
+            ring.fetch(chains, at + 8)?;
+        }
+        let Some(chain) = chains.list.get(at) else { break };
+        room += chain.bytes as usize;
+        if room >= need {
+            return Ok(count);
+        }
+    }
+    Ok(0)
+}
+
+/// Writes header and frame to some buffers, which have the room.
+#[inline(always)]
+fn scatter(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    buffers: std::ops::Range<usize>,
+    frame: &[u8],
+    header: usize,
+) {
+    let mut head: Header = [0; 12];
+    head[BUFFERS..].copy_from_slice(&(buffers.len() as u16).to_le_bytes());
+    let (mut head, mut frame) = (&head[..header], frame);
+    for at in buffers {
+        let chain = chains.list[at];
+        let mut written = 0;
+        for piece in chains.pieces(&chain) {
+            let (first, rest) = head.split_at(head.len().min(piece.len as usize));
+            let room = piece.len as usize - first.len();
+            let (second, more) = frame.split_at(frame.len().min(room));
+            let behind = piece.at + first.len() as u64;
+            let there = ring.view.copy_in(piece.at, first) && ring.view.copy_in(behind, second);
+            debug_assert!(there, "checked when it was fetched");
+            (head, frame) = (rest, more);
+            let part = first.len() + second.len();
+            ring.mark(piece.at, part);
+            written += part as u32;
+            if frame.is_empty() && head.is_empty() {
+                break;
+            }
+        }
+        chains.list[at].written = written;
+    }
+}
+
+impl VhostTx {
+    pub(crate) fn new(gate: &Arc<Gate>, life: &Arc<()>, limit: &Arc<AtomicU32>) -> Self {
+        Self {
+            pass: Pass::new(gate, life),
+            chains: Chains::new(),
+            limit: limit.clone(),
+            counters: TxCounters::shared(),
+        }
+    }
+}
+
+impl TxQueue for VhostTx {
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        if packets.is_empty() {
+            return 0;
+        }
+        self.chains.clear();
+        let limit = self.limit.load(Ordering::Relaxed);
+        let (mut sent, mut fault) = (Sent::default(), None);
+        if let Some(ring) = self.pass.enter() {
+            (sent, fault) = put(ring, &mut self.chains, packets, limit);
+        }
+        if let Some(fault) = fault {
+            self.pass.fail(fault);
+        }
+        match sent.taken {
+            0 => self.pass.leave(),
+            _ => self.pass.leave_at(),
+        }
+        if sent.taken == packets.len() {
+            cache.free(packets);
+        } else if sent.taken > 0 {
+            let mut done = Batch::with_burst(MAX_BURST);
+            done.extend((0..sent.taken).map_while(|_| packets.pop()));
+            cache.free(&mut done);
+        }
+        let counters = &**self.counters;
+        counters.tx_packets.add(sent.packets);
+        counters.tx_bytes.add(sent.bytes);
+        counters.tx_lengths.add(sent.lengths);
+        counters.tx_full.add(u64::from(!packets.is_empty()));
+        counters.tx_doorbells.add(u64::from(sent.called));
+        sent.packets as usize
+    }
+
+    /// Frames are copied: nothing is held.
+    fn reclaim(&mut self, _cache: &mut PoolCache) -> usize {
+        0
+    }
+
+    fn in_flight(&self) -> usize {
+        0
+    }
+
+    fn counters(&self) -> &TxCounters {
+        &self.counters
+    }
+
+    fn shared_counters(&self) -> Arc<CachePadded<TxCounters>> {
+        self.counters.clone()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.pass.has_ended()
+    }
+}
