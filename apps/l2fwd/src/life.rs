@@ -18,6 +18,7 @@ pub struct Incident {
     /// The port as it was named.
     pub name: String,
     /// `unplug-request`, `gone`, `error`, `reset`: the port was stopped and its device closed. `back`: it forwards again.
+    /// `peer-connected`, `peer-gone`: it runs on.
     pub event: &'static str,
     /// Milliseconds that it took.
     pub milliseconds: f64,
@@ -32,6 +33,8 @@ pub(crate) fn names(event: PortEvent) -> (&'static str, &'static str) {
         PortEvent::Gone => ("gone", "gone"),
         PortEvent::Error => ("error", "failed"),
         PortEvent::Reset => ("reset", "reset"),
+        PortEvent::PeerConnected => ("peer-connected", "running"),
+        PortEvent::PeerGone => ("peer-gone", "running"),
         _ => ("stopped", "stopped"),
     }
 }
@@ -41,6 +44,14 @@ const BACK: &str = "back";
 
 impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = match self.event {
+            "peer-connected" => Some("a peer has connected"),
+            "peer-gone" => Some("its peer is gone; waits for the next one"),
+            _ => None,
+        };
+        if let Some(what) = peer {
+            return write!(f, "port {} ({}): {what}", self.port, self.name);
+        }
         let what = match self.event {
             "unplug-request" => "the host wants the device back; closed",
             "gone" => "the device does not answer any more; closed",
@@ -65,6 +76,8 @@ impl fmt::Display for Incident {
 const RECALL: Duration = Duration::from_secs(1);
 /// Between two looks at devices that nobody told anything of.
 const PATROL: Duration = Duration::from_millis(100);
+/// Events of one port at a time.
+const MOST_EVENTS: usize = 8;
 /// Between two looks whether a device is back.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -83,11 +96,17 @@ impl Forwarder {
         self.patrol = now + PATROL;
         let mut incidents = Vec::new();
         for index in 0..self.members.len() {
-            let opened = &mut self.members[index].opened;
-            match opened.as_mut().map(|opened| opened.port.event()) {
-                Some(Some(event)) => incidents.push(self.detach(index, event)),
-                Some(None) => {}
-                None => incidents.extend(self.reattach(index, now)),
+            if self.members[index].opened.is_none() {
+                incidents.extend(self.reattach(index, now));
+            }
+            for _ in 0..MOST_EVENTS {
+                let opened = self.members[index].opened.as_mut();
+                match opened.and_then(|opened| opened.port.event()) {
+                    // Nothing of the device is touched after that, except to close it.
+                    Some(event) if event.ends_run() => incidents.push(self.detach(index, event)),
+                    Some(event) => incidents.push(self.incident(index, names(event).0, now, None)),
+                    None => break,
+                }
             }
         }
         incidents

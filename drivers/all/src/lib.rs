@@ -11,6 +11,7 @@ mod open;
 mod pace;
 mod sim;
 mod spec;
+mod user_spec;
 
 pub use error::{Fault, OpenError, fault_of_memory, fault_of_port};
 pub use list::{ALL, Driver, OpenFn, driver_for};

@@ -8,6 +8,7 @@ use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
 use barline::port::Port;
 use barline_null::{Loopback, Null};
+use barline_virtio_user::VirtioUser;
 use std::sync::Arc;
 
 /// Opens the ports of one application: all that it opens share one address space of VFIO, so that a pool is mapped
@@ -95,6 +96,14 @@ impl Opener {
                     source,
                 };
                 return Ok(Opened::soft(spec, Box::new(Null::new(*size).map_err(named)?)));
+            }
+            PortSpec::VirtioUser(path, settings) => {
+                let port = VirtioUser::open(path, *settings).map_err(|source| OpenError::Port {
+                    port: spec.to_string(),
+                    source,
+                })?;
+                self.remember(&(port.domain().clone() as Arc<dyn DmaDomain>));
+                return Ok(Opened::soft(spec, Box::new(port)));
             }
             PortSpec::Ring => return Ok(Opened::soft(spec, Box::new(Loopback::new()))),
         };

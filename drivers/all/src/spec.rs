@@ -1,11 +1,13 @@
-use crate::list;
+use crate::{list, user_spec};
 use barline::pci::PciAddress;
 use barline_sim::Mode;
+use barline_virtio_user::Settings;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// How a user names a port: `pci:0000:01:00.0` (or the address alone), `kmod:0000:01:00.0`, `sim:82576`,
-/// `null:size=64`, `ring:`. A PCI function may have options of its driver behind it, as in `01:00.0,packed=off`.
+/// `null:size=64`, `ring:`, `virtio-user:/tmp/socket`. A PCI function may have options of its driver behind it, as in `01:00.0,packed=off`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PortSpec {
@@ -19,6 +21,9 @@ pub enum PortSpec {
     Null(usize),
     /// One that receives what it sends: `ring:`.
     Ring,
+    /// The driver's side of a vhost-user socket: `virtio-user:/tmp/socket`, with `server` (it listens), `queues=N`, and
+    /// `packed`, `mergeable`, `in-order`, `event-idx` `=on` or `=off`.
+    VirtioUser(PathBuf, Settings),
 }
 
 /// The way to a device that is named by its address alone.
@@ -95,7 +100,7 @@ const RATE: f64 = 1_488_095.0;
 
 impl PortSpec {
     /// A list of ports as in `sim:82576,sim:82576,mode=thread`: a part with `=` and without `:` belongs to the
-    /// port before it.
+    /// port before it, and so does `server` behind a `virtio-user:`.
     ///
     /// # Errors
     /// [`SpecError`] about the first part that is wrong.
@@ -112,6 +117,7 @@ impl PortSpec {
         for part in list.split(',').map(str::trim) {
             match ports.last_mut() {
                 Some(port) if part.contains('=') && !part.contains(':') => *port = format!("{port},{part}"),
+                Some(port) if user_spec::is_flag(port, part) => *port = format!("{port},{part}"),
                 _ => ports.push(part.to_owned()),
             }
         }
@@ -135,6 +141,7 @@ impl PortSpec {
             Some(("ring", _)) => {
                 return Err("a ring port takes no name and no options: write ring:".to_owned());
             }
+            Some((user_spec::NAME, path)) => return user_spec::parse(path, options),
             Some(("pci", address)) => Self::pci(Bus::Vfio, address)?,
             Some(("kmod", address)) => Self::pci(Bus::Kmod, address)?,
             _ => Self::pci(bus, name).map_err(|why| guess(name).unwrap_or(why))?,
@@ -203,6 +210,7 @@ impl fmt::Display for PortSpec {
             Self::Sim(sim) => sim.fmt(f),
             Self::Null(size) => write!(f, "null:size={size}"),
             Self::Ring => write!(f, "ring:"),
+            Self::VirtioUser(path, settings) => user_spec::write(path, settings, f),
         }
     }
 }
@@ -312,7 +320,7 @@ fn guess(name: &str) -> Option<String> {
     }
     let near = format!(
         "{}:{rest}",
-        nearest(kind, &["pci", "kmod", "sim", "null", "ring"])
+        nearest(kind, &["pci", "kmod", "sim", "null", "ring", user_spec::NAME])
     );
     let right = near.parse::<PortSpec>().is_ok();
     Some(if right {

@@ -88,6 +88,17 @@ pub enum PortEvent {
     Error,
     /// Somebody else has reset it: it knows nothing of its rings.
     Reset,
+    /// A peer (the other side of a vhost-user port) has connected. The port runs on.
+    PeerConnected,
+    /// The peer has gone, or was cut off. The port runs on and waits for the next one.
+    PeerGone,
+}
+
+impl PortEvent {
+    /// Whether the port's run is over: it is to be stopped, dropped, and opened again when its device is back.
+    pub fn ends_run(self) -> bool {
+        !matches!(self, Self::PeerConnected | Self::PeerGone)
+    }
 }
 
 /// The queues of a started port. They come back by value when it is stopped.
@@ -122,8 +133,9 @@ pub trait Port: Send + Debug {
     fn link(&self) -> Link;
     /// The device's own statistics since the start. Reads registers: not for the packet path.
     fn counters(&mut self, out: &mut dyn CounterSink);
-    /// What happened to the device as a whole since the last call, the gravest first. Each ends the port's run: stop it,
-    /// drop it, and open it again when its device is back. Reads registers: not for the packet path.
+    /// What happened to the device as a whole since the last call, the gravest first. Most end the port's run
+    /// ([`PortEvent::ends_run`]): stop it, drop it, and open it again when its device is back. Reads registers: not for the
+    /// packet path.
     fn event(&mut self) -> Option<PortEvent> {
         None
     }

@@ -137,6 +137,11 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
     ("nic_rx_oversize", "Frames longer than the MTU allows; dropped."),
     ("nic_tx_packets", "Frames that left the device."),
     ("nic_tx_bytes", "Their bytes, with FCS."),
+    ("peer_connects", "Times that a peer connected."),
+    (
+        "peer_tx_lost",
+        "Packets in `tx_packets` that a peer had not given back when it went.",
+    ),
 ];
 
 /// Where a port puts its device's own statistics.
