@@ -10,6 +10,7 @@ mod kmod;
 mod paths;
 mod sim;
 mod test;
+mod virtio_user;
 mod vm;
 
 use clap::{Parser, Subcommand};

@@ -6,6 +6,7 @@ use crate::host::{self, Missing, Tools};
 use crate::kmod;
 use crate::paths::{Paths, on_path};
 use crate::sim;
+use crate::virtio_user;
 use crate::vm;
 use crate::vm::kernel::Series;
 use crate::vm::qemu::Check;
@@ -124,6 +125,10 @@ const LOCAL: &[Local] = &[
     Local {
         name: "sim",
         run: |paths| sim::plans(paths, &sim::SimArgs::CI),
+    },
+    Local {
+        name: "virtio-user-testpmd",
+        run: virtio_user::run,
     },
     Local {
         name: "deny",

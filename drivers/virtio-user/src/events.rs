@@ -42,7 +42,6 @@ impl Shared {
 
     /// A back end has come, or gone.
     pub fn turn(&self, up: bool) {
-        self.up.store(up, Release);
         self.connects.fetch_add(up.into(), Relaxed);
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         if events.len() == MOST {
@@ -52,6 +51,8 @@ impl Shared {
         drop(events);
         // It fails for a descriptor that is none.
         let _ = self.told.raise();
+        // Last: who sees the link finds the event.
+        self.up.store(up, Release);
     }
 
     pub fn next(&self) -> Option<PortEvent> {

@@ -23,7 +23,7 @@ pub(crate) enum Patience {
 }
 
 /// For all answers of a conversation. A back end on a loaded machine may take its time.
-pub(crate) const LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Waits until one of them is readable or has ended, `limit` at most (for ever without one); which.
 pub(crate) fn wait<const N: usize>(fds: [BorrowedFd<'_>; N], limit: Option<Duration>) -> [bool; N] {
