@@ -1,26 +1,17 @@
 //! The packet path: everything that runs a packet, and nothing else.
 
-use barline::pool::{Batch, Packet, Pool, PoolCache};
-use barline::port::{MacAddress, RxQueue, TxQueue};
+use barline::pool::{Batch, Pool, PoolCache};
+use barline::port::{RxQueue, TxQueue};
 use barline::telemetry::Cell;
 use barline::wait::{Armed, Cpu, Idle, Source};
 use barline::worker::{Inbox, StopToken};
+use barline_modes::{Addresses, Lane as Way, Tally, io, mac};
 use crossbeam::utils::CachePadded;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
-
-/// Destination and source of a forwarded frame.
-pub type Header = [u8; 12];
-
-/// What DPDK's l2fwd writes: 02:00:00:00:00 and the index of the port that sends, then that port's own address.
-pub fn header(index: u8, mac: MacAddress) -> Header {
-    let mut header = [0x02, 0, 0, 0, 0, index, 0, 0, 0, 0, 0, 0];
-    header[6..].copy_from_slice(&mac.0);
-    header
-}
 
 /// One queue's way from a port to the port that sends its packets.
 #[derive(Debug)]
@@ -30,7 +21,7 @@ pub struct Lane {
     /// Where they go. No other lane has it.
     pub tx: Box<dyn TxQueue>,
     /// What to write over their addresses.
-    pub header: Option<Header>,
+    pub addresses: Option<Addresses>,
     /// Packets dropped because the transmit ring was full.
     pub full: Arc<CachePadded<Cell>>,
     /// Index of the port that receives.
@@ -47,19 +38,15 @@ impl Lane {
     /// Moves one burst; false when there was none.
     #[inline]
     fn poll(&mut self, cache: &mut PoolCache, batch: &mut Batch) -> bool {
-        if self.rx.receive(cache, batch) == 0 {
-            // Nothing comes, so nothing will make transmit look: give back what has been sent.
-            self.tx.reclaim(cache);
-            return false;
-        }
-        if let Some(header) = &self.header {
-            rewrite(batch.as_mut_slice(), header);
-        }
-        self.tx.transmit(cache, batch);
-        if !batch.is_empty() {
-            // Waiting for room would only move the loss to the receive ring, where it is harder to see.
-            self.full.add(batch.len() as u64);
-            cache.free(batch);
+        let (rx, tx) = (self.rx.as_mut(), self.tx.as_mut());
+        let way = Way { rx, tx, cache, batch };
+        let mut tally = Tally::default();
+        let received = match &self.addresses {
+            Some(addresses) => mac(way, addresses, &mut tally),
+            None => io(way, &mut tally),
+        };
+        if tally.full > 0 {
+            self.full.add(tally.full);
         }
         debug_assert!(
             self.balances(),
@@ -67,7 +54,7 @@ impl Lane {
             self.rx.counters(),
             self.tx.counters()
         );
-        true
+        received > 0
     }
 }
 
@@ -107,24 +94,6 @@ impl Source for Lane {
 
     fn pause(&self, cpu: Cpu) {
         self.rx.pause(cpu);
-    }
-}
-
-/// Packets between the one being written and the one being fetched into the cache.
-const AHEAD: usize = 4;
-
-#[inline]
-fn rewrite(packets: &mut [Packet], header: &Header) {
-    for packet in packets.iter().take(AHEAD) {
-        packet.prefetch();
-    }
-    for at in 0..packets.len() {
-        if let Some(next) = packets.get(at + AHEAD) {
-            next.prefetch();
-        }
-        if let Some(front) = packets[at].first_chunk_mut() {
-            *front = *header;
-        }
     }
 }
 
@@ -199,34 +168,5 @@ fn drain(lanes: &mut [Lane], cache: &mut PoolCache) {
             lane.tx.reclaim(cache);
         }
         yield_now();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use barline::mem::{PageSize, Source};
-
-    #[test]
-    fn addresses_are_those_of_dpdk() {
-        let mac = MacAddress([0x52, 0x54, 0, 0, 0, 9]);
-        assert_eq!(header(3, mac), [2, 0, 0, 0, 0, 3, 0x52, 0x54, 0, 0, 0, 9]);
-    }
-
-    #[test]
-    fn only_addresses_are_written_and_stubs_are_left_alone() {
-        let source = Source::MemFd(PageSize::Base4K);
-        let pool = Pool::builder().packets(16).source(source).build().unwrap();
-        let mut packets: Vec<Packet> = std::iter::from_fn(|| pool.alloc()).collect();
-        for (at, packet) in packets.iter_mut().enumerate() {
-            assert!(packet.set(&vec![7; at]));
-        }
-        rewrite(&mut packets, &[1; 12]);
-        for (at, packet) in packets.iter().enumerate() {
-            let wanted: Vec<u8> = (0..at)
-                .map(|byte| if at >= 12 && byte < 12 { 1 } else { 7 })
-                .collect();
-            assert_eq!(**packet, wanted);
-        }
     }
 }

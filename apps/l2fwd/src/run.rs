@@ -7,6 +7,7 @@ use barline::mem::{PageSize, Source, free_huge_pages};
 use barline::pool::Pool;
 use barline::wait::Watch;
 use barline_drivers::{Opened, Opener, SimEnd};
+use barline_modes::Addresses;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -127,7 +128,7 @@ impl Forwarder {
             before: forward::surplus(&*rx, &*tx, &full),
             rx,
             tx,
-            header: self.settings.mac_update.then(|| forward::header(to as u8, mac)),
+            addresses: self.settings.mac_update.then(|| Addresses::l2fwd(to as u8, mac)),
             full,
             from,
             to,

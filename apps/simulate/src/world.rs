@@ -101,7 +101,7 @@ impl World {
             "{} is not the driver",
             driver.name
         );
-        let opened = self.bounded("open", || (driver.open)(function))?;
+        let opened = self.bounded("open", || (driver.open)(function, ""))?;
         match opened {
             Ok(port) => Ok(Some(port)),
             Err(_) if port.may_fail() => Ok(None),

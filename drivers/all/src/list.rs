@@ -52,7 +52,9 @@ pub const ALL: &[Driver] = &[
 fn none(device: &str, options: &str) -> Result<(), PortError> {
     match options {
         "" => Ok(()),
-        _ => Err(PortError::Config(format!("a {device} takes no options; leave out {options:?}"))),
+        _ => Err(PortError::Config(format!(
+            "a {device} takes no options; leave out {options:?}"
+        ))),
     }
 }
 

@@ -126,7 +126,8 @@ impl Opener {
     pub fn close(&mut self, opened: Opened) {
         let Opened { port, spec, .. } = opened;
         drop(port);
-        self.pci.retain(|address| !matches!(&spec, PortSpec::Pci(closed, _) if closed == address));
+        self.pci
+            .retain(|address| !matches!(&spec, PortSpec::Pci(closed, _) if closed == address));
     }
 
     /// Compares what is going to be allocated and mapped with the machine and with the address spaces of all ports

@@ -152,7 +152,10 @@ impl PortSpec {
     /// With options, whose names some driver has to know; whether it is the device's is seen when it is opened.
     fn with(self, options: &str) -> Result<Self, String> {
         let known = |option: &&str| list::knows(option.split('=').next().unwrap_or_default());
-        let strange = options.split(',').filter(|option| !option.is_empty()).find(|option| !known(option));
+        let strange = options
+            .split(',')
+            .filter(|option| !option.is_empty())
+            .find(|option| !known(option));
         if let Some(option) = strange {
             return Err(format!("no PCI port takes such an option; leave out {option:?}"));
         }
@@ -191,7 +194,11 @@ impl PortSpec {
 
 /// Options behind a name.
 fn behind(options: &str) -> String {
-    if options.is_empty() { String::new() } else { format!(",{options}") }
+    if options.is_empty() {
+        String::new()
+    } else {
+        format!(",{options}")
+    }
 }
 
 impl FromStr for PortSpec {
@@ -406,7 +413,11 @@ mod tests {
         let texts: Vec<String> = ports.iter().map(PortSpec::to_string).collect();
         assert_eq!(
             texts,
-            ["pci:0000:01:00.0,packed=off,mrg=on", "kmod:0000:02:00.0,packed=on", "pci:0000:03:00.0"]
+            [
+                "pci:0000:01:00.0,packed=off,mrg=on",
+                "kmod:0000:02:00.0,packed=on",
+                "pci:0000:03:00.0"
+            ]
         );
         assert_eq!(ports[0].options(), "packed=off,mrg=on");
         assert_eq!(texts[0].parse(), Ok(ports[0].clone()));

@@ -100,7 +100,10 @@ impl Structures {
         let one = |kind: u8, what: &str| {
             let place = places.iter().find(|place| place.kind == kind);
             place.ok_or_else(|| {
-                wrong(function, &format!("it has no {what}; a legacy device needs disable-legacy=on or a newer host"))
+                wrong(
+                    function,
+                    &format!("it has no {what}; a legacy device needs disable-legacy=on or a newer host"),
+                )
             })
         };
         let mut bars = Vec::new();
@@ -126,7 +129,11 @@ impl Structures {
     pub fn doorbell(&self, notify_off: u16) -> Result<Doorbell, PortError> {
         let offset = u64::from(notify_off) * u64::from(self.multiplier);
         let inside = offset + 2 <= self.notify.len as u64;
-        let at = if inside { self.notify.base + offset as usize } else { usize::MAX - 1 };
+        let at = if inside {
+            self.notify.base + offset as usize
+        } else {
+            usize::MAX - 1
+        };
         Ok(self.notify.bar.doorbell16("queue notification", at)?)
     }
 }
@@ -188,14 +195,22 @@ mod tests {
         config[6] = 0x10;
         config[0x34] = 0x40;
         config[0x40..0x50].copy_from_slice(&[9, 0x50, 16, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0]);
-        config[0x50..0x64].copy_from_slice(&[9, 0x70, 20, 2, 4, 0, 0, 0, 0, 0x30, 0, 0, 0, 0x10, 0, 0, 4, 0, 0, 0]);
+        config[0x50..0x64].copy_from_slice(&[
+            9, 0x70, 20, 2, 4, 0, 0, 0, 0, 0x30, 0, 0, 0, 0x10, 0, 0, 4, 0, 0, 0,
+        ]);
         config[0x70..0x80].copy_from_slice(&[9, 0, 16, 4, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]); // reserved BAR
         config
     }
 
     #[test]
     fn capabilities_say_where_structures_are() {
-        let place = |kind, offset, multiplier| Place { kind, bar: 4, offset, len: 0x1000, multiplier };
+        let place = |kind, offset, multiplier| Place {
+            kind,
+            bar: 4,
+            offset,
+            len: 0x1000,
+            multiplier,
+        };
         assert_eq!(places(&config()).unwrap(), [place(1, 0, 0), place(2, 0x3000, 4)]);
     }
 

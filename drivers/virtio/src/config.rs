@@ -59,8 +59,13 @@ impl DeviceConfig {
                 device.read(net::RSS_TYPES),
             );
             Self {
-                mac: has(Features::MAC).then(|| MacAddress(std::array::from_fn(|i| device.read_at(net::MAC + i)))),
-                pairs: if several { device.read(net::MAX_PAIRS).max(1) } else { 1 },
+                mac: has(Features::MAC)
+                    .then(|| MacAddress(std::array::from_fn(|i| device.read_at(net::MAC + i)))),
+                pairs: if several {
+                    device.read(net::MAX_PAIRS).max(1)
+                } else {
+                    1
+                },
                 mtu: has(Features::MTU).then(|| device.read(net::MTU)),
                 rss: if has(Features::RSS) { rss } else { (0, 0, 0) },
             }
@@ -70,11 +75,21 @@ impl DeviceConfig {
 
 /// The link as it is now. A device that does not say is always up, at an unknown speed.
 pub fn link(at: &Structures, features: Features) -> Link {
-    let down = Link { up: false, speed: 0, full_duplex: false };
+    let down = Link {
+        up: false,
+        speed: 0,
+        full_duplex: false,
+    };
     let read = consistent(at, || {
-        (at.device.read(net::STATUS), at.device.read(net::SPEED), at.device.read(net::DUPLEX))
+        (
+            at.device.read(net::STATUS),
+            at.device.read(net::SPEED),
+            at.device.read(net::DUPLEX),
+        )
     });
-    let Ok((status, speed, duplex)) = read else { return down };
+    let Ok((status, speed, duplex)) = read else {
+        return down;
+    };
     if features.contains(Features::STATUS) && (status == u16::MAX || status & net::LINK_UP == 0) {
         return down;
     }

@@ -50,7 +50,11 @@ pub fn bytes(packed: bool) -> usize {
 }
 
 fn ring_bytes(packed: bool) -> usize {
-    if packed { packed::Words::bytes(LEN) } else { split::Words::bytes(LEN) }
+    if packed {
+        packed::Words::bytes(LEN)
+    } else {
+        split::Words::bytes(LEN)
+    }
 }
 
 impl Control {
@@ -103,7 +107,11 @@ impl Control {
         self.post(data.len());
         if self.answered() {
             let ack = self.buffer.at(ACK as u32).load(Relaxed);
-            return if ack == control::OK { Ok(()) } else { Err(PortError::Unsupported(what)) };
+            return if ack == control::OK {
+                Ok(())
+            } else {
+                Err(PortError::Unsupported(what))
+            };
         }
         self.stuck = true;
         Err(PortError::State("not answering on its control queue"))
@@ -133,7 +141,12 @@ impl Control {
                 for (i, (offset, len, flags)) in pieces.iter().enumerate().rev() {
                     let next = if i < last { NEXT } else { 0 };
                     let rest = *len as u64 | (flags | next) << 48;
-                    words.post(from.wrapping_add(i as u32), 0, self.at.offset(*offset as u64), rest);
+                    words.post(
+                        from.wrapping_add(i as u32),
+                        0,
+                        self.at.offset(*offset as u64),
+                        rest,
+                    );
                 }
                 self.next = from.wrapping_add(pieces.len() as u32);
                 words.publish(from, self.next);

@@ -17,8 +17,7 @@ pub fn status(at: &Structures) -> Status {
 }
 
 fn add_status(at: &Structures, more: Status) {
-    at.common
-        .write(common::DEVICE_STATUS, (status(at) | more).bits());
+    at.common.write(common::DEVICE_STATUS, (status(at) | more).bits());
 }
 
 /// Resets it and waits until that is done (4.1.4.3.2): then it touches no memory any more.
@@ -42,7 +41,11 @@ pub fn reset(at: &Structures) -> Result<(), MmioError> {
         }
         if late {
             let (waited_us, last) = (RESET.as_micros() as u64, last.into());
-            return Err(MmioError::Timeout { register, waited_us, last });
+            return Err(MmioError::Timeout {
+                register,
+                waited_us,
+                last,
+            });
         }
         bar.pause(pause);
         pause = (pause * 2).min(Duration::from_millis(1));
@@ -69,7 +72,8 @@ pub fn chosen(offered: Features, options: &Options) -> Features {
         | Features::SPEED_DUPLEX
         | Features::CTRL_VQ;
     wanted.set(Features::RING_PACKED, options.packed);
-    wanted.set(Features::EVENT_IDX, options.event_idx);
+    let packed = offered.contains(Features::RING_PACKED) && options.packed;
+    wanted.set(Features::EVENT_IDX, options.event_idx.unwrap_or(!packed));
     wanted.set(Features::MRG_RXBUF, options.merge);
     // What a device that tells only the last of several completions means for a frame in several buffers nobody says.
     let merges = offered.contains(Features::MRG_RXBUF) && options.merge;
@@ -89,17 +93,24 @@ pub fn negotiate(at: &Structures, options: &Options) -> Result<Features, PortErr
     add_status(at, Status::DRIVER);
     let offered = offered(at);
     if !offered.contains(Features::VERSION_1) {
-        return Err(PortError::Unsupported("be driven: its device does not offer VIRTIO_F_VERSION_1"));
+        return Err(PortError::Unsupported(
+            "be driven: its device does not offer VIRTIO_F_VERSION_1",
+        ));
     }
     let features = chosen(offered, options);
-    for (select, half) in [(0u32, features.bits() as u32), (1, (features.bits() >> 32) as u32)] {
+    for (select, half) in [
+        (0u32, features.bits() as u32),
+        (1, (features.bits() >> 32) as u32),
+    ] {
         at.common.write(common::DRIVER_FEATURE_SELECT, select);
         at.common.write(common::DRIVER_FEATURE, half);
     }
     add_status(at, Status::FEATURES_OK);
     if !status(at).contains(Status::FEATURES_OK) {
         add_status(at, Status::FAILED);
-        return Err(PortError::Unsupported("be driven: its device refuses the features that it offers"));
+        return Err(PortError::Unsupported(
+            "be driven: its device refuses the features that it offers",
+        ));
     }
     Ok(features)
 }
@@ -151,4 +162,35 @@ pub fn enable(at: &Structures, queue: &Setup) -> Result<(Doorbell, bool), PortEr
 /// Queues are on: go (3.1.1, step 8).
 pub fn go(at: &Structures) {
     add_status(at, Status::DRIVER_OK);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_taken_as_far_as_they_go_together() {
+        let (all, options) = (Features::all(), Options::default());
+        let taken = chosen(all, &options);
+        assert!(
+            taken.contains(Features::VERSION_1 | Features::RING_PACKED | Features::IN_ORDER | Features::RSS)
+        );
+        assert!(!taken.intersects(Features::EVENT_IDX | Features::MRG_RXBUF | Features::INDIRECT_DESC));
+        // Offloads and VLAN filtering: bits 0, 1, 7 to 14, 19.
+        assert_eq!(taken.bits() & (0b11 | 0xff << 7 | 1 << 19), 0);
+        assert!(chosen(all - Features::RING_PACKED, &options).contains(Features::EVENT_IDX));
+        let merge = Options {
+            merge: true,
+            ..options
+        };
+        assert!(
+            chosen(all, &merge).contains(Features::MRG_RXBUF)
+                && !chosen(all, &merge).contains(Features::IN_ORDER)
+        );
+        let alone = chosen(all - Features::CTRL_VQ, &options);
+        assert!(
+            !alone.intersects(Features::MQ | Features::RSS | Features::CTRL_RX | Features::CTRL_MAC_ADDR)
+        );
+        assert_eq!(chosen(Features::empty(), &merge), Features::empty());
+    }
 }

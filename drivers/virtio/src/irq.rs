@@ -49,10 +49,12 @@ pub fn set_up(function: &dyn PciFunction, queues: u16) -> Vectors {
 }
 
 fn direct(function: &dyn PciFunction, vector: u16) -> Option<EventFd> {
-    let event = EventFd::new().map_err(|error| error.to_string()).and_then(|event| {
-        let directed = function.set_msix(vector, Some(event.as_fd()));
-        directed.map(|()| event).map_err(|error| error.to_string())
-    });
+    let event = EventFd::new()
+        .map_err(|error| error.to_string())
+        .and_then(|event| {
+            let directed = function.set_msix(vector, Some(event.as_fd()));
+            directed.map(|()| event).map_err(|error| error.to_string())
+        });
     let address = function.address();
     event
         .map_err(|error| tracing::warn!(%address, vector, %error, "a virtio device has one interrupt less"))

@@ -15,14 +15,16 @@ mod options;
 mod packed;
 mod port;
 mod regs;
+mod rings;
 mod split;
 mod start;
 
 pub use options::Options;
 pub use packed::Packed;
 pub use regs::Features;
+pub use rings::Kick;
 pub use split::{Areas, Split, Traits};
-pub use start::{Kick, ring_bytes};
+pub use start::ring_bytes;
 
 use barline::bus::{Claimed, PciFunction};
 use barline::pool::Custody;
@@ -78,7 +80,9 @@ impl Virtio {
         let caps = caps_of(&at, &device, features);
         init::reset(&at)?;
         Ok(Self {
-            mac: device.mac.unwrap_or_else(|| own_mac(function.address().to_string().as_bytes())),
+            mac: device
+                .mac
+                .unwrap_or_else(|| own_mac(function.address().to_string().as_bytes())),
             at,
             options,
             features,
@@ -101,7 +105,9 @@ impl Virtio {
 fn caps_of(at: &Structures, device: &DeviceConfig, features: Features) -> Result<PortCaps, PortError> {
     let shortest = (0..2).map(|queue| init::queue_max(at, queue)).min().unwrap_or(0);
     if shortest < 8 {
-        return Err(PortError::Config(format!("its virtqueues have {shortest} positions, fewer than 8")));
+        return Err(PortError::Config(format!(
+            "its virtqueues have {shortest} positions, fewer than 8"
+        )));
     }
     let link = config::link(at, features);
     let pairs = device.pairs.min(at.common.read(common::NUM_QUEUES) / 2).max(1);

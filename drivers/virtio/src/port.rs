@@ -28,7 +28,9 @@ impl Virtio {
         };
         let silent = match self.is_gone() {
             // Every wait would run to its end.
-            true => Err(MmioError::Gone { register: "device_status" }),
+            true => Err(MmioError::Gone {
+                register: "device_status",
+            }),
             false => init::reset(&self.at),
         };
         if let Err(error) = self.cut_off() {
@@ -51,7 +53,13 @@ impl Virtio {
             .ok_or(PortError::State("stopped; start it first"))
     }
 
-    fn command(&mut self, needs: Features, command: [u8; 2], data: &[u8], what: &'static str) -> Result<(), PortError> {
+    fn command(
+        &mut self,
+        needs: Features,
+        command: [u8; 2],
+        data: &[u8],
+        what: &'static str,
+    ) -> Result<(), PortError> {
         self.running()?;
         let control = self.running.as_mut().and_then(|running| running.control.as_mut());
         match control {
@@ -99,7 +107,12 @@ impl Virtio {
         data.extend(config.tx_queues.to_le_bytes());
         data.push(key.len() as u8);
         data.extend(key);
-        self.command(Features::RSS, control::MQ_RSS_CONFIG, &data, "spread over several queues")
+        self.command(
+            Features::RSS,
+            control::MQ_RSS_CONFIG,
+            &data,
+            "spread over several queues",
+        )
     }
 
     fn set_promiscuous(&mut self, on: bool) -> Result<(), PortError> {
@@ -113,7 +126,12 @@ impl Virtio {
     }
 
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), PortError> {
-        self.command(Features::CTRL_MAC_ADDR, control::MAC_ADDR_SET, &mac.0, "change its address")
+        self.command(
+            Features::CTRL_MAC_ADDR,
+            control::MAC_ADDR_SET,
+            &mac.0,
+            "change its address",
+        )
     }
 
     fn set_mtu(&mut self, mtu: u32) -> Result<(), PortError> {

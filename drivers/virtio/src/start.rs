@@ -2,14 +2,14 @@
 
 use crate::control::{self, Control};
 use crate::regs::{Features, common};
-use crate::split::{Areas, Split, Traits};
+use crate::rings::{Empty, Kick, Shape};
+use crate::split::{Split, Traits};
 use crate::{Packed, Virtio, init, irq};
 use barline::mem::{Access, Mapping, Memory, Numa};
-use barline::mmio::Doorbell;
-use barline::pool::{Custody, PoolCache, PoolMap};
-use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Queues, RxQueue, TxQueue};
+use barline::pool::{Custody, PoolMap};
+use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Queues, TxQueue};
 use barline::ring::FrameLimit;
-use barline::ring::completion::{Format, Health, Notify, RxRing, TxRing};
+use barline::ring::completion::{Health, RxRing, TxRing};
 use barline::wait::EventFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,57 +28,6 @@ pub(crate) struct Running {
     pub control: Option<Control>,
     _rings: Arc<Mapping>,
     _pools: Vec<PoolMap>,
-}
-
-/// A notification register of PCI: the queue's index is written to it (4.1.5.2).
-#[derive(Debug)]
-pub struct Kick {
-    doorbell: Doorbell,
-    queue: u16,
-}
-
-impl Notify for Kick {
-    #[inline(always)]
-    fn notify(&mut self, _tail: u32) {
-        self.doorbell.ring(self.queue.into());
-    }
-}
-
-/// What the two shapes of rings have in common.
-trait Shape: Format + Sized {
-    fn bytes(len: u32) -> usize;
-    fn make(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self>;
-    fn areas(&self) -> Areas;
-}
-
-macro_rules! shapes {
-    ($($name:ident),*) => {$(
-        impl<const RX: bool> Shape for $name<RX> {
-            fn bytes(len: u32) -> usize {
-                Self::bytes(len)
-            }
-
-            fn make(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self> {
-                Self::new(memory, at, len, with)
-            }
-
-            fn areas(&self) -> Areas {
-                self.areas()
-            }
-        }
-    )*};
-}
-shapes!(Split, Packed);
-
-/// A receive queue that has no buffers yet.
-trait Empty: RxQueue {
-    fn fill(&mut self, cache: &mut PoolCache);
-}
-
-impl<F: Format> Empty for RxRing<F, Kick> {
-    fn fill(&mut self, cache: &mut PoolCache) {
-        self.fill(cache);
-    }
 }
 
 /// What all queues of one start share.
@@ -172,8 +121,11 @@ impl Virtio {
         let memory = Memory::new(ring_bytes(config, packed), config.ring_memory, numa)?;
         let rings = Mapping::new(&memory, domain, Access::ReadWrite)?;
         let pool = config.pool.map(domain)?;
-        let others: Vec<PoolMap> =
-            config.send_pools.iter().map(|pool| pool.map(domain)).collect::<Result<_, _>>()?;
+        let others: Vec<PoolMap> = config
+            .send_pools
+            .iter()
+            .map(|pool| pool.map(domain))
+            .collect::<Result<_, _>>()?;
         let (custody, health) = (Custody::new(), Health::default());
         let limit = FrameLimit::new(config.max_frame());
         self.last = Arc::downgrade(&custody);
@@ -193,7 +145,17 @@ impl Virtio {
             in_order: self.features.contains(Features::IN_ORDER),
             merges: self.features.contains(Features::MRG_RXBUF),
         };
-        Ok(Common { config, rings, pool, others, custody, limit, health, traits, at: 0 })
+        Ok(Common {
+            config,
+            rings,
+            pool,
+            others,
+            custody,
+            limit,
+            health,
+            traits,
+            at: 0,
+        })
     }
 
     /// Vectors for configuration changes and for the first receive queues; those of the queues.
@@ -210,12 +172,30 @@ impl Virtio {
         vectors.queues
     }
 
-    fn ring<F: Shape>(&self, index: u16, len: u32, vector: u16, common: &mut Common<'_>) -> Result<(F, Kick, bool), PortError> {
+    fn ring<F: Shape>(
+        &self,
+        index: u16,
+        len: u32,
+        vector: u16,
+        common: &mut Common<'_>,
+    ) -> Result<(F, Kick, bool), PortError> {
         let format = F::make(&common.rings, common.at, len, common.traits).ok_or(LAYOUT)?;
         common.at += F::bytes(len);
-        let setup = init::Setup { index, len, areas: format.areas(), vector };
+        let setup = init::Setup {
+            index,
+            len,
+            areas: format.areas(),
+            vector,
+        };
         let (doorbell, took) = init::enable(&self.at, &setup)?;
-        Ok((format, Kick { doorbell, queue: index }, took))
+        Ok((
+            format,
+            Kick {
+                doorbell,
+                queue: index,
+            },
+            took,
+        ))
     }
 
     fn tx_queue(&self, q: u16, common: &mut Common<'_>) -> Result<Box<dyn TxQueue>, PortError> {
@@ -228,24 +208,53 @@ impl Virtio {
     fn tx_ring<F: Shape>(&self, q: u16, common: &mut Common<'_>) -> Result<Box<dyn TxQueue>, PortError> {
         let len = common.config.tx_ring;
         let (format, kick, _) = self.ring::<F>(2 * q + 1, len, common::NO_VECTOR, common)?;
-        let Common { pool, others, custody, limit, health, .. } = common;
+        let Common {
+            pool,
+            others,
+            custody,
+            limit,
+            health,
+            ..
+        } = common;
         let ring = TxRing::new(format, kick, pool, others, custody, limit, health);
         Ok(Box::new(ring.ok_or(LAYOUT)?))
     }
 
-    fn rx_queue(&self, q: u16, vector: Option<irq::Vector>, common: &mut Common<'_>) -> Result<Box<dyn Empty>, PortError> {
+    fn rx_queue(
+        &self,
+        q: u16,
+        vector: Option<irq::Vector>,
+        common: &mut Common<'_>,
+    ) -> Result<Box<dyn Empty>, PortError> {
         match self.features.contains(Features::RING_PACKED) {
             true => self.rx_ring::<Packed<true>>(q, vector, common),
             false => self.rx_ring::<Split<true>>(q, vector, common),
         }
     }
 
-    fn rx_ring<F: Shape>(&self, q: u16, vector: Option<irq::Vector>, common: &mut Common<'_>) -> Result<Box<dyn Empty>, PortError> {
-        let number = if vector.is_some() { q + 1 } else { common::NO_VECTOR };
+    fn rx_ring<F: Shape>(
+        &self,
+        q: u16,
+        vector: Option<irq::Vector>,
+        common: &mut Common<'_>,
+    ) -> Result<Box<dyn Empty>, PortError> {
+        let number = if vector.is_some() {
+            q + 1
+        } else {
+            common::NO_VECTOR
+        };
         let (format, kick, took) = self.ring::<F>(2 * q, common.config.rx_ring, number, common)?;
         // A device that has no room for the vector (4.1.5.1.2.1) raises none.
-        let interrupt = vector.filter(|_| took).map(|vector| Box::new(vector) as Box<dyn Interrupt>);
-        let Common { pool, custody, limit, health, .. } = common;
+        let interrupt = vector
+            .filter(|_| took)
+            .map(|vector| Box::new(vector) as Box<dyn Interrupt>);
+        let Common {
+            pool,
+            custody,
+            limit,
+            health,
+            ..
+        } = common;
         let ring = RxRing::new(format, kick, pool, custody, limit, health).ok_or(LAYOUT)?;
         Ok(Box::new(ring.with_interrupt(interrupt)))
     }
@@ -288,7 +297,13 @@ impl Virtio {
 
 /// Bytes of ring memory that a configuration takes, before rounding up to a page.
 pub fn ring_bytes(config: &PortConfig, packed: bool) -> usize {
-    let one = |len: u32| if packed { Packed::<true>::bytes(len) } else { Split::<true>::bytes(len) };
+    let one = |len: u32| {
+        if packed {
+            Packed::<true>::bytes(len)
+        } else {
+            Split::<true>::bytes(len)
+        }
+    };
     let tx = usize::from(config.tx_queues) * one(config.tx_ring);
     let rx = usize::from(config.rx_queues) * one(config.rx_ring);
     tx + rx + control::bytes(packed)

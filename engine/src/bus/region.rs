@@ -300,7 +300,10 @@ mod tests {
             assert_eq!(bar.load::<u32>(at), 0xccbb_aa11, "{at:#x} of {bar:?}");
             assert_eq!((bar.load::<u8>(at + 3), bar.load::<u16>(at)), (0xcc, 0xaa11));
             bar.store(at + 1, 0_u16); // no multiple of two: lost
-            assert_eq!((bar.load::<u16>(at + 1), bar.load::<u32>(at)), (u16::MAX, 0xccbb_aa11));
+            assert_eq!(
+                (bar.load::<u16>(at + 1), bar.load::<u32>(at)),
+                (u16::MAX, 0xccbb_aa11)
+            );
         }
         assert_eq!(bar.load::<u8>(0x4000), u8::MAX);
         assert!(bar.doorbell16("test", 0x3ffe).is_ok());

@@ -84,7 +84,8 @@ pub enum PortEvent {
     UnplugRequested,
     /// It does not answer: registers read as all ones. It was pulled out, or has lost its power.
     Gone,
-    /// An uncorrectable error on its way to memory (PCI Express AER). What it does now is not known.
+    /// An uncorrectable error on its way to memory (PCI Express AER), or what it wrote to a ring cannot be, or it says itself
+    /// that it needs a reset. What it does now is not known.
     Error,
     /// Somebody else has reset it: it knows nothing of its rings.
     Reset,

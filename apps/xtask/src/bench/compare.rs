@@ -4,10 +4,11 @@ mod list;
 mod tally;
 
 use super::Interrupt;
-use super::dpdk::{self, Build, Peer};
+use super::dpdk::{self, Build, Peer, Task};
 use super::hugepages::HugePages;
 use super::ours::{Ours, PingPong};
 use super::side::{Cores, Sample, Side};
+use super::socket::{self, Tested};
 use crate::host::Missing;
 use crate::paths::Paths;
 use anyhow::{Result, bail};
@@ -54,7 +55,7 @@ pub struct CompareArgs {
 }
 
 /// Huge pages of 2 MiB: 512 for testpmd or l2fwd, the rest for us.
-const HUGE_PAGES: u64 = 576;
+const HUGE_PAGES: u64 = 768;
 /// Bytes of a packet, as testpmd's default.
 const SIZE: usize = 64;
 /// The most stolen or uncertain time of a good window, as a share.
@@ -70,10 +71,12 @@ pub fn run(paths: &Paths, dir: &Path, args: &CompareArgs, interrupt: &Interrupt)
     let peers = dpdk::peers(paths, dir, &args.peers)?;
     let ours = Ours::build(paths)?;
     let _pages = HugePages::reserve(HUGE_PAGES)?;
+    let fixed = dpdk::peers(paths, dir, &[Build::Debian])?.remove(0);
     let bench = Bench {
         args,
         dir,
         ours,
+        fixed,
         interrupt,
     };
     if !args.json {
@@ -84,7 +87,8 @@ pub fn run(paths: &Paths, dir: &Path, args: &CompareArgs, interrupt: &Interrupt)
         if !args.names.is_empty() && !args.names.iter().any(|name| name == comparison.name) {
             continue;
         }
-        if !bench.ours.names.iter().any(|name| name == comparison.name) {
+        let is_socket = matches!(comparison.task, Task::Socket(_));
+        if !is_socket && !bench.ours.names.iter().any(|name| name == comparison.name) {
             eprintln!(
                 "bench: {}: SKIPPED, barline-peer does not have it yet",
                 comparison.name
@@ -121,6 +125,8 @@ struct Bench<'a> {
     args: &'a CompareArgs,
     dir: &'a Path,
     ours: Ours,
+    /// What is at the other end of sockets.
+    fixed: Peer,
     interrupt: &'a Interrupt,
 }
 
@@ -143,19 +149,15 @@ impl Bench<'_> {
             other: self.args.other_core,
             both: comparison.two_cores,
         };
-        let (name, dir) = (comparison.name, self.dir);
-        let theirs = peer.start(comparison.task, name, cores, dir, self.interrupt)?;
+        let dir = self.dir;
         let both = [cores.other, cores.poller];
-        let list = if cores.both { &both[..] } else { &both[1..] };
-        let ours = self
-            .ours
-            .start(name, list, &[("size", SIZE)], dir, self.interrupt)?;
+        let (ours, theirs) = self.sides(comparison, peer, cores)?;
         let ping_pong = match cores.both {
             true => Some(PingPong::start(&self.ours, both, dir, self.interrupt)?),
             false => None,
         };
         let mut turns = Turns {
-            ours: Box::new(ours),
+            ours,
             theirs,
             ping_pong,
             length: Duration::from_millis(self.args.millis),
@@ -183,6 +185,24 @@ impl Bench<'_> {
             tries += 1;
         }
         Ok(())
+    }
+}
+
+type Sides = (Box<dyn Side>, Box<dyn Side>);
+
+impl Bench<'_> {
+    /// Starts both sides.
+    fn sides(&self, comparison: &Comparison, peer: &Peer, cores: Cores) -> Result<Sides> {
+        let (name, dir, interrupt) = (comparison.name, self.dir, self.interrupt);
+        if let Task::Socket(task) = comparison.task {
+            let start = |tested| socket::start(task, name, &tested, &self.fixed, cores, dir, interrupt);
+            return Ok((start(Tested::Ours(&self.ours))?, start(Tested::Peer(peer))?));
+        }
+        let theirs = peer.start(comparison.task, name, cores, dir, interrupt)?;
+        let both = [cores.other, cores.poller];
+        let list = if cores.both { &both[..] } else { &both[1..] };
+        let ours = self.ours.start(name, list, &[("size", SIZE)], dir, interrupt)?;
+        Ok((Box::new(ours), theirs))
     }
 }
 

@@ -4,12 +4,14 @@ use super::Interrupt;
 use super::native;
 use super::program::Program;
 use super::side::{Cores, Counted, Requests, Side};
+use super::socket::SocketTask;
 use crate::cmd;
 use crate::host::need_packages;
 use crate::paths::Paths;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
 const PACKAGES: [&str; 7] = [
     "dpdk",
@@ -34,6 +36,8 @@ pub enum Task {
     L2fwd,
     /// A loop of `benches/peer/dpdk-peer.c`, by the name of the comparison.
     Loop,
+    /// testpmd at one end of a vhost-user socket.
+    Socket(SocketTask),
 }
 
 /// One build of DPDK.
@@ -186,7 +190,30 @@ impl Peer {
                 let program = start(&self.loops, &args)?;
                 Ok(Box::new(Requests::new(program, Some(runtime))?))
             }
+            Task::Socket(_) => bail!("a socket has two ends: one program does not do"),
         }
+    }
+
+    /// Starts testpmd with one port of a device that is no hardware, waiting for commands.
+    pub fn interactive(
+        &self,
+        vdev: &str,
+        core: usize,
+        log: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<(Program, TempDir)> {
+        let runtime = tempfile::tempdir().context("cannot make a directory")?;
+        let environment = [("RUNTIME_DIRECTORY", runtime.path().to_path_buf())];
+        let lcores = format!("0@{core},1@{core}");
+        let args = [
+            &["--lcores", &*lcores, "-m", "128", "--in-memory"][..],
+            &["--single-file-segments", "--no-pci", "--file-prefix", "peer"],
+            &["--force-max-simd-bitwidth=512", "--vdev", vdev, "--", "-i"],
+            &["--burst=32", "--no-lsc-interrupt", "--total-num-mbufs=16384"],
+        ]
+        .concat();
+        let program = Program::start(&self.testpmd, &args, &environment, log, interrupt)?;
+        Ok((program, runtime))
     }
 }
 

@@ -12,6 +12,7 @@ mod ours;
 mod plot;
 mod program;
 mod side;
+mod socket;
 mod stats;
 mod telemetry;
 

@@ -17,6 +17,7 @@ pub const NEAR: u64 = 150;
 #[derive(Debug, Clone)]
 pub struct Ours {
     program: PathBuf,
+    port: PathBuf,
     /// The workloads that it knows.
     pub names: Vec<String>,
 }
@@ -26,14 +27,32 @@ impl Ours {
     pub fn build(paths: &Paths) -> Result<Self> {
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--quiet", "--package", "barline-benches"]);
-        cargo
-            .args(["--bin", "barline-peer", "--target-dir"])
-            .arg(&paths.target);
+        cargo.args(["--bins", "--target-dir"]).arg(&paths.target);
         cmd::run(cargo.current_dir(&paths.root))?;
         let program = paths.target.join("release/barline-peer");
         let names = cmd::text(Command::new(&program).arg("list"))?;
         let names = names.lines().map(str::to_owned).collect();
-        Ok(Self { program, names })
+        Ok(Self {
+            port: program.with_file_name("barline-port"),
+            program,
+            names,
+        })
+    }
+
+    /// Starts a mode on one port and waits until it is open.
+    pub fn port(
+        &self,
+        port: &str,
+        mode: &str,
+        core: usize,
+        log: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Program> {
+        let core = core.to_string();
+        let args = [port, mode, "--core", &core];
+        let mut program = Program::start(&self.port, &args, &[], log, interrupt)?;
+        program.hear(|line| line.contains("ready").then_some(()))?;
+        Ok(program)
     }
 
     /// Starts a workload on some cores; `shape` has its options that are not to have their default value.

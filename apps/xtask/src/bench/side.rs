@@ -99,11 +99,12 @@ pub struct Counted {
     program: Program,
     telemetry: Telemetry,
     sends: bool,
+    ports: u16,
     _runtime: TempDir,
 }
 
 /// Time to get back to speed after a freeze.
-const WARM: Duration = Duration::from_millis(10);
+pub const WARM: Duration = Duration::from_millis(10);
 
 struct Reading {
     count: u64,
@@ -113,16 +114,21 @@ struct Reading {
 }
 
 impl Counted {
-    /// Waits until it forwards.
-    pub fn new(mut program: Program, runtime: TempDir, sends: bool) -> Result<Self> {
-        let socket = runtime.path().join("dpdk/peer/dpdk_telemetry.v2");
+    /// Waits until it forwards between two ports.
+    pub fn new(program: Program, runtime: TempDir, sends: bool) -> Result<Self> {
+        Self::with_ports(program, runtime, sends, 2)
+    }
+
+    /// Waits until it has received or sent on one of so many ports.
+    pub fn with_ports(mut program: Program, runtime: TempDir, sends: bool, ports: u16) -> Result<Self> {
+        let socket = Telemetry::socket(runtime.path());
         let end = Instant::now() + Duration::from_secs(30);
         let telemetry = loop {
             // A port that has received nothing has not been started.
             let talks = Telemetry::connect(&socket);
             let runs = talks
                 .as_ref()
-                .is_ok_and(|talks| talks.packets().is_ok_and(|all| all.sent + all.received > 0));
+                .is_ok_and(|talks| talks.packets(ports).is_ok_and(|all| all.sent + all.received > 0));
             match talks {
                 Ok(talks) if runs => break talks,
                 _ if program.has_ended() => bail!("DPDK ended early: {}", program.complaint()),
@@ -137,6 +143,7 @@ impl Counted {
             program,
             telemetry,
             sends,
+            ports,
             _runtime: runtime,
         })
     }
@@ -144,7 +151,7 @@ impl Counted {
     fn read(&self) -> Result<Reading> {
         let times = self.program.times();
         let start = Instant::now();
-        let packets = self.telemetry.packets()?;
+        let packets = self.telemetry.packets(self.ports)?;
         let took = start.elapsed();
         Ok(Reading {
             count: if self.sends {

@@ -7,7 +7,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use serde_json::Value;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The longest answer, as DPDK announces it.
 const ANSWER: usize = 16384;
@@ -38,19 +38,33 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// The sum over the first two ports.
-    pub fn packets(&self) -> Result<Packets> {
+    /// Where a program listens that has this run-time directory and the file prefix `peer`.
+    pub fn socket(runtime: &Path) -> PathBuf {
+        runtime.join("dpdk/peer/dpdk_telemetry.v2")
+    }
+
+    /// Whether a port's link is up.
+    pub fn is_link_up(&self, port: u16) -> Result<bool> {
+        let answer = self.ask(&format!("/ethdev/link_status,{port}"))?;
+        Ok(answer["/ethdev/link_status"]["status"] == "UP")
+    }
+
+    /// The sum over the first ports.
+    pub fn packets(&self, ports: u16) -> Result<Packets> {
         let mut all = Packets::default();
-        for port in 0..2 {
-            let question = format!("/ethdev/stats,{port}");
-            send(self.0.as_raw_fd(), question.as_bytes(), MsgFlags::MSG_NOSIGNAL)
-                .context("the program does not take questions any more")?;
-            let answer = self.receive()?;
+        for port in 0..ports {
+            let answer = self.ask(&format!("/ethdev/stats,{port}"))?;
             let of = parse(&answer).with_context(|| format!("port {port} answers {answer}"))?;
             all.received += of.received;
             all.sent += of.sent;
         }
         Ok(all)
+    }
+
+    fn ask(&self, question: &str) -> Result<Value> {
+        send(self.0.as_raw_fd(), question.as_bytes(), MsgFlags::MSG_NOSIGNAL)
+            .context("the program does not take questions any more")?;
+        self.receive()
     }
 
     fn receive(&self) -> Result<Value> {

@@ -12,11 +12,12 @@ use std::process::Command;
 /// Debian's package with testpmd; it needs the ones with the drivers.
 const PACKAGE: &str = "dpdk-dev";
 const PROGRAM: &str = "/usr/bin/dpdk-testpmd";
-/// What testpmd must load besides the libraries it is linked with: the driver, its bus, and where packets come from.
-const PLUGINS: [&str; 3] = [
+/// What testpmd must load besides the libraries it is linked with: the drivers, their bus, and where packets come from.
+const PLUGINS: [&str; 4] = [
     "librte_bus_pci.so",
     "librte_mempool_ring.so",
     "librte_net_e1000.so",
+    "librte_net_virtio.so",
 ];
 
 /// testpmd and everything it loads.

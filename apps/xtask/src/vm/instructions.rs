@@ -38,6 +38,9 @@ pub struct Args {
     /// Print one JSON object; the table goes to standard error.
     #[arg(long)]
     json: bool,
+    /// The NICs: igb, or virtio-net-pci with options of QEMU's, as in virtio-net-pci,packed=on.
+    #[arg(long, default_value = "igb")]
+    nic: String,
     /// Our program goes through this bus: vfio, or our own kernel module.
     #[arg(long, value_enum, default_value = "vfio")]
     bus: Bus,
@@ -64,7 +67,38 @@ struct Bench<'a> {
     tools: Tools,
     vm: Vm,
     windows: usize,
+    doorbells: Doorbells,
 }
+
+/// How QEMU tells of doorbells.
+#[derive(Debug, Clone, Copy)]
+struct Doorbells {
+    /// Its trace event.
+    event: &'static str,
+    /// What is in the event's line before the number of a register or a queue.
+    before: &'static str,
+    /// Numbers of receive and of transmit.
+    receive: &'static [&'static str],
+    transmit: &'static [&'static str],
+    /// For the result's name.
+    name: &'static str,
+}
+
+/// Tail registers of the first queues (data sheet 8.10.7 and 8.12.11).
+const IGB: Doorbells = Doorbells {
+    event: "e1000e_core_write",
+    before: "register 0x",
+    receive: &["2818", "c018"],
+    transmit: &["3818", "e018"],
+    name: "igb",
+};
+const VIRTIO: Doorbells = Doorbells {
+    event: "virtio_queue_notify",
+    before: " n ",
+    receive: &["0"],
+    transmit: &["1"],
+    name: "virtio",
+};
 
 /// What one program did.
 #[derive(Debug, Default)]
@@ -90,12 +124,16 @@ pub fn run(paths: &Paths, args: &Args) -> Result<()> {
     let cable = Cable::Hub(HUB);
     vm.nics = vec![
         Nic {
-            model: "igb".into(),
+            model: args.nic.clone(),
             cable
         };
         2
     ];
-    vm.settings = vec![("WINDOWS".to_owned(), args.windows.to_string())];
+    let virtio = args.nic.starts_with("virtio");
+    // The shorter rings are those of QEMU's virtio.
+    vm.settings = vec![("RING".to_owned(), if virtio { "256" } else { "512" }.to_owned())];
+    let doorbells = if virtio { VIRTIO } else { IGB };
+    vm.settings.push(("WINDOWS".to_owned(), args.windows.to_string()));
     vm.payload = vec![l2fwd::build(paths)?];
     let mut peer = vm.clone();
     vm.script = include_str!("guest/icount-l2fwd.sh");
@@ -114,6 +152,7 @@ pub fn run(paths: &Paths, args: &Args) -> Result<()> {
         tools: tools.clone(),
         vm,
         windows,
+        doorbells,
     };
     let (ours, peer) = (bench(vm), bench(peer));
     let (mut our_tally, mut peer_tally) = (Tally::default(), Tally::default());
@@ -125,7 +164,10 @@ pub fn run(paths: &Paths, args: &Args) -> Result<()> {
     let shown = table(&our_tally, &peer_tally, &testpmd.name);
     if args.json {
         eprint!("{shown}");
-        println!("{}", object(&our_tally, &peer_tally, &testpmd.name));
+        println!(
+            "{}",
+            object(doorbells.name, &our_tally, &peer_tally, &testpmd.name)
+        );
     } else {
         print!("{shown}");
     }
@@ -148,7 +190,7 @@ impl Bench<'_> {
         let mut vm = self.vm.clone();
         vm.arguments = wire.on_hub(HUB).to_vec();
         vm.arguments
-            .extend(["-trace", "enable=e1000e_core_write", "-D"].map(str::to_owned));
+            .extend(["-trace", &format!("enable={}", self.doorbells.event), "-D"].map(str::to_owned));
         vm.arguments.push(writes.display().to_string());
         let mut guest = vm.start(&self.tools, &dir)?;
         let started = guest.wait_for("READY")? == "started";
@@ -164,7 +206,7 @@ impl Bench<'_> {
         guest.tell("go")?;
         let lines = outcome(guest).with_context(|| format!("{name}, see {}", dir.display()))?;
         read(&lines, self.windows, tally).with_context(|| format!("{name} said: {}", lines.join("\n")))?;
-        let [receive, transmit] = doorbells(&writes)?;
+        let [receive, transmit] = self.doorbells.count(&writes)?;
         tally.receive_doorbells += receive;
         tally.transmit_doorbells += transmit;
         fs::remove_file(&writes).ok();
@@ -261,20 +303,20 @@ fn field(line: &str, name: &str) -> Option<u64> {
     line.split_once(name)?.1.split_whitespace().next()?.parse().ok()
 }
 
-/// Writes to the tail registers of the first receive and transmit queue (data sheet 8.10.7 and 8.12.11).
-fn doorbells(log: &Path) -> Result<[u64; 2]> {
-    let file = fs::File::open(log).with_context(|| format!("QEMU did not write {}", log.display()))?;
-    let mut counts = [0; 2];
-    for line in BufReader::new(file).lines() {
-        let line = line.context("cannot read QEMU's log")?;
-        let register = line.split_once("register 0x").map_or("", |(_, rest)| rest);
-        match register.split(',').next().unwrap_or_default() {
-            "2818" | "c018" => counts[0] += 1,
-            "3818" | "e018" => counts[1] += 1,
-            _ => {}
+impl Doorbells {
+    /// Writes that QEMU has seen: of receive, of transmit.
+    fn count(self, log: &Path) -> Result<[u64; 2]> {
+        let file = fs::File::open(log).with_context(|| format!("QEMU did not write {}", log.display()))?;
+        let mut counts = [0; 2];
+        for line in BufReader::new(file).lines() {
+            let line = line.context("cannot read QEMU's log")?;
+            let rest = line.split_once(self.before).map_or("", |(_, rest)| rest);
+            let number = rest.split([',', ' ']).next().unwrap_or_default();
+            counts[0] += u64::from(self.receive.contains(&number));
+            counts[1] += u64::from(self.transmit.contains(&number));
         }
+        Ok(counts)
     }
-    Ok(counts)
 }
 
 impl Tally {
@@ -299,11 +341,11 @@ fn rounded(number: f64, digits: i32) -> f64 {
 }
 
 /// The result for programs.
-fn object(ours: &Tally, peer: &Tally, name: &str) -> Value {
+fn object(nic: &str, ours: &Tally, peer: &Tally, name: &str) -> Value {
     let ([our, low, high], [their, peer_low, peer_high]) = (ours.instructions(), peer.instructions());
     let bells = |tally: &Tally| rounded(tally.doorbells().iter().sum(), 4);
     json!({
-        "bench": "vm-igb-io",
+        "bench": format!("vm-{nic}-io"),
         "unit": "instructions/packet",
         "ours": rounded(our, 1),
         "peer": name,

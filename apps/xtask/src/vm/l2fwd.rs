@@ -4,12 +4,14 @@ use super::frames::Frame;
 use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
+use super::taps::Taps;
 use super::traffic::{COUNT, Lines};
 use crate::kmod::build::{self as kmod, Options};
 use crate::paths::Paths;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 
 /// One way to run the forwarder and to end it.
@@ -19,6 +21,8 @@ pub struct Variant {
     pub model: &'static str,
     /// Options of our driver behind each port, as in `,packed=off`.
     pub options: &'static str,
+    /// NICs with several queues, on tap interfaces of the host.
+    pub taps: bool,
     /// Name of the signal that ends it.
     pub signal: &'static str,
     /// Arguments besides the ports.
@@ -32,6 +36,7 @@ impl Variant {
     pub const PLAIN: Self = Self {
         model: "igb",
         options: "",
+        taps: false,
         signal: "INT",
         arguments: "",
         kmod: false,
@@ -40,9 +45,34 @@ impl Variant {
 
 /// Forwards frames both ways, ends the forwarder, and checks that it leaves the machine as it was.
 pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
-    let lines = Lines::new()?;
+    let mut lines = Lines::new()?;
+    // The host's tap moves flows between its queues as it learns where they are sent from.
+    lines.any_order = variant.taps;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/l2fwd.sh"));
     vm.nics = lines.nics(variant.model);
+    let taps = match variant.taps {
+        true => (0..vm.nics.len()).map(Taps::new).collect::<Result<Vec<_>>>()?,
+        false => Vec::new(),
+    };
+    let notified = bed.dir.join("notified.log");
+    if variant.taps {
+        let log = notified.display().to_string();
+        let trace = [
+            "-trace",
+            "enable=virtio_queue_notify",
+            "-trace",
+            "enable=virtio_net_rss_enable",
+            "-D",
+            &log,
+        ];
+        vm.arguments.extend(trace.map(str::to_owned));
+    }
+    for (index, (tap, nic)) in taps.iter().zip(&mut vm.nics).enumerate() {
+        vm.arguments.extend(tap.join(nic, index));
+    }
+    if variant.model.starts_with("virtio") {
+        vm.modules.extend(["virtio_pci", "virtio_net"].map(str::to_owned));
+    }
     vm.payload = vec![build(bed.paths)?];
     vm.settings = vec![
         ("OPTIONS".to_owned(), variant.options.to_owned()),
@@ -70,7 +100,25 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     }
     guest.wait_for("DONE")?;
     checks.extend(guest.finish()?);
+    if variant.taps {
+        let log = fs::read_to_string(&notified).unwrap_or_default();
+        checks.push(pairs_check(&log));
+        if variant.model.contains("rss=on") {
+            let tables = log.lines().filter(|line| line.contains("virtio_net_rss_enable"));
+            let text = tables.clone().next().unwrap_or_default().to_owned();
+            checks.push(Check::new("rss", tables.count() == 2, text));
+        }
+        fs::remove_file(&notified).ok();
+    }
     Ok(checks)
+}
+
+/// Both pairs of queues were sent from: QEMU was told of transmit queues 1 and 3.
+fn pairs_check(log: &str) -> Check {
+    let count = |queue: &str| log.lines().filter(|line| line.contains(queue)).count();
+    let (first, second) = (count(" n 1 "), count(" n 3 "));
+    let text = format!("{first} notifications of the first transmit queues, {second} of the second");
+    Check::new("both-pairs", first > 0 && second > 0, text)
 }
 
 /// What the forwarder says where something is missing; `iommu` off is a machine of its own.

@@ -13,6 +13,7 @@
 //! in it fails the scenario.
 
 pub mod console;
+pub mod counted;
 pub mod dpdk;
 pub mod evidence;
 pub mod frames;
@@ -26,6 +27,7 @@ pub mod monitor;
 pub mod program;
 pub mod qemu;
 pub mod scenario;
+pub mod taps;
 pub mod traffic;
 pub mod unplug;
 pub mod vfio;

@@ -28,6 +28,13 @@ pub enum Cable {
         /// Socket that the host binds.
         host: PathBuf,
     },
+    /// A tap interface of the host.
+    Tap {
+        /// Its name.
+        name: String,
+        /// Queues that it has.
+        queues: u32,
+    },
 }
 
 /// A NIC behind a root port of its own; the first is 0000:01:00.0, the second 0000:02:00.0 and so on.
@@ -72,6 +79,9 @@ impl Nic {
                 qemu.display(),
                 host.display()
             ),
+            Cable::Tap { name, queues } => {
+                format!("tap,id=net{number},ifname={name},queues={queues},script=no,downscript=no")
+            }
         };
         vec![
             "-device".to_owned(),
@@ -103,6 +113,9 @@ impl Nic {
         format!("{name},id={id},bus=rp{number},netdev=net{number},mac={mac},romfile={extra}{comma}{options}")
     }
 }
+
+/// A host thread a processor.
+const MULTI: &str = "multi";
 
 /// A guest to be started.
 #[derive(Debug, Clone)]
@@ -241,18 +254,19 @@ impl Vm {
             "-cpu",
             "max",
         ]);
+        let threads = self.threads();
+        command.args(["-accel", &format!("tcg,thread={threads},tb-size=512")]);
         if let Some(shift) = self.icount {
-            command.args(["-accel", "tcg,thread=single,tb-size=512", "-icount"]);
-            command.arg(format!("shift={shift},sleep=off"));
-        } else {
-            command.args(["-accel", "tcg,thread=multi,tb-size=512"]);
+            command.args(["-icount", &format!("shift={shift},sleep=off")]);
         }
         command.args(["-smp", &self.smp.to_string(), "-m", &self.memory.to_string()]);
-        let remap = if self.interrupt_remapping { "on" } else { "off" };
+        let remap = match (self.interrupt_remapping, threads) {
+            (false, _) => "intremap=off",
+            (true, MULTI) => "intremap=on,eim=on",
+            (true, _) => "intremap=on",
+        };
         command.arg("-device");
-        command.arg(format!(
-            "intel-iommu,intremap={remap},caching-mode=on,device-iotlb=on"
-        ));
+        command.arg(format!("intel-iommu,{remap},caching-mode=on,device-iotlb=on"));
         command.args(["-device", "isa-debug-exit,iobase=0x501,iosize=1"]);
         command
             .arg("-kernel")
@@ -265,6 +279,19 @@ impl Vm {
         }
         command.args(&self.arguments);
         Ok(command)
+    }
+
+    /// How the processors are emulated. In threads of their own, an access to memory-mapped registers is now and then looked up
+    /// in a memory map that another processor is replacing (QEMU's issue 1921): an end-of-interrupt was lost while a
+    /// BAR moved and its processor never took a timer tick again, or QEMU died of `iotlb_to_section`. With remapped
+    /// interrupts in extended mode (`eim`) guests use x2APIC, whose registers are no memory; without, one thread serves.
+    /// Counting instructions needs one thread, and QEMU dies there of an x2APIC's timer ("Bad icount read").
+    fn threads(&self) -> &'static str {
+        if self.interrupt_remapping && self.icount.is_none() {
+            MULTI
+        } else {
+            "single"
+        }
     }
 
     fn write_initrd(&self, tools: &Tools, dir: &Path) -> Result<PathBuf> {

@@ -1,5 +1,6 @@
 //! The table of VM scenarios and how one is run.
 
+use super::counted;
 use super::idle;
 use super::kernel::{Kernel, Series};
 use super::kmod;
@@ -62,12 +63,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "l2fwd-sigint",
         about: "l2fwd forwards 10,000 frames each way, ends cleanly",
         kernels: &Series::STOCK,
-        run: |bed| {
-            l2fwd::run(
-                bed,
-                &Variant::PLAIN,
-            )
-        },
+        run: |bed| l2fwd::run(bed, &Variant::PLAIN),
     },
     Scenario {
         name: "l2fwd-sigterm",
@@ -113,9 +109,57 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "l2fwd-virtio-split",
-        about: "10,000 frames each way through virtio-net behind the IOMMU, split rings",
+        about: "10,000 frames each way through virtio-net behind the IOMMU: split rings",
         kernels: &Series::STOCK,
         run: |bed| virtio(bed, "virtio-net-pci", "", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-split-mrg",
+        about: "the same with mergeable buffers, without event indices",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,event_idx=off", ",mrg=on", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-split-in-order",
+        about: "the same with a device that completes in order",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,in_order=on", "", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-packed",
+        about: "packed rings, a device without mergeable buffers",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,packed=on,mrg_rxbuf=off", "", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-packed-mrg",
+        about: "packed rings with mergeable buffers",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,packed=on", ",mrg=on", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-packed-in-order",
+        about: "packed rings of a device that completes in order",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,packed=on,in_order=on", "", "INT"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-sigkill",
+        about: "packed rings, killed: the machine must be left as it was",
+        kernels: &Series::STOCK,
+        run: |bed| virtio(bed, "virtio-net-pci,packed=on", "", "KILL"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-queues",
+        about: "two pairs of queues on two cores, packed rings",
+        kernels: &Series::STOCK,
+        run: |bed| virtio_queues(bed, "virtio-net-pci,packed=on,mq=on"),
+    },
+    Scenario {
+        name: "l2fwd-virtio-rss",
+        about: "the same spread by receive-side scaling, split rings",
+        kernels: &Series::STOCK,
+        run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on"),
     },
     Scenario {
         name: "l2fwd-kmod-sigint",
@@ -153,6 +197,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "below 2 % of a core without traffic, and frames wake it",
         kernels: &Series::STOCK,
         run: idle::idle,
+    },
+    Scenario {
+        name: "l2fwd-counted",
+        about: "in counted time: below 2 % of a core without traffic, a NIC is let go within 100 ms",
+        kernels: &Series::STOCK,
+        run: counted::run,
     },
     Scenario {
         name: "l2fwd-syscalls",
@@ -247,7 +297,22 @@ fn virtio(
     options: &'static str,
     signal: &'static str,
 ) -> Result<Vec<Check>> {
-    let variant = Variant { model, options, signal, ..Variant::PLAIN };
+    let variant = Variant {
+        model,
+        options,
+        signal,
+        ..Variant::PLAIN
+    };
+    l2fwd::run(bed, &variant)
+}
+
+fn virtio_queues(bed: &Bed<'_>, model: &'static str) -> Result<Vec<Check>> {
+    let variant = Variant {
+        model,
+        taps: true,
+        arguments: "--queues 2 --cores 0,1",
+        ..Variant::PLAIN
+    };
     l2fwd::run(bed, &variant)
 }
 

@@ -54,11 +54,11 @@ impl End {
     /// QEMU arguments that let the frames out of a hub, with no NIC of their own.
     pub fn on_hub(&self, hub: u32) -> [String; 4] {
         let wire = format!(
-            "dgram,id=wire,local.type=unix,local.path={},remote.type=unix,remote.path={}",
+            "dgram,id=wire{hub},local.type=unix,local.path={},remote.type=unix,remote.path={}",
             self.qemu.display(),
             self.host.display()
         );
-        let port = format!("hubport,id=wireport,hubid={hub},netdev=wire");
+        let port = format!("hubport,id=wireport{hub},hubid={hub},netdev=wire{hub}");
         ["-netdev".to_owned(), wire, "-netdev".to_owned(), port]
     }
 

@@ -106,7 +106,11 @@ impl Health {
 
     fn report(&self, ring: &'static str, fault: Fault) {
         self.0.store(true, Ordering::Relaxed);
-        tracing::error!(ring, ?fault, "the device wrote nonsense into a ring; it is not used any more");
+        tracing::error!(
+            ring,
+            ?fault,
+            "the device wrote nonsense into a ring; it is not used any more"
+        );
     }
 }
 

@@ -125,7 +125,11 @@ impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
         }
         let from = self.posted.tail();
         // A broken ring has no room.
-        let room = if self.broken { 0 } else { self.format.positions() - self.posted.len() };
+        let room = if self.broken {
+            0
+        } else {
+            self.format.positions() - self.posted.len()
+        };
         let lens = F::SHORTEST..=self.limit.get();
         let (format, order) = (&mut self.format, &self.order);
         let sent = self

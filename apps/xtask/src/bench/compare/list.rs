@@ -1,6 +1,7 @@
 //! What can be compared, and what is to be kept.
 
 use crate::bench::dpdk::{Build, Task};
+use crate::bench::socket::{End, Flow, Ring, SocketTask};
 
 /// What a comparison must not exceed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,6 +38,7 @@ impl Comparison {
     pub fn unit(&self) -> &'static str {
         match self.task {
             Task::Loop => "cycles/object",
+            Task::Socket(_) => "ns/packet",
             _ => "cycles/packet",
         }
     }
@@ -62,6 +64,17 @@ const fn alone(name: &'static str, cycles: f64) -> Comparison {
     }
 }
 
+/// At least 1.2 times the rate of Debian's build, and that of the native one.
+const fn socket(name: &'static str, end: End, ring: Ring, flow: Flow) -> Comparison {
+    Comparison {
+        name,
+        task: Task::Socket(SocketTask { end, ring, flow }),
+        two_cores: true,
+        debian: Target::Ratio(0.83),
+        native: Target::Ratio(1.0),
+    }
+}
+
 /// All of them.
 pub const COMPARISONS: &[Comparison] = &[
     forward("null-io", Task::Testpmd("io"), 0.15),
@@ -80,6 +93,39 @@ pub const COMPARISONS: &[Comparison] = &[
     alone("mpmc-32", 1.6),
     alone("pool-32", 0.7),
     alone("packet-alloc-free-32", 2.5),
+    socket("virtio-split-out", End::VirtioUser, Ring::Split, Flow::Out),
+    socket("virtio-split-in", End::VirtioUser, Ring::Split, Flow::In),
+    socket("virtio-split-loop", End::VirtioUser, Ring::Split, Flow::Loop),
+    socket("virtio-packed-out", End::VirtioUser, Ring::Packed, Flow::Out),
+    socket("virtio-packed-in", End::VirtioUser, Ring::Packed, Flow::In),
+    socket("virtio-packed-loop", End::VirtioUser, Ring::Packed, Flow::Loop),
+    socket(
+        "virtio-in-order-out",
+        End::VirtioUser,
+        Ring::PackedInOrder,
+        Flow::Out,
+    ),
+    socket(
+        "virtio-in-order-in",
+        End::VirtioUser,
+        Ring::PackedInOrder,
+        Flow::In,
+    ),
+    socket(
+        "virtio-in-order-loop",
+        End::VirtioUser,
+        Ring::PackedInOrder,
+        Flow::Loop,
+    ),
+    socket("vhost-split-out", End::Vhost, Ring::Split, Flow::Out),
+    socket("vhost-split-in", End::Vhost, Ring::Split, Flow::In),
+    socket("vhost-split-loop", End::Vhost, Ring::Split, Flow::Loop),
+    socket("vhost-packed-out", End::Vhost, Ring::Packed, Flow::Out),
+    socket("vhost-packed-in", End::Vhost, Ring::Packed, Flow::In),
+    socket("vhost-packed-loop", End::Vhost, Ring::Packed, Flow::Loop),
+    socket("vhost-in-order-out", End::Vhost, Ring::PackedInOrder, Flow::Out),
+    socket("vhost-in-order-in", End::Vhost, Ring::PackedInOrder, Flow::In),
+    socket("vhost-in-order-loop", End::Vhost, Ring::PackedInOrder, Flow::Loop),
 ];
 
 #[cfg(test)]

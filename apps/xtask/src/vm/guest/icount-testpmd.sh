@@ -13,7 +13,7 @@ done
 for plugin in $PLUGINS; do
     set -- "$@" -d "/payload/$plugin"
 done
-set -- "$@" -- -i --no-lsc-interrupt --burst=32 --rxd=512 --txd=512 --forward-mode=io --total-num-mbufs=4096
+set -- "$@" -- -i --no-lsc-interrupt --burst=32 --rxd=$RING --txd=$RING --forward-mode=io --total-num-mbufs=4096
 
 # It loads nothing from below a directory that anybody may write to.
 chmod 755 /

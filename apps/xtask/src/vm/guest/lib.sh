@@ -98,7 +98,9 @@ guest_exit() {
 
 # nic_netdev BDF: the name of the network interface on a PCI device.
 nic_netdev() {
-    ls "/sys/bus/pci/devices/$1/net" 2>/dev/null | head -n 1 | grep .
+    # That of a virtio device hangs on a bus of its own.
+    ls -d "/sys/bus/pci/devices/$1"/net/* "/sys/bus/pci/devices/$1"/virtio*/net/* 2>/dev/null |
+        sed 's|.*/||' | head -n 1 | grep .
 }
 
 # nic_group BDF: the number of its IOMMU group.
