@@ -35,12 +35,12 @@ pub(crate) fn write(path: &Path, settings: &Settings, f: &mut fmt::Formatter<'_>
         write!(f, ",queues={}", settings.queues)?;
     }
     for (name, is, was) in [
-        ("packed", rings.packed, default.rings.packed),
-        ("mergeable", rings.merge, default.rings.merge),
-        ("in-order", rings.in_order, default.rings.in_order),
+        ("packed", Some(rings.packed), Some(default.rings.packed)),
+        ("mergeable", Some(rings.merge), Some(default.rings.merge)),
+        ("in-order", Some(rings.in_order), Some(default.rings.in_order)),
         ("event-idx", rings.event_idx, default.rings.event_idx),
     ] {
-        if is != was {
+        if let Some(is) = is.filter(|_| is != was) {
             write!(f, ",{name}={}", if is { "on" } else { "off" })?;
         }
     }

@@ -23,7 +23,9 @@ pub(crate) fn choose(offered: Features, settings: &Settings) -> Result<Features,
     wanted.set(Features::MTU | Features::MAC, true);
     wanted.set(Features::MQ, settings.queues > 1);
     wanted.set(Features::RING_PACKED, packed);
-    wanted.set(Features::EVENT_IDX, event_idx);
+    // With split rings only, as the PCI driver: a back end may be QEMU's.
+    let packs = packed && offered.contains(Features::RING_PACKED);
+    wanted.set(Features::EVENT_IDX, event_idx.unwrap_or(!packs));
     wanted.set(Features::MRG_RXBUF, merge);
     // As the PCI driver does: nobody says what both together mean for a frame in several buffers.
     let merges = merge && offered.contains(Features::MRG_RXBUF);
@@ -48,12 +50,14 @@ mod tests {
     fn what_is_not_offered_or_not_wanted_is_not_taken() {
         let all = Features::from_bits_retain(u64::MAX);
         let taken = choose(all, &Settings::default()).unwrap();
-        assert!(taken.contains(Features::RING_PACKED | Features::IN_ORDER | Features::EVENT_IDX | PROTOCOL));
-        assert!(!taken.intersects(Features::MRG_RXBUF | Features::MQ | Features::CTRL_VQ | Features::ACCESS_PLATFORM));
+        assert!(taken.contains(Features::RING_PACKED | Features::IN_ORDER | PROTOCOL));
+        assert!(!taken.intersects(Features::EVENT_IDX | Features::MRG_RXBUF | Features::MQ | Features::CTRL_VQ | Features::ACCESS_PLATFORM));
         let plain = Settings::parse("queues=2,packed=off,mergeable=on,event-idx=off").unwrap();
         let taken = choose(all, &plain).unwrap();
         assert!(taken.contains(Features::MRG_RXBUF | Features::MQ));
         assert!(!taken.intersects(Features::RING_PACKED | Features::IN_ORDER | Features::EVENT_IDX));
+        let split = choose(all - Features::RING_PACKED, &Settings::default()).unwrap();
+        assert!(split.contains(Features::EVENT_IDX));
         assert!(choose(all - Features::MQ, &plain).is_err());
         assert!(choose(all - Features::VERSION_1, &Settings::default()).is_err());
         let in_order = choose(all - Features::MRG_RXBUF, &Settings::parse("mergeable=on").unwrap()).unwrap();

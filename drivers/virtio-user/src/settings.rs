@@ -13,7 +13,7 @@ pub struct Settings {
     pub queues: u16,
     /// Listen at the path, in place of connecting to it: `server`.
     pub server: bool,
-    /// Features of the rings: `packed=off`, `mergeable=on`, `in-order=off`, `event-idx=off`.
+    /// Features of the rings: `packed=off`, `mergeable=on`, `in-order=off`, `event-idx=on`.
     pub rings: Options,
 }
 
@@ -26,6 +26,8 @@ impl Default for Settings {
 impl Settings {
     /// Names that [`Settings::parse`] knows.
     pub const NAMES: &[&str] = &["queues", "packed", "mergeable", "in-order", "event-idx", "server"];
+
+    const FORMS: &str = "queues=N, server, or one of packed, mergeable, in-order, event-idx with =on or =off";
 
     /// Reads a list as in `queues=2,packed=off,server`.
     ///
@@ -40,30 +42,26 @@ impl Settings {
 
     fn set(&mut self, part: &str) -> Result<(), PortError> {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let flag = match name {
-            "queues" => {
-                let queues = value.parse().ok().filter(|queues| (1..=MOST_QUEUES).contains(queues));
-                self.queues = queues.ok_or_else(|| wrong(part, &format!("queues=1 to queues={MOST_QUEUES}")))?;
-                return Ok(());
-            }
-            "server" if value.is_empty() => {
-                self.server = true;
-                return Ok(());
-            }
-            "server" => &mut self.server,
-            "packed" => &mut self.rings.packed,
-            "mergeable" | "mrg" => &mut self.rings.merge,
-            "in-order" => &mut self.rings.in_order,
-            "event-idx" => &mut self.rings.event_idx,
-            _ => {
-                return Err(wrong(part, "queues=N, server, or one of packed, mergeable, in-order, event-idx with =on or =off"));
-            }
+        if name == "queues" {
+            let queues = value.parse().ok().filter(|queues| (1..=MOST_QUEUES).contains(queues));
+            self.queues = queues.ok_or_else(|| wrong(part, &format!("queues=1 to queues={MOST_QUEUES}")))?;
+            return Ok(());
+        }
+        let on = match (name, value) {
+            ("server", "") | (_, "on") => true,
+            (_, "off") => false,
+            _ if Self::NAMES.contains(&name) => return Err(wrong(part, &format!("{name}=on or {name}=off"))),
+            _ => return Err(wrong(part, Self::FORMS)),
         };
-        *flag = match value {
-            "on" => true,
-            "off" => false,
-            _ => return Err(wrong(part, &format!("{name}=on or {name}=off"))),
-        };
+        match name {
+            "server" => self.server = on,
+            "packed" => self.rings.packed = on,
+            // As the PCI driver calls it.
+            "mergeable" | "mrg" => self.rings.merge = on,
+            "in-order" => self.rings.in_order = on,
+            "event-idx" => self.rings.event_idx = Some(on),
+            _ => return Err(wrong(part, Self::FORMS)),
+        }
         Ok(())
     }
 }
