@@ -169,6 +169,9 @@ fn set_up(front: &mut Frontend, features: Features, regions: &[SharedRegion], vr
             front.set_vring_enable(vring.index, true)?;
         }
     }
+    // DPDK acknowledges a message before it acts on it, and drops what it takes while only half of its queues are on. An answer
+    // to any question comes when it is done.
+    front.get_features()?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ fn spoil(peer: &mut Peer, at: usize, how: impl FnOnce(&mut Peer, Message)) -> bo
             Some(message) => peer.obey(message),
             None => return false,
         }
-        if peer.enabled == 2 {
+        if peer.greeted {
             return false;
         }
     }

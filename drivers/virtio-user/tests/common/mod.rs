@@ -94,6 +94,8 @@ pub struct Peer {
     regions: Vec<Region>,
     pub rings: BTreeMap<u32, Ring>,
     pub enabled: usize,
+    /// The question that ends the port's setting up was answered.
+    pub greeted: bool,
     pub echoed: u64,
 }
 
@@ -104,6 +106,7 @@ impl Peer {
             regions: Vec::new(),
             rings: BTreeMap::new(),
             enabled: 0,
+            greeted: false,
             echoed: 0,
         }
     }
@@ -134,7 +137,10 @@ impl Peer {
     /// Does what a message says and answers it.
     pub fn obey(&mut self, mut message: Message) {
         match message.request {
-            GET_FEATURES => return self.reply(&message, &FEATURES.to_le_bytes()),
+            GET_FEATURES => {
+                self.greeted = self.enabled == 2;
+                return self.reply(&message, &FEATURES.to_le_bytes());
+            }
             GET_PROTOCOL_FEATURES => return self.reply(&message, &REPLY_ACK.to_le_bytes()),
             SET_MEM_TABLE => {
                 let files: Vec<File> = message.files.drain(..).collect();
@@ -180,9 +186,9 @@ impl Peer {
         let _ = self.stream.write_all(&[&head, body].concat());
     }
 
-    /// Obeys until both rings are enabled.
+    /// Obeys until both rings are enabled and the port is content.
     pub fn greet(&mut self) {
-        while self.enabled < 2 {
+        while !self.greeted {
             let message = self.next().expect("it hung up");
             self.obey(message);
         }
