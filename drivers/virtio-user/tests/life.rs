@@ -3,10 +3,13 @@
 mod common;
 
 use barline::port::{Port, PortEvent};
+use barline::wait::Armed;
 use barline_virtio_user::{Settings, VirtioUser};
 use common::Socket;
 use common::rig::Rig;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::thread;
 
 const OPTIONS: &str = "packed=off";
@@ -80,6 +83,80 @@ fn what_a_back_end_had_completed_before_it_died_is_received() {
         let got = std::cell::Cell::new(0);
         rig.poll(|_| got.set(got.get() + 1), |_| got.get() == 10);
         assert_eq!(rig.counter("peer_tx_lost"), 0);
+        assert_eq!(rig.stop(), (0, true));
+    });
+}
+
+#[test]
+fn kicks_are_written_when_the_back_end_wants_them() {
+    for polls in [false, true] {
+        let socket = Socket::new();
+        let (ready, is_ready) = channel();
+        thread::scope(|scope| {
+            let socket = &socket;
+            let peer = scope.spawn(move || {
+                let mut peer = socket.accept();
+                peer.greet();
+                // For the first buffers, when nobody has said anything yet.
+                while peer.kicked(0) == 0 {
+                    thread::yield_now();
+                }
+                if polls {
+                    peer.hush();
+                }
+                ready.send(()).unwrap();
+                peer.serve(|peer| peer.echoed == 200);
+                peer.kicked(0) + peer.kicked(1)
+            });
+            let mut rig = Rig::start(Rig::open(&socket.path, OPTIONS));
+            rig.poll(|_| (), |_| is_ready.try_recv().is_ok());
+            rig.exchange(200);
+            let sent = rig.queues.tx[0].counters().tx_doorbells.get();
+            let kicks = peer.join().unwrap();
+            match polls {
+                true => assert_eq!((kicks, sent), (0, 0)),
+                false => assert!(sent == 200 && kicks >= sent, "{kicks} {sent}"),
+            }
+            assert_eq!(rig.stop(), (0, true));
+        });
+    }
+}
+
+#[test]
+fn a_sleeping_core_is_woken_by_a_back_end_that_comes_and_by_a_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let mut rig = Rig::start(Rig::open(&path, "packed=off,server"));
+    let (asleep, is_asleep) = channel();
+    thread::scope(|scope| {
+        // Gone with a failure in here, so that the other side ends.
+        let asleep = asleep;
+        let path = &path;
+        scope.spawn(move || {
+            is_asleep.recv().unwrap();
+            let mut peer = Socket::reach(path);
+            peer.greet();
+            is_asleep.recv().unwrap();
+            peer.give_back(0, 0, 12 + 60);
+            peer.serve(|_| false);
+        });
+        let watch = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let fd = rig.queues.rx[0].wake_fd().unwrap().try_clone_to_owned().unwrap();
+        watch.add(&fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).unwrap();
+        let sleep = |limit: u16| watch.wait(&mut [EpollEvent::empty()], limit).unwrap();
+        while sleep(0) > 0 {}
+        assert_eq!(rig.queues.rx[0].arm(), Armed::Wakes);
+        asleep.send(()).unwrap();
+        assert_eq!(sleep(60_000), 1, "a back end has come");
+        rig.queues.rx[0].disarm();
+        rig.await_link(true);
+        rig.poll(|_| (), |rig| rig.queues.rx[0].counters().rx_doorbells.get() == 1);
+        while sleep(0) > 0 {}
+        assert_eq!(rig.queues.rx[0].arm(), Armed::Wakes);
+        asleep.send(()).unwrap();
+        assert_eq!(sleep(60_000), 1, "a frame has come");
+        rig.queues.rx[0].disarm();
+        rig.poll(|_| (), |rig| rig.queues.rx[0].counters().rx_packets.get() == 1);
         assert_eq!(rig.stop(), (0, true));
     });
 }

@@ -4,11 +4,12 @@
 
 pub mod rig;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub const SET_VRING_NUM: u32 = 8;
 pub const SET_VRING_ADDR: u32 = 9;
 pub const SET_VRING_BASE: u32 = 10;
 pub const GET_VRING_BASE: u32 = 11;
+const SET_VRING_KICK: u32 = 12;
+const SET_VRING_CALL: u32 = 13;
 pub const GET_PROTOCOL_FEATURES: u32 = 15;
 pub const SET_VRING_ENABLE: u32 = 18;
 /// In a header's flags: this is an answer, and one is wanted.
@@ -50,6 +53,8 @@ impl Socket {
     }
 
     pub fn accept(&self) -> Peer {
+        let waiting = PollFd::new(self.listener.as_fd(), PollFlags::POLLIN);
+        assert_eq!(poll(&mut [waiting], PollTimeout::from(60_000u16)), Ok(1), "nobody comes");
         Peer::new(self.listener.accept().unwrap().0)
     }
 }
@@ -96,6 +101,9 @@ pub struct Peer {
     pub enabled: usize,
     /// The question that ends the port's setting up was answered.
     pub greeted: bool,
+    /// By ring.
+    calls: BTreeMap<u32, File>,
+    kicks: BTreeMap<u32, File>,
     pub echoed: u64,
 }
 
@@ -107,6 +115,8 @@ impl Peer {
             rings: BTreeMap::new(),
             enabled: 0,
             greeted: false,
+            calls: BTreeMap::new(),
+            kicks: BTreeMap::new(),
             echoed: 0,
         }
     }
@@ -164,6 +174,8 @@ impl Peer {
                 let answer = [message.u32(0).to_le_bytes(), done.to_le_bytes()].concat();
                 return self.reply(&message, &answer);
             }
+            SET_VRING_KICK => drop(self.kicks.insert(message.u32(0), message.files.remove(0))),
+            SET_VRING_CALL => drop(self.calls.insert(message.u32(0), message.files.remove(0))),
             SET_VRING_ENABLE => self.enabled += message.u32(4) as usize,
             _ => {}
         }
@@ -253,7 +265,24 @@ impl Peer {
         self.store(ring.used + 4 + 8 * slot, &[id.to_le_bytes(), len.to_le_bytes()].concat());
         let done = ring.done.wrapping_add(1);
         self.store(ring.used + 2, &done.to_le_bytes());
+        if u16::from_le_bytes(self.load(ring.avail)) & 1 == 0 {
+            (&self.calls[&index]).write_all(&1u64.to_ne_bytes()).unwrap();
+        }
         self.rings.get_mut(&index).unwrap().done = done;
+    }
+
+    /// It polls, and wants no kicks.
+    pub fn hush(&self) {
+        for ring in self.rings.values() {
+            self.store(ring.used, &1u16.to_le_bytes());
+        }
+    }
+
+    /// Kicks of a ring since the last look.
+    pub fn kicked(&self, index: u32) -> u64 {
+        let mut count = [0; 8];
+        let got = (&self.kicks[&index]).read(&mut count);
+        got.map_or(0, |_| u64::from_ne_bytes(count))
     }
 
     /// One frame from the transmit to the receive ring; whether there was one.
