@@ -86,9 +86,9 @@ impl SocketTask {
         let socket = socket.display();
         match (self.end, self.ring) {
             (End::Vhost, _) => format!("vhost-user:{socket}"),
-            (End::VirtioUser, Ring::Split) => format!("virtio-user:{socket},packed=off"),
-            (End::VirtioUser, Ring::Packed) => format!("virtio-user:{socket}"),
-            (End::VirtioUser, Ring::PackedInOrder) => format!("virtio-user:{socket},mergeable=off"),
+            (End::VirtioUser, Ring::Split) => format!("virtio-user:{socket},packed=off,mrg=on"),
+            (End::VirtioUser, Ring::Packed) => format!("virtio-user:{socket},mrg=on"),
+            (End::VirtioUser, Ring::PackedInOrder) => format!("virtio-user:{socket}"),
         }
     }
 }
