@@ -63,7 +63,7 @@ mod tests {
                 | Features::CTRL_VQ
                 | Features::ACCESS_PLATFORM
         ));
-        let plain = Settings::parse("queues=2,packed=off,mergeable=on,event-idx=off").unwrap();
+        let plain = Settings::parse("queues=2,packed=off,mrg=on,event-idx=off").unwrap();
         let taken = choose(all, &plain).unwrap();
         assert!(taken.contains(Features::MRG_RXBUF | Features::MQ));
         assert!(!taken.intersects(Features::RING_PACKED | Features::IN_ORDER | Features::EVENT_IDX));
@@ -73,7 +73,7 @@ mod tests {
         assert!(choose(all - Features::VERSION_1, &Settings::default()).is_err());
         let in_order = choose(
             all - Features::MRG_RXBUF,
-            &Settings::parse("mergeable=on").unwrap(),
+            &Settings::parse("mrg=on").unwrap(),
         )
         .unwrap();
         assert!(in_order.contains(Features::IN_ORDER));
