@@ -53,7 +53,7 @@ pub fn noremap(bed: &Bed<'_>) -> Result<Vec<Check>> {
 pub fn sleep(bed: &Bed<'_>) -> Result<Vec<Check>> {
     let mut vm = machine(bed, &["sleep"])?;
     vm.image = Some(bed.kernel.compressed(bed.paths)?);
-    vm.append.push("no_console_suspend loglevel=7".to_owned());
+    vm.append.push("no_console_suspend".to_owned());
     vm.arguments = device_arguments(&[port(10, ""), "edu,bus=port10".to_owned()]);
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("RUN")?;
@@ -109,12 +109,14 @@ fn machine(bed: &Bed<'_>, beds: &[&str]) -> Result<Vm> {
         fs::copy(&built, &named).with_context(|| format!("cannot copy {}", built.display()))?;
         vm.payload.push(named);
     }
-    vm.silence = Duration::from_secs(300);
-    vm.limit = Duration::from_secs(if bed.kernel.series == Series::Debug {
-        3600
+    // A debug kernel is slow, and who asks for more rounds has the time.
+    let patience = if bed.kernel.series == Series::Debug || !setting("BARLINE_KMOD_ROUNDS").is_empty() {
+        4
     } else {
-        1500
-    });
+        1
+    };
+    vm.silence = Duration::from_secs(300 * patience);
+    vm.limit = Duration::from_secs(1800 * patience);
     Ok(vm)
 }
 
