@@ -335,3 +335,29 @@ fn frames_beyond_the_limit_are_dropped_and_counted() {
     assert_eq!((lab.receive(8), lab.ring.counters().rx_lengths.get()), (1, 1));
     lab.end();
 }
+
+/// A first buffer that says of its frame what cannot be: it is dropped alone, and the next frame comes.
+fn impossible_parts<S: Shape>() {
+    let with = Traits {
+        merges: true,
+        ..Traits::default()
+    };
+    let mut lab = Receiving::<S>::new(8, with);
+    for (round, parts) in [0u16, 9, u16::MAX].into_iter().enumerate() {
+        lab.hand.fetch(&mut lab.far);
+        let buffer = lab.hand.0.pop_front().unwrap();
+        let header = [[0; 10].as_slice(), &parts.to_le_bytes()].concat();
+        lab.far.write(&buffer, 0, &header);
+        lab.far.give(buffer.id, HEADER + 60, 0);
+        assert!(lab.deliver(60, 1, &mut Dice(1), true));
+        assert_eq!(lab.receive(8), 1, "{parts} parts");
+        assert_eq!(lab.ring.counters().rx_lengths.get(), round as u64 + 1);
+    }
+    lab.end();
+}
+
+#[test]
+fn frames_of_no_part_and_of_too_many_are_dropped() {
+    impossible_parts::<Split<true>>();
+    impossible_parts::<Packed<true>>();
+}

@@ -15,6 +15,8 @@ struct Sending<S: Shape> {
     ring: TxRing<S, Kicks>,
     far: S::Far,
     hand: Hand,
+    /// What the device read, by id.
+    read: Vec<Vec<u8>>,
     cache: PoolCache,
     len: usize,
     numbers: u32,
@@ -43,6 +45,7 @@ impl<S: Shape> Sending<S> {
             ring,
             far,
             hand: Hand::default(),
+            read: vec![Vec::new(); len as usize],
             cache,
             len: len as usize,
             numbers: 0,
@@ -82,6 +85,7 @@ impl<S: Shape> Sending<S> {
         self.hand.fetch(&mut self.far);
         for buffer in self.hand.0.iter().skip(before) {
             let bytes = self.far.read(buffer);
+            self.read[usize::from(buffer.id)].clone_from(&bytes);
             let (header, data) = bytes.split_at(HEADER as usize);
             assert!(header.iter().all(|byte| *byte == 0), "{header:?}");
             assert_eq!(data, frame(self.seen, data.len() as u32));
@@ -95,6 +99,11 @@ impl<S: Shape> Sending<S> {
             } else {
                 dice.below(self.hand.0.len())
             };
+            // Until now the packets were the device's: nobody has written to them.
+            let range = if in_order { 0..pick + 1 } else { pick..pick + 1 };
+            for held in self.hand.0.iter().skip(range.start).take(range.len()) {
+                assert_eq!(self.far.read(held), self.read[usize::from(held.id)]);
+            }
             let id = self.hand.0[pick].id;
             self.hand
                 .0
