@@ -200,8 +200,10 @@ impl Bench {
         ]);
         if device.most > 1514 {
             command.args(["--max-pkt-len=9100", "--tx-offloads=0x8000"]);
-            let size = if device.mergeable { 2176 } else { 9728 };
-            command.arg(format!("--mbuf-size={size}"));
+            match device.mergeable {
+                true => command.arg("--enable-scatter"),
+                false => command.arg("--mbuf-size=9728"),
+            };
         }
         // It ends when its input does.
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);

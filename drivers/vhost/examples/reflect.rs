@@ -149,18 +149,65 @@ fn session() -> u64 {
 
 /// Fills a frame: addresses, a local experimental Ethertype, number, session, and bytes that follow from them and from the
 /// queue.
-fn write(bytes: &mut [u8], queue: usize, n: u64) {
+fn write(bytes: &mut [u8], queue: usize, n: u64, session: u64) {
     bytes[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
     let seed = (n << 8 | queue as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bytes[14..22].copy_from_slice(&n.to_le_bytes());
-    bytes[22..30].copy_from_slice(&session().to_le_bytes());
+    bytes[22..30].copy_from_slice(&session.to_le_bytes());
     for (at, byte) in bytes[30..].iter_mut().enumerate() {
         *byte = (seed >> (at % 8 * 8)) as u8 ^ at as u8;
     }
 }
 
+/// Whether it is, whole, a frame of another process's.
+fn is_foreign(plan: &Plan, packet: &[u8], queue: usize) -> bool {
+    let word = |at: usize| packet.get(at..at + 8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+    let (Some(n), Some(other)) = (word(14), word(22)) else {
+        return false;
+    };
+    if other == session() {
+        return false;
+    }
+    let mut wanted = vec![0; packet.len()];
+    write(&mut wanted, queue, n, other);
+    packet.len() == len(plan, n) && wanted == packet
+}
+
+/// Sends probes until each queue has brought one back: a driver may throw away what came before it was ready, as DPDK's
+/// does. Whether it came to that before the peer went.
+fn warm_up(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -> Result<bool> {
+    let (end, mut batch) = (Instant::now() + LIMIT, Batch::new());
+    let mut cold: Vec<usize> = (0..queues.rx.len()).collect();
+    while !cold.is_empty() {
+        if Instant::now() > end {
+            return Err(format!("no probe came back on queues {cold:?}").into());
+        }
+        for index in &cold {
+            let mut packet = cache.alloc().ok_or("the pool is empty")?;
+            let frame = packet.append(len(plan, 0)).ok_or("a buffer is short")?;
+            write(frame, *index, 0, !session());
+            batch.extend([packet]);
+            queues.tx[*index].transmit(cache, &mut batch);
+            cache.free(&mut batch);
+        }
+        sleep(Duration::from_millis(5));
+        cold.retain(|index| {
+            let got = queues.rx[*index].receive(cache, &mut batch);
+            cache.free(&mut batch);
+            got == 0
+        });
+        if !port.link().up {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The seconds that it took; none where the peer has gone.
 fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -> Result<Option<f64>> {
+    if !warm_up(plan, port, queues, cache)? {
+        return Ok(None);
+    }
     let (begin, mut last) = (Instant::now(), Instant::now());
     let mut states: Vec<Queue> = (0..plan.queues).map(|_| Queue::default()).collect();
     let mut scratch = vec![0; plan.most as usize];
@@ -177,7 +224,7 @@ fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -
             while state.sent < most && (state.away.len() as u64) < plan.window && batch.room() > 0 {
                 let mut packet = cache.alloc().ok_or("the pool is empty")?;
                 let frame = packet.append(len(plan, state.sent)).ok_or("a buffer is short")?;
-                write(frame, index, state.sent);
+                write(frame, index, state.sent, session());
                 state.away.push_back(state.sent);
                 state.sent += 1;
                 if batch.push(packet).is_err() {
@@ -191,12 +238,12 @@ fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -
             cache.free(&mut batch);
             queues.rx[index].receive(cache, &mut batch);
             for packet in batch.as_slice() {
-                if packet.get(22..30).is_some_and(|id| id != session().to_le_bytes()) {
+                if is_foreign(plan, packet, index) {
                     continue;
                 }
                 let n = state.away.pop_front().ok_or("a frame came that was not sent")?;
                 let wanted = &mut scratch[..len(plan, n)];
-                write(wanted, index, n);
+                write(wanted, index, n, session());
                 if packet[..] != *wanted {
                     let got = packet
                         .get(14..22)

@@ -91,7 +91,7 @@ pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
     let dir = tempfile::tempdir().context("cannot make a directory")?;
     let host = Host::start(bed, dir.path(), options)?;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/vhost.sh"));
-    vm.modules.clear();
+    vm.modules = vec!["virtio_net".to_owned()];
     vm.huge_pages = 0;
     vm.arguments = arguments(&host.sockets, vm.memory, packed);
     let mut guest = vm.start(bed.tools, &bed.dir)?;

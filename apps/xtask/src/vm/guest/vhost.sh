@@ -4,10 +4,13 @@
 
 # netdev MAC: the interface with this address.
 netdev() {
-    grep -l "$1" /sys/class/net/*/address | cut -d/ -f5
+    local file
+    file=$(grep -l "$1" /sys/class/net/*/address) || return 1
+    basename "$(dirname "$file")"
 }
 
-check drivers modprobe -a virtio_pci virtio_net
+# Built into some kernels.
+modprobe virtio_pci 2>/dev/null
 wait_for 60 netdev 52:54:00:00:00:01
 wait_for 60 netdev 52:54:00:00:00:02
 near=$(netdev 52:54:00:00:00:01)
@@ -38,22 +41,16 @@ check ping-fragments pings 250 2900
 
 # A stream each way, whole: 10,000 frames of the MTU.
 dd if=/dev/urandom of=/tmp/sent bs=1448 count=10000 2>/dev/null
-stream_there() {
-    there sh -c 'nc -l -p 7000 </dev/null >/tmp/received-there' &
-    wait_for 60 there sh -c 'netstat -ltn | grep -q :7000'
-    nc 10.7.0.2 7000 </tmp/sent
-    wait $!
-    cmp /tmp/sent /tmp/received-there
-}
+there httpd -p 7000 -h /tmp
+httpd -p 7001 -h /tmp
 stream_here() {
-    nc -l -p 7001 </dev/null >/tmp/received-here &
-    wait_for 60 sh -c 'netstat -ltn | grep -q :7001'
-    there nc 10.7.0.1 7001 </tmp/sent
-    wait $!
-    cmp /tmp/sent /tmp/received-here
+    wget -q -O /tmp/received http://10.7.0.2:7000/sent && cmp /tmp/sent /tmp/received
 }
-check stream-there stream_there
+stream_there() {
+    there wget -q -O /tmp/received http://10.7.0.1:7001/sent && cmp /tmp/sent /tmp/received
+}
 check stream-here stream_here
+check stream-there stream_there
 say "FRAMES $(cat "/sys/class/net/$near/statistics/tx_packets") $(cat "/sys/class/net/$near/statistics/rx_packets")"
 case $(hear) in
 reboot)
