@@ -161,7 +161,11 @@ fn write(bytes: &mut [u8], queue: usize, n: u64, session: u64) {
 
 /// Whether it is, whole, a frame of another process's.
 fn is_foreign(plan: &Plan, packet: &[u8], queue: usize) -> bool {
-    let word = |at: usize| packet.get(at..at + 8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+    let word = |at: usize| {
+        packet
+            .get(at..at + 8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
+    };
     let (Some(n), Some(other)) = (word(14), word(22)) else {
         return false;
     };

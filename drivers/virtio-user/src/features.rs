@@ -71,11 +71,7 @@ mod tests {
         assert!(split.contains(Features::EVENT_IDX));
         assert!(choose(all - Features::MQ, &plain).is_err());
         assert!(choose(all - Features::VERSION_1, &Settings::default()).is_err());
-        let in_order = choose(
-            all - Features::MRG_RXBUF,
-            &Settings::parse("mrg=on").unwrap(),
-        )
-        .unwrap();
+        let in_order = choose(all - Features::MRG_RXBUF, &Settings::parse("mrg=on").unwrap()).unwrap();
         assert!(in_order.contains(Features::IN_ORDER));
     }
 }
