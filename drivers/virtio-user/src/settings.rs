@@ -39,8 +39,8 @@ impl Settings {
     /// [`PortError::Config`] about the first part that is wrong.
     pub fn parse(list: &str) -> Result<Self, PortError> {
         let mut settings = Self::default();
-        let parts = list.split(',').filter(|part| !part.is_empty());
-        parts.map(|part| settings.set(part)).collect::<Result<(), _>>()?;
+        let mut parts = list.split(',').filter(|part| !part.is_empty());
+        parts.try_for_each(|part| settings.set(part))?;
         Ok(settings)
     }
 
