@@ -23,7 +23,7 @@ fn echo(near: &mut Near, peer: &mut Peer, seed: u64) {
         let got = near.receive(0);
         assert_eq!(
             got,
-            [frame.clone()],
+            std::slice::from_ref(&frame),
             "{:?}, up {}",
             near.device(),
             near.port.link().up
@@ -342,8 +342,7 @@ fn an_idle_core_is_woken_by_kicks_and_by_new_peers() {
                 cache.free(&mut batch);
                 idle.turn(got > 0, &mut sources);
             }
-            let sleeps = idle.stats().sleeps.get();
-            sleeps
+            idle.stats().sleeps.get()
         });
         for round in 0..3 {
             let wish = Wish {
