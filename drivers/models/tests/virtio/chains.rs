@@ -60,9 +60,12 @@ fn malformed_split_chains_stop_the_device() {
     broke(&rig, "1: chain of more than 2^32 bytes");
 }
 
+/// Address, length, flags and id or index of each descriptor; features; the complaint.
+type Case<'a> = (&'a [(u64, u32, u16, u16)], u64, &'a str);
+
 #[test]
 fn malformed_packed_chains_stop_the_device() {
-    let cases: [(&[(u64, u32, u16, u16)], u64, &str); 6] = [
+    let cases: [Case<'_>; 6] = [
         (
             &[(0, 72, 1, 0)],
             0,

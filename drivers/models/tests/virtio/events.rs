@@ -85,8 +85,8 @@ fn a_device_that_polls_wants_no_doorbell() {
 fn raised(rig: &mut Rig, vector: usize) -> u64 {
     let mut bytes = [0; 8];
     match rig.vectors[vector].read(&mut bytes) {
-        Ok(_) => u64::from_ne_bytes(bytes),
-        Err(_) => 0,
+        Ok(8) => u64::from_ne_bytes(bytes),
+        _ => 0,
     }
 }
 

@@ -191,7 +191,7 @@ fn any_registers_are_survived() {
         for ((kind, offset, width, wide, is_read), value) in accesses {
             let bytes = 1 << width;
             let (bar, start, len) = rig.places.get(&kind).copied().unwrap_or((4, 0, 0x4000));
-            let inside = usize::from(offset) % (len.max(4) as usize) & !(usize::from(bytes) - 1);
+            let inside = (usize::from(offset) % (len.max(4) as usize)) & !(usize::from(bytes) - 1);
             let at = start + inside;
             match (kind, is_read) {
                 (5, true) => drop(rig.config(offset % 4092, 4)),
