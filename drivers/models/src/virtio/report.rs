@@ -114,17 +114,8 @@ mod tests {
             whole,
             report: None,
         };
-        let mut list: Vec<_> = [
-            (0, true),
-            (1, true),
-            (2, false),
-            (3, true),
-            (4, true),
-            (5, true),
-            (6, true),
-        ]
-        .map(|(id, whole)| used(id, whole))
-        .into();
+        let wholes = [true, false, true, true, true, true, true];
+        let mut list: Vec<_> = (0..).zip(wholes).map(|(id, whole)| used(id, whole)).collect();
         batched(&mut list, 3);
         let ends: Vec<_> = list.iter().map(|used| (used.id, used.slots)).collect();
         assert_eq!(ends, [(1, 4), (4, 6), (6, 4)]);
