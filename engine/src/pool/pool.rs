@@ -371,7 +371,7 @@ impl Pool {
         maps.insert(key, Arc::downgrade(&mapping));
         Ok(PoolMap {
             delta: mapping.delta(),
-            mapping,
+            _mapping: mapping,
             pool: self.clone(),
         })
     }
@@ -424,7 +424,7 @@ impl fmt::Debug for Pool {
 #[derive(Clone, Debug)]
 pub struct PoolMap {
     // Declared before the pool: unmapped before the memory can go.
-    mapping: Arc<Mapping>,
+    _mapping: Arc<Mapping>,
     pool: Pool,
     delta: u64,
 }
@@ -433,11 +433,6 @@ impl PoolMap {
     /// The pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
-    }
-
-    /// The device's address of the pool's memory.
-    pub fn start(&self) -> Iova {
-        self.mapping.iova()
     }
 
     /// Where the device finds a slot's received data: after the headroom.
