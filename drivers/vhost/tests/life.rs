@@ -3,7 +3,7 @@
 mod common;
 
 use barline::port::{LinkRequest, Port, PortConfig, PortEvent, Queues};
-use barline::wait::{Alarm, Armed, Idle, IdlePolicy, Source};
+use barline::wait::{Alarm, Idle, IdlePolicy};
 use barline_vhost::{Options, Vhost};
 use common::memory::{GUEST, Memory, USER};
 use common::*;
@@ -276,7 +276,7 @@ fn messages_that_the_crate_lacks_are_answered() {
 fn an_idle_core_is_woken_by_kicks_and_by_new_peers() {
     for features in [0, EVENT_IDX, PACKED, PACKED | EVENT_IDX] {
         let mut near = Near::new(1, 1500);
-        let mut rx = near.queues.rx.remove(0);
+        let rx = near.queues.rx.remove(0);
         let (pool, alarm) = (near.pool.clone(), Arc::new(Alarm::default()));
         let ring = alarm.clone();
         let (to, frames) = std::sync::mpsc::channel();
@@ -289,31 +289,18 @@ fn an_idle_core_is_woken_by_kicks_and_by_new_peers() {
                 sleep: Duration::from_secs(3600),
             };
             let mut idle = Idle::new(policy, &alarm).unwrap();
-            struct Only(Box<dyn barline::port::RxQueue>);
-            impl Source for Only {
-                fn arm(&mut self) -> Armed {
-                    self.0.arm()
-                }
-                fn disarm(&mut self) {
-                    self.0.disarm();
-                }
-                fn wake_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-                    self.0.wake_fd()
-                }
-            }
-            let mut sources = [Only(rx.take_box())];
+            let mut sources = [rx];
             idle.watch(&sources[0]).unwrap();
             let (mut cache, mut batch) = (pool.cache(), barline::pool::Batch::new());
             while alarm.news() == 0 {
-                let got = sources[0].0.receive(&mut cache, &mut batch);
+                let got = sources[0].receive(&mut cache, &mut batch);
                 for packet in batch.as_slice() {
                     to.send(packet.to_vec()).unwrap();
                 }
                 cache.free(&mut batch);
                 idle.turn(got > 0, &mut sources);
             }
-            let sleeps = idle.stats().sleeps.get();
-            sleeps
+            idle.stats().sleeps.get()
         });
         for round in 0..3 {
             let wish = Wish {
@@ -335,16 +322,6 @@ fn an_idle_core_is_woken_by_kicks_and_by_new_peers() {
         ring.ring(1);
         assert!(worker.join().unwrap() > 0, "it never slept");
         near.end();
-    }
-}
-
-trait TakeBox {
-    fn take_box(self) -> Box<dyn barline::port::RxQueue>;
-}
-
-impl TakeBox for Box<dyn barline::port::RxQueue> {
-    fn take_box(self) -> Self {
-        self
     }
 }
 
