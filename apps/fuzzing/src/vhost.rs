@@ -22,13 +22,17 @@ pub fn vhost_rings(bytes: &[u8]) {
     let mut input = Bytes::new(bytes);
     let file = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC).expect("memory"));
     file.set_len(MEMORY).expect("memory");
-    let pool = Pool::builder().packets(256).source(Source::MemFd(PageSize::Base4K));
+    let pool = Pool::builder()
+        .packets(256)
+        .source(Source::MemFd(PageSize::Base4K));
     let pool = pool.build().expect("a pool");
     let mut cache = pool.cache();
     // VERSION_1, and of the rest what the first byte says: MRG_RXBUF, INDIRECT_DESC, EVENT_IDX, RING_PACKED.
     let chosen = u64::from(input.u8());
     let bits = [15, 28, 29, 34];
-    let features = (0..4).filter(|n| chosen >> n & 1 != 0).fold(1 << 32, |all, n| all | 1 << bits[n]);
+    let features = (0..4)
+        .filter(|n| chosen >> n & 1 != 0)
+        .fold(1 << 32, |all, n| all | 1 << bits[n]);
     let mut rings = Rings::new(&file, MEMORY, features, MOST as u32);
     while !input.is_empty() {
         let command = input.u8();
@@ -39,13 +43,23 @@ pub fn vhost_rings(bytes: &[u8]) {
             // A descriptor: mostly of memory that is there.
             0 => {
                 let (slot, at, rest) = (u64::from(input.u8()) % u64::from(SIZE), input.u64(), input.u64());
-                let at = if command & 0x80 != 0 { at } else { GUEST + at % MEMORY };
+                let at = if command & 0x80 != 0 {
+                    at
+                } else {
+                    GUEST + at % MEMORY
+                };
                 put(base(0) + slot * 16, &at.to_le_bytes());
                 put(base(0) + slot * 16 + 8, &rest.to_le_bytes());
             }
             1 => put(base(1) + 2, &input.u16().to_le_bytes()),
-            2 => put(base(1) + 4 + u64::from(input.u8()) % u64::from(SIZE) * 2, &input.u16().to_le_bytes()),
-            3 => put(u64::from(input.u16()) << (command >> 6), &input.u64().to_le_bytes()),
+            2 => put(
+                base(1) + 4 + u64::from(input.u8()) % u64::from(SIZE) * 2,
+                &input.u16().to_le_bytes(),
+            ),
+            3 => put(
+                u64::from(input.u16()) << (command >> 6),
+                &input.u64().to_le_bytes(),
+            ),
             4 | 5 => {
                 let mut batch = Batch::with_burst(usize::from(command >> 3) + 1);
                 let got = rings.rx.receive(&mut cache, &mut batch);

@@ -69,7 +69,14 @@ struct Bench {
 pub fn run(paths: &Paths) -> Result<Outcome> {
     need_packages(&["dpdk", "dpdk-dev"])?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = ["build", "--release", "-p", "barline-vhost", "--example", "reflect"];
+    let build = [
+        "build",
+        "--release",
+        "-p",
+        "barline-vhost",
+        "--example",
+        "reflect",
+    ];
     cmd::run(Command::new(cargo).args(build).current_dir(&paths.root))?;
     let bench = Bench {
         reflect: paths.target.join("release/examples/reflect"),
@@ -106,7 +113,9 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
             ..PLAIN
         })?;
     }
-    Ok(Outcome::Passed(format!("{devices} devices, {KILLS} kills of either side")))
+    Ok(Outcome::Passed(format!(
+        "{devices} devices, {KILLS} kills of either side"
+    )))
 }
 
 impl Bench {
@@ -127,11 +136,19 @@ impl Bench {
             format!("frames={frames}"),
             format!("most={}", device.most),
         ]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?);
         let mut child = command.spawn().context("cannot start reflect")?;
         let output = child.stdout.take().context("reflect has no output")?;
         let (to, lines) = channel();
-        thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
+        thread::spawn(move || {
+            BufReader::new(output)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| to.send(line))
+        });
         Ok(Ours {
             program: Running(child),
             lines,
@@ -150,17 +167,37 @@ impl Bench {
             on(device.in_order),
             on(device.server),
         );
-        let prefix = socket.file_name().unwrap_or_default().to_string_lossy().replace('.', "");
+        let prefix = socket
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .replace('.', "");
         let log = File::create(self.dir.join("testpmd.log")).context("cannot make a log")?;
         let mut command = Command::new("dpdk-testpmd");
         // Threads that are bound to no processor: there may be one only.
         let last = thread::available_parallelism().map_or(0, |count| count.get() - 1);
         let lcores = format!("0@(0-{last}),1@(0-{last})");
-        command.args(["--lcores", &lcores, "-m", "256", "--no-huge", "--no-pci", "--no-telemetry"]);
+        command.args([
+            "--lcores",
+            &lcores,
+            "-m",
+            "256",
+            "--no-huge",
+            "--no-pci",
+            "--no-telemetry",
+        ]);
         command.args(["--file-prefix", &prefix, "--vdev", &vdev, "--"]);
         // What comes before it is ready is not to be thrown away; buffers of one frame where frames are not spread.
-        command.args(["--forward-mode=io", "--no-flush-rx", "--nb-cores=1", "--total-num-mbufs=4096"]);
-        command.args([format!("--rxq={}", device.queues), format!("--txq={}", device.queues)]);
+        command.args([
+            "--forward-mode=io",
+            "--no-flush-rx",
+            "--nb-cores=1",
+            "--total-num-mbufs=4096",
+        ]);
+        command.args([
+            format!("--rxq={}", device.queues),
+            format!("--txq={}", device.queues),
+        ]);
         if device.most > 1514 {
             command.args(["--max-pkt-len=9100", "--tx-offloads=0x8000"]);
             match device.mergeable {

@@ -1,7 +1,7 @@
 use crate::vhost_spec;
 use barline::pci::PciAddress;
-use barline_vhost as vhost;
 use barline_sim::Mode;
+use barline_vhost as vhost;
 use std::fmt;
 use std::str::FromStr;
 

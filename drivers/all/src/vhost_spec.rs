@@ -31,7 +31,9 @@ pub(crate) fn parse(path: &str, options: &str) -> Result<Options, String> {
     }
     let mut parsed = Options::new(path);
     let given = options.split(',').filter(|option| !option.is_empty());
-    given.into_iter().try_for_each(|option| set(&mut parsed, option))?;
+    given
+        .into_iter()
+        .try_for_each(|option| set(&mut parsed, option))?;
     Ok(parsed)
 }
 
@@ -46,7 +48,11 @@ fn set(options: &mut Options, option: &str) -> Result<(), String> {
         _ => {
             let switch = SWITCHES.iter().find(|(name, _)| *name == key);
             let Some((name, place)) = switch else {
-                let known: Vec<_> = SWITCHES.iter().map(|(name, _)| *name).chain([CLIENT, "queues"]).collect();
+                let known: Vec<_> = SWITCHES
+                    .iter()
+                    .map(|(name, _)| *name)
+                    .chain([CLIENT, "queues"])
+                    .collect();
                 return Err(format!(
                     "there is no option {key:?}; did you mean {}?",
                     nearest(key, &known)
@@ -100,8 +106,19 @@ mod tests {
     #[test]
     fn options_belong_to_the_port_before_them() {
         let list = "vhost-user:/tmp/a,client,queues=3,vhost-user:/tmp/b,packed=on,null:";
-        let names: Vec<_> = PortSpec::parse_list(list).unwrap().iter().map(PortSpec::to_string).collect();
-        assert_eq!(names, ["vhost-user:/tmp/a,client,queues=3", "vhost-user:/tmp/b", "null:size=64"]);
+        let names: Vec<_> = PortSpec::parse_list(list)
+            .unwrap()
+            .iter()
+            .map(PortSpec::to_string)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "vhost-user:/tmp/a,client,queues=3",
+                "vhost-user:/tmp/b",
+                "null:size=64"
+            ]
+        );
     }
 
     #[test]

@@ -60,7 +60,10 @@ fn main() -> Result<()> {
         }
     }
     let mut port = Vhost::open(&options)?;
-    let pool = Pool::builder().packets(8192).data_room(plan.most as usize + 18).build()?;
+    let pool = Pool::builder()
+        .packets(8192)
+        .data_room(plan.most as usize + 18)
+        .build()?;
     let config = PortConfig {
         rx_queues: plan.queues as u16,
         tx_queues: plan.queues as u16,
@@ -161,7 +164,11 @@ fn write(bytes: &mut [u8], queue: usize, n: u64, session: u64) {
 
 /// Whether it is, whole, a frame of another process's.
 fn is_foreign(plan: &Plan, packet: &[u8], queue: usize) -> bool {
-    let word = |at: usize| packet.get(at..at + 8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+    let word = |at: usize| {
+        packet
+            .get(at..at + 8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
+    };
     let (Some(n), Some(other)) = (word(14), word(22)) else {
         return false;
     };
@@ -245,7 +252,9 @@ fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -
                 let wanted = &mut scratch[..len(plan, n)];
                 write(wanted, index, n, session());
                 if packet[..] != *wanted {
-                    let got = packet.get(14..22).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+                    let got = packet
+                        .get(14..22)
+                        .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
                     return Err(format!(
                         "queue {index}: frame {n} of {} bytes came back as {got:?} of {} bytes",
                         wanted.len(),
@@ -262,7 +271,10 @@ fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -
             return Ok(Some(begin.elapsed().as_secs_f64()));
         }
         if last.elapsed() > LIMIT / 4 {
-            let away: Vec<_> = states.iter().map(|state| (state.sent, state.away.len())).collect();
+            let away: Vec<_> = states
+                .iter()
+                .map(|state| (state.sent, state.away.len()))
+                .collect();
             return Err(format!("nothing came back for {:?}; sent and away: {away:?}", LIMIT / 4).into());
         }
         yield_now();

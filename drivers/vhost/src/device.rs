@@ -145,7 +145,10 @@ impl Device {
         match closed {
             Ok(Some(next)) => (ring.base, ring.fresh) = (next, false),
             Ok(None) => {}
-            Err(_) => tracing::warn!(ring = index, "a worker does not come out of a burst; the ring stays stopped"),
+            Err(_) => tracing::warn!(
+                ring = index,
+                "a worker does not come out of a burst; the ring stays stopped"
+            ),
         }
     }
 
@@ -183,7 +186,12 @@ impl Device {
         if Ring::new(&setup).is_some() {
             gate.open(setup);
         } else {
-            tracing::warn!(ring = index, ?places, size = ring.size, "the peer's memory has no such ring");
+            tracing::warn!(
+                ring = index,
+                ?places,
+                size = ring.size,
+                "the peer's memory has no such ring"
+            );
             self.shared.counts.fault(Fault::Address);
         }
     }

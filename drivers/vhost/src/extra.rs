@@ -26,7 +26,9 @@ struct Header {
 fn peek(socket: &UnixStream) -> io::Result<Option<Header>> {
     let mut bytes = [0; HEADER];
     let seen = recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_PEEK)?;
-    let mut words = bytes.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap_or_default()));
+    let mut words = bytes
+        .chunks_exact(4)
+        .map(|word| u32::from_ne_bytes(word.try_into().unwrap_or_default()));
     let (Some(request), Some(flags), Some(size)) = (words.next(), words.next(), words.next()) else {
         return Ok(None);
     };

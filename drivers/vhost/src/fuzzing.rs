@@ -87,8 +87,18 @@ impl Rings {
         let log = VhostUserVringAddrFlags::empty();
         device.set_vring_num(index, SIZE).expect("a length");
         device.set_vring_base(index, base).expect("a base");
-        device.set_vring_addr(index, log, descriptors, place, driver, 0).expect("places");
-        let event = || File::from(EventFd::new().expect("a descriptor").as_fd().try_clone_to_owned().expect("one"));
+        device
+            .set_vring_addr(index, log, descriptors, place, driver, 0)
+            .expect("places");
+        let event = || {
+            File::from(
+                EventFd::new()
+                    .expect("a descriptor")
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .expect("one"),
+            )
+        };
         device.set_vring_call(index as u8, Some(event())).expect("a call");
         device.set_vring_kick(index as u8, Some(event())).expect("a kick");
         device.set_vring_enable(index, true).expect("a ring");

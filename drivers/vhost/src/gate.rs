@@ -146,7 +146,10 @@ impl Gate {
 
     /// Kicks through this eventfd wake the worker from now on.
     pub fn heed(&self, kick: BorrowedFd<'_>) -> io::Result<()> {
-        Ok(self.wake.add(kick, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 1))?)
+        Ok(self.wake.add(
+            kick,
+            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 1),
+        )?)
     }
 
     /// And no more: the peer has it too, so that closing it does not suffice.

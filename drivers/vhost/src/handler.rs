@@ -67,7 +67,11 @@ impl Device {
 
     /// Enables or disables a ring.
     pub fn enable(&mut self, index: u32, on: bool) -> Result<()> {
-        if self.rings.get(index as usize).is_some_and(|ring| ring.enabled == on) {
+        if self
+            .rings
+            .get(index as usize)
+            .is_some_and(|ring| ring.enabled == on)
+        {
             return Ok(());
         }
         self.change_ring(index, |device, index| device.rings[index].enabled = on)
@@ -130,7 +134,9 @@ impl VhostUserBackendReqHandlerMut for Device {
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
-        let size = u16::try_from(num).ok().filter(|size| (1..=1 << 15).contains(size));
+        let size = u16::try_from(num)
+            .ok()
+            .filter(|size| (1..=1 << 15).contains(size));
         let size = size.ok_or_else(|| refused(format!("a ring of {num} descriptors")))?;
         self.change_ring(index, |device, index| device.rings[index].size = size)
     }
@@ -169,7 +175,10 @@ impl VhostUserBackendReqHandlerMut for Device {
         self.stop(at..at + 1);
         let base = u32::from(self.rings[at].base);
         let packed = self.has(virtio::RING_PACKED);
-        Ok(VhostUserVringState::new(index, if packed { base | base << 16 } else { base }))
+        Ok(VhostUserVringState::new(
+            index,
+            if packed { base | base << 16 } else { base },
+        ))
     }
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
@@ -245,7 +254,10 @@ impl VhostUserBackendReqHandlerMut for Device {
             return Err(refused(format!("{SLOTS} regions are the most")));
         }
         let mapped = region(description, &fd)?;
-        let memory = self.memory.with(mapped).ok_or_else(|| refused("regions overlap"))?;
+        let memory = self
+            .memory
+            .with(mapped)
+            .ok_or_else(|| refused("regions overlap"))?;
         self.change_all(|device| device.memory = Arc::new(memory));
         Ok(None)
     }

@@ -111,7 +111,13 @@ impl Packed {
 
     /// Reads buffers behind those in `chains`, until there are `most` of them in all.
     #[inline(always)]
-    pub fn fetch(&self, view: &mut View, chains: &mut Chains, rules: &Rules, most: usize) -> Result<(), Fault> {
+    pub fn fetch(
+        &self,
+        view: &mut View,
+        chains: &mut Chains,
+        rules: &Rules,
+        most: usize,
+    ) -> Result<(), Fault> {
         let taken: u32 = chains.list.iter().map(|chain| u32::from(chain.places)).sum();
         let (mut at, mut left) = (self.at, u32::from(self.size).saturating_sub(taken));
         if taken > 0 {
@@ -185,7 +191,9 @@ impl Packed {
         let start = self.at;
         self.at = self.at.after(head.places, self.size);
         for chain in others {
-            self.use_up(self.at, chain).1.store(self.use_up(self.at, chain).0, Relaxed);
+            self.use_up(self.at, chain)
+                .1
+                .store(self.use_up(self.at, chain).0, Relaxed);
             self.mark(self.at, log);
             self.at = self.at.after(chain.places, self.size);
         }
@@ -208,7 +216,10 @@ impl Packed {
     #[inline(always)]
     fn mark(&self, at: Place, log: Option<&Log>) {
         if let Some(log) = log {
-            log.mark(self.descriptors.guest + u64::from(at.index) * DESC as u64, DESC as u64);
+            log.mark(
+                self.descriptors.guest + u64::from(at.index) * DESC as u64,
+                DESC as u64,
+            );
         }
     }
 

@@ -7,7 +7,8 @@ use crate::serve::Control;
 use crate::socket::{Socket, VhostError};
 use crate::tx::VhostTx;
 use barline::port::{
-    Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue, TxQueue,
+    Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue,
+    TxQueue,
 };
 use barline::telemetry::CounterSink;
 use std::collections::hash_map::DefaultHasher;
@@ -140,7 +141,9 @@ impl Port for Vhost {
             return Err(PortError::State("started already; stop it first"));
         }
         if self.last.strong_count() > 0 {
-            return Err(PortError::State("waiting for queues of its last start; drop them first"));
+            return Err(PortError::State(
+                "waiting for queues of its last start; drop them first",
+            ));
         }
         config.check(&self.caps)?;
         if config.rx_queues != config.tx_queues {
@@ -156,8 +159,12 @@ impl Port for Vhost {
         let life = Arc::new(());
         let mut queues = Queues::default();
         for pair in shared.gates.chunks_exact(2) {
-            queues.tx.push(Box::new(VhostTx::new(&pair[0], &life, &self.limit)) as Box<dyn TxQueue>);
-            queues.rx.push(Box::new(VhostRx::new(&pair[1], &life, &self.limit)) as Box<dyn RxQueue>);
+            queues
+                .tx
+                .push(Box::new(VhostTx::new(&pair[0], &life, &self.limit)) as Box<dyn TxQueue>);
+            queues
+                .rx
+                .push(Box::new(VhostRx::new(&pair[1], &life, &self.limit)) as Box<dyn RxQueue>);
         }
         let control = Control::start(&self.socket, &shared, self.features.offered()).map_err(lacking)?;
         self.last = Arc::downgrade(&life);
@@ -183,7 +190,10 @@ impl Port for Vhost {
 
     /// Up while a peer has set up its first pair of rings and enabled them.
     fn link(&self) -> Link {
-        let up = self.running.as_ref().is_some_and(|running| running.shared.is_up());
+        let up = self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.shared.is_up());
         Link {
             up,
             speed: if up { SPEED } else { 0 },

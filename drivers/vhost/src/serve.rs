@@ -1,8 +1,8 @@
 //! The control thread: one peer at a time, until the port is stopped.
 
 use crate::device::{Device, Shared};
-use crate::socket::{Socket, Way};
 use crate::extra;
+use crate::socket::{Socket, Way};
 use barline::port::PortEvent;
 use barline::wait::EventFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -40,7 +40,9 @@ impl Control {
             stop: stop.clone(),
             peer: Arc::clone(&peer),
         };
-        let thread = Builder::new().name("vhost-user".into()).spawn(move || thread.run())?;
+        let thread = Builder::new()
+            .name("vhost-user".into())
+            .spawn(move || thread.run())?;
         Ok(Self {
             thread: Some(thread),
             stop,
@@ -113,7 +115,9 @@ impl Server {
 
     /// One peer, from its coming to its going.
     fn host(&self, stream: UnixStream) {
-        let kept = stream.try_clone().and_then(|kept| Ok((kept, stream.try_clone()?)));
+        let kept = stream
+            .try_clone()
+            .and_then(|kept| Ok((kept, stream.try_clone()?)));
         let (kept, own) = match kept {
             Ok(both) => both,
             Err(error) => return tracing::warn!(%error, "a peer is turned away"),
@@ -155,7 +159,9 @@ pub(crate) fn converse(
         match done {
             Ok(()) => {}
             // The message was read to its end, and its sender was told if it asked.
-            Err(error @ Error::ReqHandlerError(_)) => tracing::warn!(%error, "a message of the peer's is refused"),
+            Err(error @ Error::ReqHandlerError(_)) => {
+                tracing::warn!(%error, "a message of the peer's is refused")
+            }
             Err(Error::Disconnected | Error::SocketBroken(_)) => return Ok(()),
             Err(error) => return Err(error),
         }

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum VhostError {
     /// Somebody listens there.
-    #[error("{0} is in use by another process (see: ss -xlp src {0}); end it, or give this port another path")]
+    #[error(
+        "{0} is in use by another process (see: ss -xlp src {0}); end it, or give this port another path"
+    )]
     InUse(String),
     /// Something else has that name.
     #[error("{0} exists and is no socket; give this port another path, or remove it")]
@@ -158,7 +160,10 @@ mod tests {
     #[test]
     fn names_that_no_socket_can_have_are_refused() {
         for path in ["", &"x".repeat(108)] {
-            assert!(matches!(Socket::new(Path::new(path), false), Err(VhostError::Options(_))));
+            assert!(matches!(
+                Socket::new(Path::new(path), false),
+                Err(VhostError::Options(_))
+            ));
         }
         let error = Socket::new(Path::new("/nowhere/at/all"), false).unwrap_err();
         assert!(matches!(error, VhostError::Os { .. }), "{error}");

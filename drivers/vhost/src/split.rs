@@ -83,7 +83,13 @@ impl Split {
 
     /// Reads buffers behind those in `chains`, until there are `most` of them in all.
     #[inline(always)]
-    pub fn fetch(&self, view: &mut View, chains: &mut Chains, rules: &Rules, most: usize) -> Result<(), Fault> {
+    pub fn fetch(
+        &self,
+        view: &mut View,
+        chains: &mut Chains,
+        rules: &Rules,
+        most: usize,
+    ) -> Result<(), Fault> {
         let (from, mask) = (chains.list.len(), self.size - 1);
         let end = usize::from(self.waiting()?).min(most);
         if from >= end {
@@ -169,7 +175,10 @@ impl Split {
         if !self.event_idx {
             return self.available.u16(FLAGS).load(Relaxed) & SILENT == 0;
         }
-        let event = self.available.u16(ENTRIES + usize::from(self.size) * 2).load(Relaxed);
+        let event = self
+            .available
+            .u16(ENTRIES + usize::from(self.size) * 2)
+            .load(Relaxed);
         crosses(event, self.next, old)
     }
 

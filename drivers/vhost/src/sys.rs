@@ -35,17 +35,25 @@ impl Mapping {
     fn new(file: &File, offset: u64, len: u64) -> io::Result<Self> {
         let wrong = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text.to_owned());
         let stat = fstat(file)?;
-        let end = offset.checked_add(len).ok_or_else(|| wrong("a range that wraps"))?;
+        let end = offset
+            .checked_add(len)
+            .ok_or_else(|| wrong("a range that wraps"))?;
         if len == 0 || u64::try_from(stat.st_size).unwrap_or(0) < end {
             return Err(wrong("a range that the file does not have"));
         }
         // Huge pages are mapped and unmapped whole; their size is the file's block size.
         let block = u64::try_from(stat.st_blksize).unwrap_or(0);
-        let page = if block.is_power_of_two() { block.max(4096) } else { 4096 };
+        let page = if block.is_power_of_two() {
+            block.max(4096)
+        } else {
+            4096
+        };
         let from = offset & !(page - 1);
         let whole = (end - from).checked_next_multiple_of(page);
         let whole = whole.and_then(|whole| usize::try_from(whole).ok());
-        let mapped = whole.and_then(NonZeroUsize::new).ok_or_else(|| wrong("too long"))?;
+        let mapped = whole
+            .and_then(NonZeroUsize::new)
+            .ok_or_else(|| wrong("too long"))?;
         let at = i64::try_from(from).map_err(|_| wrong("too far"))?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
@@ -294,7 +302,10 @@ impl View {
             };
             let part = region.from(at).map_or(0, |here| here.min(left as u64)) as usize;
             // SAFETY: `part` bytes from there are in the region.
-            each(unsafe { region.mapping.start.add((at - region.guest) as usize) }, part);
+            each(
+                unsafe { region.mapping.start.add((at - region.guest) as usize) },
+                part,
+            );
             left -= part;
             at = at.wrapping_add(part as u64);
         }

@@ -51,7 +51,13 @@ fn put(ring: &mut Ring, chains: &mut Chains, packets: &Batch, limit: u32) -> (Se
         }
         let need = header + packet.len();
         let buffers = match ring.setup.mergeable {
-            _ if chains.list.get(used).is_some_and(|chain| chain.bytes as usize >= need) => 1,
+            _ if chains
+                .list
+                .get(used)
+                .is_some_and(|chain| chain.bytes as usize >= need) =>
+            {
+                1
+            }
             true => match enough(ring, chains, used, need) {
                 Ok(0) => break,
                 Ok(buffers) => buffers,
@@ -98,7 +104,13 @@ fn enough(ring: &mut Ring, chains: &mut Chains, used: usize, need: usize) -> Res
 
 /// Writes header and frame to some buffers, which have the room.
 #[inline(always)]
-fn scatter(ring: &mut Ring, chains: &mut Chains, buffers: std::ops::Range<usize>, frame: &[u8], header: usize) {
+fn scatter(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    buffers: std::ops::Range<usize>,
+    frame: &[u8],
+    header: usize,
+) {
     let mut head: Header = [0; 12];
     head[BUFFERS..].copy_from_slice(&(buffers.len() as u16).to_le_bytes());
     let (mut head, mut frame) = (&head[..header], frame);

@@ -8,8 +8,8 @@ use common::memory::GUEST;
 use common::ring::Ring;
 use common::*;
 use proptest::prelude::*;
-use std::os::unix::net::UnixStream;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use vhost::VhostBackend;
 use vhost::vhost_user::VhostUserFrontend;
 
@@ -25,7 +25,8 @@ fn post(peer: &Peer, ring: &Ring, descriptors: &[(u64, u64)]) {
         peer.memory.set_u64(ring.desc + n as u64 * 16, *address);
         peer.memory.set_u64(ring.desc + n as u64 * 16 + 8, *rest);
     }
-    peer.memory.set_u16(ring.driver + 4 + u64::from(ring.next % ring.shape.size) * 2, 0);
+    peer.memory
+        .set_u16(ring.driver + 4 + u64::from(ring.next % ring.shape.size) * 2, 0);
     peer.memory.set_u16(ring.driver + 2, ring.next.wrapping_add(1));
 }
 
@@ -39,12 +40,15 @@ const WRONG: &[(&str, &str, Spoil)] = &[
     }),
     ("peer_bad_descriptor", "a head beyond the table", |peer, ring| {
         post(peer, ring, &[(GUEST, 100)]);
-        peer.memory.set_u16(ring.driver + 4 + u64::from(ring.next % 64) * 2, 64);
+        peer.memory
+            .set_u16(ring.driver + 4 + u64::from(ring.next % 64) * 2, 64);
     }),
     ("peer_bad_descriptor", "a link beyond the table", |peer, ring| {
         post(peer, ring, &[(GUEST, 100 | NEXT | 64 << 48)]);
     }),
-    ("peer_bad_address", "no memory", |peer, ring| post(peer, ring, &[(1, 100)])),
+    ("peer_bad_address", "no memory", |peer, ring| {
+        post(peer, ring, &[(1, 100)])
+    }),
     ("peer_bad_address", "memory that ends", |peer, ring| {
         post(peer, ring, &[(GUEST, u64::from(u32::MAX))]);
     }),
@@ -60,11 +64,21 @@ const WRONG: &[(&str, &str, Spoil)] = &[
     ("peer_bad_chain", "the wrong direction", |peer, ring| {
         post(peer, ring, &[(GUEST, 100 | WRITE)]);
     }),
-    ("peer_bad_chain", "shorter than the header", |peer, ring| post(peer, ring, &[(GUEST, 11)])),
-    ("peer_bad_chain", "an empty table", |peer, ring| post(peer, ring, &[(GUEST, TABLE)])),
-    ("peer_bad_chain", "a table of odd length", |peer, ring| post(peer, ring, &[(GUEST, 17 | TABLE)])),
-    ("peer_bad_chain", "a table that goes on", |peer, ring| post(peer, ring, &[(GUEST, 16 | TABLE | NEXT)])),
-    ("peer_bad_address", "a table nowhere", |peer, ring| post(peer, ring, &[(8, 16 | TABLE)])),
+    ("peer_bad_chain", "shorter than the header", |peer, ring| {
+        post(peer, ring, &[(GUEST, 11)])
+    }),
+    ("peer_bad_chain", "an empty table", |peer, ring| {
+        post(peer, ring, &[(GUEST, TABLE)])
+    }),
+    ("peer_bad_chain", "a table of odd length", |peer, ring| {
+        post(peer, ring, &[(GUEST, 17 | TABLE)])
+    }),
+    ("peer_bad_chain", "a table that goes on", |peer, ring| {
+        post(peer, ring, &[(GUEST, 16 | TABLE | NEXT)])
+    }),
+    ("peer_bad_address", "a table nowhere", |peer, ring| {
+        post(peer, ring, &[(8, 16 | TABLE)])
+    }),
     ("peer_bad_chain", "a table in a table", |peer, ring| {
         let table = ring.desc + 63 * 16;
         peer.memory.set_u64(table, GUEST);
@@ -108,8 +122,10 @@ fn a_malformed_ring_is_counted_and_stopped_until_it_is_set_up_anew() {
         assert!(!near.port.link().up);
         // It is not looked at again, whatever it says now; nor when something else is changed.
         peer.memory.set_u16(peer.rings[1].driver + 2, peer.rings[1].next);
-        peer.frontend.set_vring_enable(2, false).unwrap();
-        peer.frontend.set_vring_enable(2, true).unwrap();
+        let features = wish.features | VERSION_1 | PROTOCOL;
+        for more in [LOG_ALL, 0] {
+            peer.frontend.set_features(features | more).unwrap();
+        }
         peer.rings[1].add(&[(Ring::BYTES, 80)], false, false);
         assert!(near.receive(0).is_empty());
         assert_eq!(near.device()[counter], before + 1);
@@ -138,10 +154,22 @@ fn rings_that_memory_does_not_have_are_not_used() {
     let ring = &peer.rings[0];
     let good = ring.config(false);
     let wrong = [
-        vhost::VringConfigData { desc_table_addr: 0x1000, ..good },
-        vhost::VringConfigData { desc_table_addr: GUEST, ..good },
-        vhost::VringConfigData { avail_ring_addr: u64::MAX - 1, ..good },
-        vhost::VringConfigData { used_ring_addr: 0, ..good },
+        vhost::VringConfigData {
+            desc_table_addr: 0x1000,
+            ..good
+        },
+        vhost::VringConfigData {
+            desc_table_addr: GUEST,
+            ..good
+        },
+        vhost::VringConfigData {
+            avail_ring_addr: u64::MAX - 1,
+            ..good
+        },
+        vhost::VringConfigData {
+            used_ring_addr: 0,
+            ..good
+        },
     ];
     let before = near.device()["peer_bad_address"];
     for (n, config) in wrong.into_iter().enumerate() {
@@ -155,7 +183,9 @@ fn rings_that_memory_does_not_have_are_not_used() {
         peer.frontend.get_vring_base(0).unwrap();
     }
     peer.frontend.set_vring_num(0, 0).expect_err("a ring of nothing");
-    peer.frontend.set_vring_num(0, 40_000).expect_err("a ring too long");
+    peer.frontend
+        .set_vring_num(0, 40_000)
+        .expect_err("a ring too long");
     peer.start();
     assert_eq!(near.send(0, &[frame(60, 1)]), 0);
     near.end();
@@ -172,10 +202,16 @@ struct Scribble {
 
 fn scribble() -> impl Strategy<Value = Scribble> {
     // Half of the values are nearly right: that is where the mistakes are.
-    let nearly = (0u64..8, 0u64..2000, 0u64..70).prop_map(|(flags, len, next)| len | flags << 32 | next << 48);
+    let nearly =
+        (0u64..8, 0u64..2000, 0u64..70).prop_map(|(flags, len, next)| len | flags << 32 | next << 48);
     let address = (0u64..0x50000).prop_map(|at| GUEST + at);
     let value = prop_oneof![any::<u64>(), nearly, address, 0u64..70];
-    (0usize..2, 0u8..3, 0u16..600, value).prop_map(|(ring, area, at, value)| Scribble { ring, area, at, value })
+    (0usize..2, 0u8..3, 0u16..600, value).prop_map(|(ring, area, at, value)| Scribble {
+        ring,
+        area,
+        at,
+        value,
+    })
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 mod common;
 
 use barline::port::{LinkRequest, Port, PortConfig, PortEvent, Queues};
-use barline::wait::{Alarm, Idle, IdlePolicy};
+use barline::wait::{Alarm, Armed, Idle, IdlePolicy};
 use barline_vhost::{Options, Vhost};
 use common::memory::{GUEST, Memory, USER};
 use common::*;
@@ -21,7 +21,13 @@ fn echo(near: &mut Near, peer: &mut Peer, seed: u64) {
         let frame = frame(60 + n as usize, seed + n);
         assert!(peer.send(0, &frame));
         let got = near.receive(0);
-        assert_eq!(got, [frame.clone()], "{:?}, up {}", near.device(), near.port.link().up);
+        assert_eq!(
+            got,
+            std::slice::from_ref(&frame),
+            "{:?}, up {}",
+            near.device(),
+            near.port.link().up
+        );
         assert_eq!(near.send(0, std::slice::from_ref(&frame)), 0);
         assert_eq!(peer.receive(0).as_ref(), Some(&frame));
     }
@@ -72,7 +78,9 @@ fn a_stopped_port_lets_its_peer_go_and_starts_again() {
             link: LinkRequest::DoNotWait,
             ..PortConfig::new(&near.pool)
         };
-        near.port.start(&config).expect_err("queues of the last start are there");
+        near.port
+            .start(&config)
+            .expect_err("queues of the last start are there");
         near.queues = Queues::default();
         near.queues = near.port.start(&config).unwrap();
     }
@@ -104,7 +112,10 @@ fn we_connect_where_the_peer_listens() {
     for _ in 0..2 {
         let listener = UnixListener::bind(&path).unwrap();
         let (stream, _) = listener.accept().unwrap();
-        let mut peer = Peer::on(vhost::vhost_user::Frontend::from_stream(stream, 2), Wish::default());
+        let mut peer = Peer::on(
+            vhost::vhost_user::Frontend::from_stream(stream, 2),
+            Wish::default(),
+        );
         peer.start();
         until("the link", || near.port.link().up);
         echo(&mut near, &mut peer, 7);
@@ -176,9 +187,13 @@ fn memory_comes_and_goes_while_rings_run() {
         assert!(peer.rings[1].add(&[(at + 0x100, 112)], false, false));
         assert_eq!(near.receive(0), [sent]);
         assert!(peer.rings[1].take().is_some());
-        peer.frontend.add_mem_region(&region).expect_err("it overlaps itself");
+        peer.frontend
+            .add_mem_region(&region)
+            .expect_err("it overlaps itself");
         peer.frontend.remove_mem_region(&region).unwrap();
-        peer.frontend.remove_mem_region(&region).expect_err("it is not there");
+        peer.frontend
+            .remove_mem_region(&region)
+            .expect_err("it is not there");
         echo(&mut near, &mut peer, round);
     }
     near.end();
@@ -201,7 +216,10 @@ fn writes_are_logged_while_the_peer_is_copied() {
             let first = GUEST >> 15;
             let bytes = log.read(first, (pages / 8 - first) as usize);
             let bit = |page: usize| bytes[page / 8] >> (page % 8) & 1 != 0;
-            (0..bytes.len() * 8).filter(|page| bit(*page)).map(|page| page as u64).collect::<Vec<_>>()
+            (0..bytes.len() * 8)
+                .filter(|page| bit(*page))
+                .map(|page| page as u64)
+                .collect::<Vec<_>>()
         };
         let base = VhostUserDirtyLogRegion {
             mmap_size: pages / 8,
@@ -211,20 +229,25 @@ fn writes_are_logged_while_the_peer_is_copied() {
         peer.frontend.set_log_base(0, Some(base)).unwrap();
         echo(&mut near, &mut peer, 1);
         assert_eq!(marked(&log), [0; 0], "nothing is logged before LOG_ALL");
-        peer.frontend.set_features(wish.features | VERSION_1 | PROTOCOL | LOG_ALL).unwrap();
+        peer.frontend
+            .set_features(wish.features | VERSION_1 | PROTOCOL | LOG_ALL)
+            .unwrap();
         for index in [0, 1] {
-            peer.frontend.set_vring_addr(index, &peer.rings[index].config(true)).unwrap();
+            peer.frontend
+                .set_vring_addr(index, &peer.rings[index].config(true))
+                .unwrap();
         }
         let places: Vec<u64> = (0..3).map(|n| peer.next_place(0, n)).collect();
         let frames = [frame(1500, 1), frame(60, 2), frame(200, 3)];
         assert_eq!(near.send(0, &frames), 0);
         assert!(peer.send(0, &frame(60, 4)));
         assert_eq!(near.receive(0).len(), 1);
-        // Pages of the buffers, and of the two used rings: in a packed ring those are the descriptors.
+        // Pages of the buffers, and of the two used rings: index and entries; in a packed ring those are the descriptors.
         let rings = [0, 1].map(|index| match features & PACKED {
-            0 => peer.rings[index].device,
-            _ => peer.rings[index].desc,
+            0 => [peer.rings[index].device, peer.rings[index].device + 4],
+            _ => [peer.rings[index].desc; 2],
         });
+        let rings = rings.concat();
         let mut wanted: Vec<u64> = places.into_iter().chain(rings).map(|at| at >> 12).collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -261,8 +284,16 @@ fn messages_that_the_crate_lacks_are_answered() {
     assert_eq!(say(&mut stream, 39, NEED_REPLY, &word(0xf), true), Some(0));
     assert_eq!(say(&mut stream, 40, 0, &[], true), Some(0xf));
     assert_eq!(say(&mut stream, 20, NEED_REPLY, &word(9000), true), Some(0));
-    assert_eq!(say(&mut stream, 20, NEED_REPLY, &word(1), true), Some(1), "no MTU");
-    assert_eq!(say(&mut stream, 18, NEED_REPLY, &word(1 << 32 | 9), true), Some(1), "no such ring");
+    assert_eq!(
+        say(&mut stream, 20, NEED_REPLY, &word(1), true),
+        Some(1),
+        "no MTU"
+    );
+    assert_eq!(
+        say(&mut stream, 18, NEED_REPLY, &word(1 << 32 | 9), true),
+        Some(1),
+        "no such ring"
+    );
     assert_eq!(say(&mut stream, 19, NEED_REPLY, &word(0), true), Some(0));
     // A message that is refused ends nothing, one that is none ends the connection.
     assert_eq!(say(&mut stream, 2, NEED_REPLY, &word(1 << 40), true), Some(1));
@@ -312,7 +343,11 @@ fn an_idle_core_is_woken_by_kicks_and_by_new_peers() {
                 let sent = frame(60 + seed as usize, seed);
                 assert!(peer.send(0, &sent));
                 let got = frames.recv_timeout(Duration::from_secs(30));
-                assert_eq!(got.as_ref(), Ok(&sent), "{features:#x}, round {round}, frame {seed}");
+                assert_eq!(
+                    got.as_ref(),
+                    Ok(&sent),
+                    "{features:#x}, round {round}, frame {seed}"
+                );
                 if seed % 3 == 0 {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -326,14 +361,51 @@ fn an_idle_core_is_woken_by_kicks_and_by_new_peers() {
 }
 
 #[test]
+fn what_came_while_arming_is_seen() {
+    for features in [0, EVENT_IDX, PACKED, PACKED | EVENT_IDX] {
+        let mut near = Near::new(1, 1500);
+        assert_eq!(near.queues.rx[0].arm(), Armed::Wakes, "a peer will wake it");
+        let wish = Wish {
+            features,
+            ..Wish::default()
+        };
+        let mut peer = Peer::connect(&near.path, wish);
+        until("the link", || near.port.link().up);
+        assert_eq!(near.queues.rx[0].arm(), Armed::Wakes);
+        near.queues.rx[0].disarm();
+        for seed in 0..100 {
+            assert!(peer.send(0, &frame(60, seed)));
+            assert_eq!(
+                near.queues.rx[0].arm(),
+                Armed::Pending,
+                "{features:#x}, frame {seed}"
+            );
+            assert_eq!(near.receive(0).len(), 1);
+            assert_eq!(
+                near.queues.rx[0].arm(),
+                Armed::Wakes,
+                "{features:#x}, frame {seed}"
+            );
+            near.queues.rx[0].disarm();
+        }
+        near.end();
+    }
+}
+
+#[test]
 fn events_raise_their_descriptor() {
     let mut near = Near::new(1, 1500);
     let watch = barline::wait::Watch::new().unwrap();
-    near.port.event_fds().into_iter().for_each(|fd| watch.add(fd).unwrap());
+    near.port
+        .event_fds()
+        .into_iter()
+        .for_each(|fd| watch.add(fd).unwrap());
     let stream = UnixStream::connect(&near.path).unwrap();
     assert!(stream.as_raw_fd() >= 0);
     until("an event", || watch.wait(Duration::from_secs(1)).unwrap());
-    until("the event", || near.port.event() == Some(PortEvent::PeerConnected));
+    until("the event", || {
+        near.port.event() == Some(PortEvent::PeerConnected)
+    });
     assert_eq!(near.port.event(), None);
     drop(stream);
     until("an event", || watch.wait(Duration::from_secs(1)).unwrap());

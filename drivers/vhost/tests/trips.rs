@@ -29,9 +29,15 @@ fn trips(near: &mut Near, peer: &mut Peer, lens: &[usize], queue: usize) {
 }
 
 fn lens(most: usize) -> Vec<usize> {
-    let edges = [14, 15, 16, 17, 59, 60, 61, 63, 64, 65, 127, 128, 129, 1513, 1514, 1518];
+    let edges = [
+        14, 15, 16, 17, 59, 60, 61, 63, 64, 65, 127, 128, 129, 1513, 1514, 1518,
+    ];
     let steps = (20..most).step_by(67);
-    let mut lens: Vec<_> = edges.into_iter().chain(steps).filter(|len| *len <= most).collect();
+    let mut lens: Vec<_> = edges
+        .into_iter()
+        .chain(steps)
+        .filter(|len| *len <= most)
+        .collect();
     lens.push(most);
     lens
 }
@@ -41,7 +47,10 @@ fn lens(most: usize) -> Vec<usize> {
 fn every_feature_combination_carries_every_length() {
     let bits = [MRG, INDIRECT, EVENT_IDX, IN_ORDER, PACKED];
     for set in 0..1u32 << bits.len() {
-        let features = (0..bits.len()).filter(|n| set >> n & 1 != 0).map(|n| bits[n]).sum();
+        let features = (0..bits.len())
+            .filter(|n| set >> n & 1 != 0)
+            .map(|n| bits[n])
+            .sum();
         let mut near = Near::new(1, 1500);
         for (apart, pieces) in [(false, 1), (true, 1), (false, 3), (true, 4)] {
             // A ring that wraps in the middle of everything; a packed one need not be a power of two.
@@ -63,7 +72,12 @@ fn every_feature_combination_carries_every_length() {
             until("the end of the link", || !near.port.link().up);
         }
         let counters = near.device();
-        assert!(counters.iter().all(|(name, n)| *n == 0 || *name == "peer_connects"), "{counters:?}");
+        assert!(
+            counters
+                .iter()
+                .all(|(name, n)| *n == 0 || *name == "peer_connects"),
+            "{counters:?}"
+        );
         assert_eq!(counters["peer_connects"], 4);
         near.end();
     }
@@ -82,7 +96,12 @@ fn jumbo_frames_are_spread_over_buffers() {
         };
         let mut peer = Peer::connect(&near.path, wish);
         until("the link", || near.port.link().up);
-        trips(&mut near, &mut peer, &[9000, 9018, 60, 5000, 1476, 1477, 1488, 1489, 9018, 9018, 14], 0);
+        trips(
+            &mut near,
+            &mut peer,
+            &[9000, 9018, 60, 5000, 1476, 1477, 1488, 1489, 9018, 9018, 14],
+            0,
+        );
         near.end();
     }
 }
@@ -201,15 +220,27 @@ fn only_wanted_calls_and_kicks_are_made() {
         peer.reap(0);
         // With event indices the first buffer of all passes the index that memory starts with.
         let spare = u64::from(features == EVENT_IDX);
-        assert!(peer.rings[1].kicks - kicks <= spare, "{features:#x}: {}", peer.rings[1].kicks);
-        assert_eq!((peer.rings[0].calls(), peer.rings[1].calls()), (0, 0), "{features:#x}");
+        assert!(
+            peer.rings[1].kicks - kicks <= spare,
+            "{features:#x}: {}",
+            peer.rings[1].kicks
+        );
+        assert_eq!(
+            (peer.rings[0].calls(), peer.rings[1].calls()),
+            (0, 0),
+            "{features:#x}"
+        );
         for ring in [0, 1] {
             peer.rings[ring].want_calls(true);
         }
         assert!(peer.send(0, &frame(60, 1)));
         near.receive(0);
         near.send(0, &[frame(60, 1)]);
-        assert_eq!((peer.rings[0].calls(), peer.rings[1].calls()), (1, 1), "{features:#x}");
+        assert_eq!(
+            (peer.rings[0].calls(), peer.rings[1].calls()),
+            (1, 1),
+            "{features:#x}"
+        );
         assert_eq!(near.queues.tx[0].counters().tx_doorbells.get() - doorbells, 1);
         near.end();
     }

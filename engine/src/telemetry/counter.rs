@@ -142,10 +142,7 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
         "peer_bad_address",
         "The same for an address outside of the memory that the peer has shared.",
     ),
-    (
-        "peer_bad_chain",
-        "The same for descriptors that make no buffer.",
-    ),
+    ("peer_bad_chain", "The same for descriptors that make no buffer."),
 ];
 
 /// Where a port puts its device's own statistics.

@@ -55,7 +55,10 @@ impl Host {
             }
             sleep(Duration::from_millis(20));
         }
-        bail!("l2fwd makes no sockets: see {}", bed.dir.join("l2fwd.log").display())
+        bail!(
+            "l2fwd makes no sockets: see {}",
+            bed.dir.join("l2fwd.log").display()
+        )
     }
 
     /// Interrupts it: its exit, its sockets, its account.
@@ -76,7 +79,9 @@ impl Host {
 /// What the guest says of one boot.
 fn boot(guest: &mut Running) -> Result<Check> {
     let counts = guest.wait_for("FRAMES")?;
-    let good = counts.split(' ').all(|n| n.parse().is_ok_and(|n: u64| n >= FRAMES));
+    let good = counts
+        .split(' ')
+        .all(|n| n.parse().is_ok_and(|n: u64| n >= FRAMES));
     Ok(Check::new("frames", good && counts.contains(' '), counts))
 }
 

@@ -110,7 +110,9 @@ impl Peer {
             places: (0..rings)
                 .map(|n| {
                     let first = n * each + Ring::BYTES;
-                    (0..u64::from(wish.size)).map(|place| first + place * PLACE).collect()
+                    (0..u64::from(wish.size))
+                        .map(|place| first + place * PLACE)
+                        .collect()
                 })
                 .collect(),
             parts: vec![Default::default(); rings as usize],
@@ -190,7 +192,9 @@ impl Peer {
     pub fn send(&mut self, pair: usize, frame: &[u8]) -> bool {
         self.reap(pair);
         let (index, indirect) = (pair * 2 + 1, self.wish.features & INDIRECT != 0);
-        let Some(place) = self.places[index].pop() else { return false };
+        let Some(place) = self.places[index].pop() else {
+            return false;
+        };
         let bytes = [&[0; HEADER], frame].concat();
         self.memory.write(place, &bytes);
         let pieces = Self::cut(place, bytes.len() as u32, &self.wish, true);

@@ -60,7 +60,8 @@ impl Ring {
             shape,
             desc: at,
             driver: at + 0x8000,
-            device: at + 0xa000,
+            // Its index at the end of a page, its entries on the next one.
+            device: at + 0xaffc,
             tables: at + 0x10000,
             free: (0..shape.size).collect(),
             room: shape.size,
@@ -201,7 +202,10 @@ impl Ring {
             true => self.take_packed()?,
             false => self.take_split()?,
         };
-        let token = self.held.remove(&id).unwrap_or_else(|| panic!("{id} was not given"));
+        let token = self
+            .held
+            .remove(&id)
+            .unwrap_or_else(|| panic!("{id} was not given"));
         self.in_order &= self.order.front() == Some(&id);
         self.order.retain(|other| *other != id);
         self.room += token.places;
@@ -279,12 +283,17 @@ impl Ring {
             (false, true) => {
                 let at = self.driver + 4 + u64::from(self.shape.size) * 2;
                 // Off: one that was passed long ago.
-                let event = if on { self.used } else { self.used.wrapping_sub(0x4000) };
+                let event = if on {
+                    self.used
+                } else {
+                    self.used.wrapping_sub(0x4000)
+                };
                 self.memory.set_u16(at, event);
             }
             (true, false) => self.memory.set_u16(self.driver + 2, if on { 0 } else { 1 }),
             (true, true) => {
-                self.memory.set_u16(self.driver, self.used | u16::from(self.wrap.1) << 15);
+                self.memory
+                    .set_u16(self.driver, self.used | u16::from(self.wrap.1) << 15);
                 self.memory.set_u16(self.driver + 2, if on { 2 } else { 1 });
             }
         }
