@@ -75,7 +75,10 @@ fn main() -> Result<()> {
     let mut cache = pool.cache();
     for round in 0..plan.rounds {
         let seconds = loop {
-            wait_for(&port, true)?;
+            if let Err(error) = wait_for(&port, true) {
+                explain(&mut port, &queues);
+                return Err(error);
+            }
             println!("round {round} begins");
             let played = play(&plan, &port, &mut queues, &mut cache);
             if played.is_err() {
@@ -117,7 +120,7 @@ fn explain(port: &mut Vhost, queues: &Queues) {
     eprintln!("link {:?}", port.link());
 }
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn wait_for(port: &Vhost, up: bool) -> Result<()> {
     let end = Instant::now() + LIMIT;

@@ -143,8 +143,10 @@ impl Chains {
             let [address, rest] = [&desc[..8], &desc[8..]].map(word);
             let (len, mut flags, next) = match split {
                 true => (rest as u32, (rest >> 32) as u16, (rest >> 48) as u16),
-                // Of a packed table's flags only WRITE means something (2.8.7).
-                false => (rest as u32, (rest >> 48) as u16 & flag::WRITE, 0),
+                // Of a packed table's flags only WRITE means something (2.8.7), and that only where we write: DPDK's
+                // virtio-user (22.11) sets it for the header of what it sends.
+                false if rules.write => (rest as u32, (rest >> 48) as u16 & flag::WRITE, 0),
+                false => (rest as u32, 0, 0),
             };
             if flags & flag::INDIRECT != 0 {
                 return Err(Fault::Chain);

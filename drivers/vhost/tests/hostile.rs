@@ -122,8 +122,10 @@ fn a_malformed_ring_is_counted_and_stopped_until_it_is_set_up_anew() {
         assert!(!near.port.link().up);
         // It is not looked at again, whatever it says now; nor when something else is changed.
         peer.memory.set_u16(peer.rings[1].driver + 2, peer.rings[1].next);
-        peer.frontend.set_vring_enable(2, false).unwrap();
-        peer.frontend.set_vring_enable(2, true).unwrap();
+        let features = wish.features | VERSION_1 | PROTOCOL;
+        for more in [LOG_ALL, 0] {
+            peer.frontend.set_features(features | more).unwrap();
+        }
         peer.rings[1].add(&[(Ring::BYTES, 80)], false, false);
         assert!(near.receive(0).is_empty());
         assert_eq!(near.device()[counter], before + 1);

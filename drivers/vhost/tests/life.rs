@@ -3,7 +3,7 @@
 mod common;
 
 use barline::port::{LinkRequest, Port, PortConfig, PortEvent, Queues};
-use barline::wait::{Alarm, Armed, Idle, IdlePolicy, Source};
+use barline::wait::{Alarm, Armed, Idle, IdlePolicy};
 use barline_vhost::{Options, Vhost};
 use common::memory::{GUEST, Memory, USER};
 use common::*;
@@ -242,11 +242,12 @@ fn writes_are_logged_while_the_peer_is_copied() {
         assert_eq!(near.send(0, &frames), 0);
         assert!(peer.send(0, &frame(60, 4)));
         assert_eq!(near.receive(0).len(), 1);
-        // Pages of the buffers, and of the two used rings: in a packed ring those are the descriptors.
+        // Pages of the buffers, and of the two used rings: index and entries; in a packed ring those are the descriptors.
         let rings = [0, 1].map(|index| match features & PACKED {
-            0 => peer.rings[index].device,
-            _ => peer.rings[index].desc,
+            0 => [peer.rings[index].device, peer.rings[index].device + 4],
+            _ => [peer.rings[index].desc; 2],
         });
+        let rings = rings.concat();
         let mut wanted: Vec<u64> = places.into_iter().chain(rings).map(|at| at >> 12).collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -319,23 +320,11 @@ fn an_idle_core_is_woken_by_kicks_and_by_new_peers() {
                 sleep: Duration::from_secs(3600),
             };
             let mut idle = Idle::new(policy, &alarm).unwrap();
-            struct Only(Box<dyn barline::port::RxQueue>);
-            impl Source for Only {
-                fn arm(&mut self) -> Armed {
-                    self.0.arm()
-                }
-                fn disarm(&mut self) {
-                    self.0.disarm();
-                }
-                fn wake_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-                    self.0.wake_fd()
-                }
-            }
-            let mut sources = [Only(rx.take_box())];
+            let mut sources = [rx];
             idle.watch(&sources[0]).unwrap();
             let (mut cache, mut batch) = (pool.cache(), barline::pool::Batch::new());
             while alarm.news() == 0 {
-                let got = sources[0].0.receive(&mut cache, &mut batch);
+                let got = sources[0].receive(&mut cache, &mut batch);
                 for packet in batch.as_slice() {
                     to.send(packet.to_vec()).unwrap();
                 }
@@ -371,13 +360,35 @@ fn an_idle_core_is_woken_by_kicks_and_by_new_peers() {
     }
 }
 
-trait TakeBox {
-    fn take_box(self) -> Box<dyn barline::port::RxQueue>;
-}
-
-impl TakeBox for Box<dyn barline::port::RxQueue> {
-    fn take_box(self) -> Self {
-        self
+#[test]
+fn what_came_while_arming_is_seen() {
+    for features in [0, EVENT_IDX, PACKED, PACKED | EVENT_IDX] {
+        let mut near = Near::new(1, 1500);
+        assert_eq!(near.queues.rx[0].arm(), Armed::Wakes, "a peer will wake it");
+        let wish = Wish {
+            features,
+            ..Wish::default()
+        };
+        let mut peer = Peer::connect(&near.path, wish);
+        until("the link", || near.port.link().up);
+        assert_eq!(near.queues.rx[0].arm(), Armed::Wakes);
+        near.queues.rx[0].disarm();
+        for seed in 0..100 {
+            assert!(peer.send(0, &frame(60, seed)));
+            assert_eq!(
+                near.queues.rx[0].arm(),
+                Armed::Pending,
+                "{features:#x}, frame {seed}"
+            );
+            assert_eq!(near.receive(0).len(), 1);
+            assert_eq!(
+                near.queues.rx[0].arm(),
+                Armed::Wakes,
+                "{features:#x}, frame {seed}"
+            );
+            near.queues.rx[0].disarm();
+        }
+        near.end();
     }
 }
 

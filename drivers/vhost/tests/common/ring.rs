@@ -60,7 +60,8 @@ impl Ring {
             shape,
             desc: at,
             driver: at + 0x8000,
-            device: at + 0xa000,
+            // Its index at the end of a page, its entries on the next one.
+            device: at + 0xaffc,
             tables: at + 0x10000,
             free: (0..shape.size).collect(),
             room: shape.size,
@@ -135,7 +136,8 @@ impl Ring {
             self.memory.set_u64(place, GUEST + offset);
             let more = n + 1 < pieces.len();
             let rest = match self.shape.packed {
-                true => u64::from(*len) | u64::from(flag) << 48,
+                // As DPDK's virtio-user has it: the header of what is sent is marked as writable too.
+                true => u64::from(*len) | u64::from(if n == 0 { WRITE } else { flag }) << 48,
                 false => {
                     let flags = flag | if more { NEXT } else { 0 };
                     u64::from(*len) | u64::from(flags) << 32 | (n as u64 + 1) << 48
