@@ -213,15 +213,15 @@ impl Posted {
         self.receive_up_to(cache, out, u32::MAX, |index, _| next(index))
     }
 
-    /// Like [`Posted::receive`], for frames of `most` bytes at most, with a look at the buffer: ask for it only when the
-    /// device is done with it.
+    /// Like [`Posted::receive`], for frames of `most` bytes at most, with a look at the buffer for those who ask: do so only
+    /// when the device is done with it.
     #[inline(always)]
     pub fn receive_up_to(
         &mut self,
         cache: &mut PoolCache,
         out: &mut Batch,
         most: u32,
-        mut next: impl FnMut(u32, Peek) -> Verdict,
+        mut next: impl FnMut(u32, &dyn Fn() -> Peek) -> Verdict,
     ) -> Received {
         let (base, headroom) = (self.pool().base(), self.pool().headroom() as u16);
         let room = most.min(self.pool().data_room() as u32);
@@ -234,12 +234,11 @@ impl Posted {
             if spare.len() == 0 {
                 break;
             }
-            let slot = self.get(head);
-            match next(head, Peek::at(base, slot, headroom)) {
+            match next(head, &|| Peek::at(base, self.get(head), headroom)) {
                 Verdict::Frame(len) if len.wrapping_sub(1) < most => {
                     // SAFETY: the slot was posted by us and leaves the ring here (head moves on); the length was
                     // checked against the room after the headroom.
-                    let packet = unsafe { Packet::from_slot(base, slot, len as u16, headroom) };
+                    let packet = unsafe { Packet::from_slot(base, self.get(head), len as u16, headroom) };
                     let Some(to) = spare.next() else { break };
                     to.write(packet);
                     result.packets += 1;

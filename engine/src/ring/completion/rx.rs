@@ -136,7 +136,7 @@ impl<F: Format, N: Notify> RxRing<F, N> {
                 match format.look(at, tail) {
                     Look::Done { id, len } if id == u32::from(order.id(at)) => {
                         if merges {
-                            let parts = F::parts(buffer);
+                            let parts = F::parts(buffer());
                             if parts != 1 {
                                 halt = Halt::Parts(parts);
                                 return Verdict::Pending;
