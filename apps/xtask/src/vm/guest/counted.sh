@@ -10,38 +10,9 @@ set -- $NICS
 victim=$3
 device=/sys/bus/pci/devices/$victim
 
-# ask WHAT: the host does it.
-ask() {
-    say "ASK $1"
-    hear >/dev/null
-}
-
 # ran: nanoseconds of processor time of all threads of the forwarder so far.
 ran() {
     cat /proc/$pid/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'
-}
-
-# numbers FILE: least, median and greatest of the numbers in it.
-numbers() {
-    sort -n "$1" | awk '{ all[NR] = $1 } END { print all[1], all[int((NR + 1) / 2)], all[NR] }'
-}
-
-# within NAME FILE LIMIT: the greatest number in the file, milliseconds, is at most the limit.
-within() {
-    local name=$1 limit=$3
-    [ -s "$2" ] || { test_fail "$name" "it never happened"; return; }
-    # shellcheck disable=SC2046
-    set -- $(numbers "$2")
-    if [ "${3%.*}" -lt "$limit" ]; then
-        test_ok "$name" "least $1 ms, median $2 ms, most $3 ms"
-    else
-        test_fail "$name" "least $1 ms, median $2 ms, most $3 ms: the limit is $limit ms"
-    fi
-}
-
-# arrived EVENT COUNT: the forwarder has told of it so often.
-arrived() {
-    [ "$(grep -c "\"event\":\"$1\"" $log)" -ge "$2" ]
 }
 
 # neighbours: frames that the first port has sent.
@@ -52,15 +23,6 @@ neighbours() {
 # forwarding NUMBER: the first port has sent more than that.
 forwarding() {
     [ "$(neighbours)" -gt "$1" ]
-}
-
-# hundredths: of a second since the start of the machine.
-hundredths() {
-    awk '{ printf "%d", $1 * 100 }' /proc/uptime
-}
-
-absent() {
-    [ ! -e "$device" ]
 }
 
 # take HOW: the device goes away: unbound (1), then the host had to wait for it for so many milliseconds, or unplugged (0).

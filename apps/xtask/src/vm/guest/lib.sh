@@ -86,6 +86,45 @@ l2fwd_started() {
     [ ! -e "$code" ] || { echo "l2fwd ended with $(cat "$code")"; return 1; }
 }
 
+# ask WHAT: the host does it.
+ask() {
+    say "ASK $1"
+    hear >/dev/null
+}
+
+# numbers FILE: least, median and greatest of the numbers in it.
+numbers() {
+    sort -n "$1" | awk '{ all[NR] = $1 } END { print all[1], all[int((NR + 1) / 2)], all[NR] }'
+}
+
+# within NAME FILE LIMIT: the greatest number in the file, milliseconds, is at most the limit.
+within() {
+    local name=$1 limit=$3
+    [ -s "$2" ] || { test_fail "$name" "it never happened"; return; }
+    # shellcheck disable=SC2046
+    set -- $(numbers "$2")
+    if [ "${3%.*}" -lt "$limit" ]; then
+        test_ok "$name" "least $1 ms, median $2 ms, most $3 ms"
+    else
+        test_fail "$name" "least $1 ms, median $2 ms, most $3 ms: the limit is $limit ms"
+    fi
+}
+
+# arrived EVENT COUNT: the forwarder has told of it so often in its output, $log.
+arrived() {
+    [ "$(grep -c "\"event\":\"$1\"" $log)" -ge "$2" ]
+}
+
+# hundredths: of a second since the start of the machine.
+hundredths() {
+    awk '{ printf "%d", $1 * 100 }' /proc/uptime
+}
+
+# absent: $device is not there.
+absent() {
+    [ ! -e "$device" ]
+}
+
 # guest_exit CODE: ends QEMU at once. isa-debug-exit turns a byte r at port 0x501 into 2r+1.
 # The line says that the code is the guest's: QEMU itself ends with 1 when it cannot start.
 guest_exit() {
