@@ -111,7 +111,8 @@ fn vdev(end: End, ring: Ring, socket: &Path) -> String {
 pub struct Joined {
     fixed: Counted,
     tested: Program,
-    _runtime: TempDir,
+    /// The socket's, and what DPDK keeps at run time; they go after the programs.
+    _runtimes: [TempDir; 2],
 }
 
 /// Starts both ends and waits until frames pass.
@@ -175,14 +176,8 @@ pub fn start(
     Ok(Box::new(Joined {
         fixed,
         tested: tested_program,
-        _runtime: merge(runtime, tested_runtime),
+        _runtimes: [runtime, tested_runtime],
     }))
-}
-
-/// Both directories go when the socket's does: DPDK's needs nothing but to be there until the end.
-fn merge(runtime: TempDir, inner: TempDir) -> TempDir {
-    drop(inner);
-    runtime
 }
 
 /// Longest time for an end to get ready.
