@@ -1,0 +1,14 @@
+//! Wrappers for any port. What is not asked for is not there: a port that is not wrapped costs nothing.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`shell`] | a port whose queues are wrapped, the rest passed on |
+//! | [`filter`] | classic BPF, as `tcpdump -ddd` writes it |
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+pub mod filter;
+pub mod shell;
+
+pub use filter::{Filter, FilterError};
+pub use shell::{Wrapped, Wrapper};
