@@ -1,4 +1,5 @@
 use crate::list;
+use crate::sim::{MODELS, Simulated};
 use crate::vhost_spec;
 use barline::pci::PciAddress;
 use barline_sim::Mode;
@@ -6,7 +7,7 @@ use barline_vhost as vhost;
 use std::fmt;
 use std::str::FromStr;
 
-/// How a user names a port: `pci:0000:01:00.0` (or the address alone), `kmod:0000:01:00.0`, `sim:82576`,
+/// How a user names a port: `pci:0000:01:00.0` (or the address alone), `kmod:0000:01:00.0`, `sim:82576`, `sim:virtio-net`,
 /// `null:size=64`, `ring:`, `vhost-user:/tmp/socket`. A PCI function may have options of its driver behind it, as in `01:00.0,packed=off`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -75,6 +76,10 @@ pub struct SimSpec {
     /// Frames a second that the port receives: `rate=1000`, and none at all with `rate=0`. Without it they come as fast
     /// as the port takes them.
     pub rate: Option<f64>,
+    /// Pairs of queues that a virtio device has: `queues=1`.
+    pub queues: u16,
+    /// Options of its driver, as in `packed=off,mrg=on`.
+    pub driver: String,
 }
 
 /// Text that names no port, or no bus.
@@ -89,8 +94,6 @@ pub struct SpecError {
     pub why: String,
 }
 
-/// Devices that there is a model of.
-const MODELS: &[&str] = &["82576"];
 const FORMS: &str = "write pci:0000:01:00.0 (as lspci -D lists it) or sim:82576";
 /// Frames without FCS that a port takes at the standard MTU.
 const SIZES: std::ops::RangeInclusive<usize> = 60..=1514;
@@ -170,6 +173,7 @@ impl PortSpec {
     pub fn options(&self) -> &str {
         match self {
             Self::Pci(_, options) | Self::Kmod(_, options) => options,
+            Self::Sim(sim) => &sim.driver,
             _ => "",
         }
     }
@@ -226,22 +230,32 @@ impl SimSpec {
     /// A simulated 82576 with 60-byte frames.
     pub fn new() -> Self {
         Self {
-            model: MODELS[0],
+            model: MODELS[0].name,
             mode: Mode::Sync,
             size: *SIZES.start(),
             rate: None,
+            queues: 1,
+            driver: String::new(),
         }
     }
 
+    /// What it is a simulation of; of an unknown name, the default.
+    pub(crate) fn device(&self) -> &'static Simulated {
+        let named = MODELS.iter().find(|model| model.name == self.model);
+        named.unwrap_or(&MODELS[0])
+    }
+
     fn parse(model: &str, options: &str) -> Result<Self, String> {
-        let known = MODELS.iter().find(|known| **known == model);
+        let known = MODELS.iter().find(|known| known.name == model);
         let model = known.ok_or_else(|| {
-            format!(
-                "there is no model {model:?}; did you mean sim:{}?",
-                nearest(model, MODELS)
-            )
+            let names: Vec<_> = MODELS.iter().map(|model| model.name).collect();
+            let near = nearest(model, &names);
+            format!("there is no model {model:?}; did you mean sim:{near}?")
         })?;
-        let mut sim = Self { model, ..Self::new() };
+        let mut sim = Self {
+            model: model.name,
+            ..Self::new()
+        };
         let given = || options.split(',').filter(|option| !option.is_empty());
         given().try_for_each(|option| sim.set(option))?;
         if sim.rate.is_some() {
@@ -255,7 +269,9 @@ impl SimSpec {
     }
 
     fn set(&mut self, option: &str) -> Result<(), String> {
-        match option.split_once('=').unwrap_or((option, "")) {
+        let device = self.device();
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        match (key, value) {
             ("mode", "sync") => self.mode = Mode::Sync,
             ("mode", "thread") => self.mode = Mode::Thread,
             ("mode", _) => return Err("write mode=sync or mode=thread".to_owned()),
@@ -269,8 +285,20 @@ impl SimSpec {
                 self.rate =
                     Some(rate.ok_or_else(|| format!("write rate=0 to rate={RATE}, in frames a second"))?);
             }
-            (key, _) => {
-                let near = nearest(key, &["mode", "size", "rate"]);
+            ("queues", queues) if device.queues.is_some() => {
+                let most = device.queues.unwrap_or(1);
+                let queues = queues.parse().ok().filter(|queues| (1..=most).contains(queues));
+                self.queues = queues.ok_or_else(|| format!("write queues=1 to queues={most}"))?;
+            }
+            _ if list::options_of(device.driver).contains(&key) => {
+                let comma = if self.driver.is_empty() { "" } else { "," };
+                self.driver = format!("{}{comma}{option}", self.driver);
+            }
+            _ => {
+                let mut known = vec!["mode", "size", "rate"];
+                known.extend(device.queues.map(|_| "queues"));
+                known.extend(list::options_of(device.driver));
+                let near = nearest(key, &known);
                 return Err(format!("there is no option {key:?}; did you mean {near}=?"));
             }
         }
@@ -288,7 +316,10 @@ impl fmt::Display for SimSpec {
         if self.size != *SIZES.start() {
             write!(f, ",size={}", self.size)?;
         }
-        Ok(())
+        if self.queues > 1 {
+            write!(f, ",queues={}", self.queues)?;
+        }
+        f.write_str(&behind(&self.driver))
     }
 }
 
@@ -312,7 +343,7 @@ fn repaired(text: &str) -> Option<PciAddress> {
 /// What else somebody may have meant who wrote neither `pci:` nor `sim:` nor an address.
 fn guess(name: &str) -> Option<String> {
     let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
-    if MODELS.contains(&kind) {
+    if MODELS.iter().any(|model| model.name == kind) {
         return Some(format!("did you mean sim:{kind}?"));
     }
     // Hexadecimal is the start of an address, not a kind of port.
@@ -404,6 +435,24 @@ mod tests {
             (&ports[0], &ports[2]),
             (&PortSpec::Sim(sim), &PortSpec::Sim(SimSpec::new()))
         );
+    }
+
+    #[cfg(feature = "virtio")]
+    #[test]
+    fn a_simulated_virtio_device_has_queues_and_options_of_its_driver() {
+        let text = "sim:virtio-net,mode=thread,size=64,queues=4,packed=off,mrg=on";
+        let spec: PortSpec = text.parse().unwrap();
+        assert_eq!((spec.options(), &*spec.to_string()), ("packed=off,mrg=on", text));
+        assert_eq!(spec.to_string().parse(), Ok(spec));
+        for (text, near) in [
+            ("sim:virtio-net,queues=17", "queues=16"),
+            ("sim:virtio-net,paked=off", "packed="),
+            ("sim:virtio", "sim:virtio-net"),
+            ("sim:82576,packed=off", "there is no option"),
+            ("sim:82576,queues=2", "there is no option"),
+        ] {
+            assert!(why(text).contains(near), "{text}: {}", why(text));
+        }
     }
 
     #[cfg(feature = "virtio")]

@@ -40,6 +40,9 @@ pub struct Control {
     next: u32,
     /// Where the command under way begins.
     begun: u32,
+    /// Free-running: descriptors of a split ring's table that were used. A device that completes in order wants them in the
+    /// table's order (2.7.5.1).
+    place: u32,
     /// A command was not answered: the device may still write to the buffer.
     stuck: bool,
 }
@@ -75,6 +78,7 @@ impl Control {
             bar: bar.clone(),
             next: 0,
             begun: 0,
+            place: 0,
             stuck: false,
         })
     }
@@ -127,12 +131,18 @@ impl Control {
         // Whether the device wants to be told is of no interest: there is one command at a time.
         match &self.ring {
             Ring::Split(words) => {
+                let place = |i: usize| (self.place.wrapping_add(i as u32) % LEN) as u16;
                 for (i, (offset, len, flags)) in pieces.iter().enumerate() {
-                    let next = if i < last { NEXT | (i as u64 + 1) << 16 } else { 0 };
+                    let next = if i < last {
+                        NEXT | u64::from(place(i + 1)) << 16
+                    } else {
+                        0
+                    };
                     let rest = *len as u64 | (flags | next) << 32;
-                    words.post(i as u16, self.at.offset(*offset as u64), rest);
+                    words.post(place(i), self.at.offset(*offset as u64), rest);
                 }
-                words.renumber(from, 0);
+                words.renumber(from, place(0));
+                self.place = self.place.wrapping_add(pieces.len() as u32);
                 self.next = from.wrapping_add(1);
                 words.publish(from, self.next, false);
             }
