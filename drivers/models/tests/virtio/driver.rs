@@ -127,8 +127,7 @@ impl Rig {
 
     pub fn write(&self, kind: u8, at: usize, bytes: u8, value: u32) {
         let (bar, offset, _) = self.places[&kind];
-        self.device
-            .bar_write_part(bar, offset + at, bytes.into(), value);
+        self.device.bar_write_part(bar, offset + at, bytes.into(), value);
     }
 
     pub fn status(&self) -> u32 {
