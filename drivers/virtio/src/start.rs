@@ -279,7 +279,11 @@ impl Virtio {
             return Ok(());
         }
         let several = self.features.intersects(Features::MQ | Features::RSS);
-        let index = if several { 2 * self.device.pairs } else { 2 };
+        let index = if several {
+            self.device.pairs.saturating_mul(2)
+        } else {
+            2
+        };
         let packed = self.features.contains(Features::RING_PACKED);
         let queue = Control::new(
             &common.rings,

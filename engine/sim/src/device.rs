@@ -25,6 +25,8 @@ pub enum Effect {
     None,
     /// The device may have something to do now.
     Run,
+    /// There is a command to obey: a device that is held does that too.
+    Command,
     /// New receive descriptors of this queue.
     RxDoorbell(u8),
     /// New transmit descriptors of this queue.
@@ -66,7 +68,7 @@ pub trait Model: Debug + Send + 'static {
         self.config_mut().write(offset, buf);
         false
     }
-    /// Moves up to `budget` frames each way; how many it moved (the budget: there may be more).
+    /// Obeys commands and moves up to `budget` frames each way; how many it moved (the budget: there may be more).
     fn run(&mut self, host: &mut Host, budget: u32) -> u32;
     /// Function-level reset of everything but configuration space.
     fn reset(&mut self);
@@ -151,7 +153,7 @@ impl<M: Model> SimDevice<M> {
         self.core.with(|state| look(&state.model))
     }
 
-    /// The device processes nothing until [`SimDevice::release`]; registers still answer.
+    /// The device moves no frames until [`SimDevice::release`]; registers still answer, and commands are obeyed.
     pub fn hold(&self) {
         self.core.with(|state| state.held = true);
     }
