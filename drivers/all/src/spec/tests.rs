@@ -129,6 +129,7 @@ fn slips_are_answered_with_the_nearest_right_form() {
         ("01:00.0,size=60", "leave out \"size=60\""),
         ("null:seize=60", "did you mean size?"),
         ("enp1s0", "/sys/class/net/enp1s0/device"),
+        ("eth0", "write af_packet:eth0"),
         ("", crate::kinds::ADDRESS),
         ("0000:01:00.9", crate::kinds::ADDRESS),
         ("pci:sim", crate::kinds::ADDRESS),
