@@ -79,6 +79,18 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    pub(crate) fn refused(
+        port: &impl std::fmt::Display,
+        fault: Fault,
+        cause: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Refused {
+            port: port.to_string(),
+            fault,
+            cause: Box::new(cause),
+        }
+    }
+
     pub(crate) fn port(port: &impl std::fmt::Display, source: PortError) -> Self {
         let port = port.to_string();
         Self::Port { port, source }
