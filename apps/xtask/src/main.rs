@@ -11,6 +11,7 @@ mod paths;
 mod sim;
 mod test;
 mod testpmd;
+mod virtio_user;
 mod vm;
 
 use clap::{Parser, Subcommand};

@@ -7,6 +7,7 @@ use crate::kmod;
 use crate::paths::{Paths, on_path};
 use crate::sim;
 use crate::testpmd;
+use crate::virtio_user;
 use crate::vm;
 use crate::vm::kernel::Series;
 use crate::vm::qemu::Check;
@@ -129,6 +130,10 @@ const LOCAL: &[Local] = &[
     Local {
         name: "vhost-testpmd",
         run: testpmd::run,
+    },
+    Local {
+        name: "virtio-user-testpmd",
+        run: virtio_user::run,
     },
     Local {
         name: "deny",

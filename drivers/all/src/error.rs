@@ -106,6 +106,7 @@ fn fault_of_kmod(error: &KmodError) -> Fault {
 
 fn fault_of_dma(error: &DmaError) -> Fault {
     match error {
+        DmaError::Private { .. } => Fault::Usage,
         DmaError::Memlock { .. } | DmaError::NoEntries | DmaError::NoWindow { .. } => Fault::Machine,
         _ => Fault::Run,
     }

@@ -11,6 +11,7 @@ mod open;
 mod pace;
 mod sim;
 mod spec;
+mod user_spec;
 mod vhost_spec;
 
 pub use error::{Fault, OpenError, fault_of_memory, fault_of_port};

@@ -9,6 +9,7 @@ use barline::pci::PciAddress;
 use barline::port::Port;
 use barline_null::{Loopback, Null};
 use barline_vhost::Vhost;
+use barline_virtio_user::VirtioUser;
 use std::sync::Arc;
 
 /// Opens the ports of one application: all that it opens share one address space of VFIO, so that a pool is mapped
@@ -99,6 +100,14 @@ impl Opener {
             }
             PortSpec::VhostUser(options) => {
                 return Ok(Opened::soft(spec, Box::new(Vhost::open(options)?)));
+            }
+            PortSpec::VirtioUser(path, settings) => {
+                let port = VirtioUser::open(path, *settings).map_err(|source| OpenError::Port {
+                    port: spec.to_string(),
+                    source,
+                })?;
+                self.remember(&(port.domain().clone() as Arc<dyn DmaDomain>));
+                return Ok(Opened::soft(spec, Box::new(port)));
             }
             PortSpec::Ring => return Ok(Opened::soft(spec, Box::new(Loopback::new()))),
         };

@@ -1,13 +1,15 @@
-use crate::list;
-use crate::vhost_spec;
+use crate::{list, user_spec, vhost_spec};
 use barline::pci::PciAddress;
 use barline_sim::Mode;
 use barline_vhost as vhost;
+use barline_virtio_user::Settings;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// How a user names a port: `pci:0000:01:00.0` (or the address alone), `kmod:0000:01:00.0`, `sim:82576`,
-/// `null:size=64`, `ring:`, `vhost-user:/tmp/socket`. A PCI function may have options of its driver behind it, as in `01:00.0,packed=off`.
+/// `null:size=64`, `ring:`, `vhost-user:/tmp/socket`, `virtio-user:/tmp/socket`. A PCI function may have options of its driver behind it, as
+/// in `01:00.0,packed=off`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PortSpec {
@@ -24,6 +26,9 @@ pub enum PortSpec {
     /// The device of a virtual machine or another process: `vhost-user:/tmp/socket`, with `client` (the other side
     /// listens), `queues=N`, and `packed`, `mrg`, `in-order`, `indirect`, `event-idx` `=off`.
     VhostUser(vhost::Options),
+    /// The driver's side of a vhost-user socket: `virtio-user:/tmp/socket`, with `server` (it listens), `queues=N`, and
+    /// `packed`, `mrg`, `in-order`, `event-idx` `=on` or `=off`.
+    VirtioUser(PathBuf, Settings),
 }
 
 /// The way to a device that is named by its address alone.
@@ -100,7 +105,7 @@ const RATE: f64 = 1_488_095.0;
 
 impl PortSpec {
     /// A list of ports as in `sim:82576,sim:82576,mode=thread`: a part with `=` and without `:` belongs to the
-    /// port before it, and so does `client` behind a `vhost-user:`.
+    /// port before it, and so do `client` behind a `vhost-user:` and `server` behind a `virtio-user:`.
     ///
     /// # Errors
     /// [`SpecError`] about the first part that is wrong.
@@ -118,6 +123,7 @@ impl PortSpec {
             match ports.last_mut() {
                 Some(port) if part.contains('=') && !part.contains(':') => *port = format!("{port},{part}"),
                 Some(port) if vhost_spec::is_flag(port, part) => *port = format!("{port},{part}"),
+                Some(port) if user_spec::is_flag(port, part) => *port = format!("{port},{part}"),
                 _ => ports.push(part.to_owned()),
             }
         }
@@ -142,6 +148,7 @@ impl PortSpec {
                 return Err("a ring port takes no name and no options: write ring:".to_owned());
             }
             Some((vhost_spec::NAME, path)) => return vhost_spec::parse(path, options).map(Self::VhostUser),
+            Some((user_spec::NAME, path)) => return user_spec::parse(path, options),
             Some(("pci", address)) => Self::pci(Bus::Vfio, address)?,
             Some(("kmod", address)) => Self::pci(Bus::Kmod, address)?,
             _ => Self::pci(bus, name).map_err(|why| guess(name).unwrap_or(why))?,
@@ -218,6 +225,7 @@ impl fmt::Display for PortSpec {
             Self::Null(size) => write!(f, "null:size={size}"),
             Self::Ring => write!(f, "ring:"),
             Self::VhostUser(options) => vhost_spec::write(options, f),
+            Self::VirtioUser(path, settings) => user_spec::write(path, settings, f),
         }
     }
 }
@@ -327,7 +335,18 @@ fn guess(name: &str) -> Option<String> {
     }
     let near = format!(
         "{}:{rest}",
-        nearest(kind, &["pci", "kmod", "sim", "null", "ring", vhost_spec::NAME])
+        nearest(
+            kind,
+            &[
+                "pci",
+                "kmod",
+                "sim",
+                "null",
+                "ring",
+                vhost_spec::NAME,
+                user_spec::NAME
+            ]
+        )
     );
     let right = near.parse::<PortSpec>().is_ok();
     Some(if right {

@@ -153,6 +153,10 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
         "The same for an address outside of the memory that the peer has shared.",
     ),
     ("peer_bad_chain", "The same for descriptors that make no buffer."),
+    (
+        "peer_tx_lost",
+        "Packets in `tx_packets` that a peer had not given back when it went.",
+    ),
 ];
 
 /// Where a port puts its device's own statistics.

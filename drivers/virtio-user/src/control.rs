@@ -1,0 +1,176 @@
+//! The control thread of a port: meets back ends, one after the other, and gives the queues rings for each.
+
+use crate::error::Refusal;
+use crate::events::Shared;
+use crate::guard::wait;
+use crate::place::Place;
+use crate::rings::{Ground, Heeded, Rings, RxEnd, TxEnd};
+use crate::session::Session;
+use crate::socket::{Listener, Waiting, look, reach};
+use crate::{Settings, guard};
+use barline::mem::{SharedDomain, SharedRegion};
+use barline::ring::completion::Health;
+use barline::wait::EventFd;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two attempts, and between two looks at the rings' health.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What the thread works with.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub path: PathBuf,
+    pub settings: Settings,
+    pub listener: Option<Arc<Listener>>,
+    pub domain: Arc<SharedDomain>,
+    pub ground: Ground,
+    pub rx: Vec<Arc<Place<RxEnd>>>,
+    pub tx: Vec<Arc<Place<TxEnd>>>,
+    pub shared: Arc<Shared>,
+    /// Raised, and never drained, when the port is stopped.
+    pub stop: Arc<EventFd>,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+enum End {
+    Stopped,
+    HungUp,
+    /// It is to be cut off.
+    Bad(Refusal),
+}
+
+impl Control {
+    /// Until the port is stopped. Whether all back ends are known to touch nothing any more.
+    pub fn run(mut self, first: Option<Session>) -> bool {
+        let (mut next, mut quiet, mut told) = (first, true, None);
+        while !self.is_stopped() {
+            let session = match next.take() {
+                Some(session) => Ok(Some(session)),
+                None => self.meet(),
+            };
+            let served = match session {
+                Ok(Some(session)) => self.serve(session),
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            match served {
+                Ok(was_quiet) => (quiet, told) = (quiet && was_quiet, None),
+                // Once, not ten times a second.
+                Err(error) if told != Some(error.to_string()) => {
+                    tracing::warn!(path = %self.path.display(), %error, "a virtio-user port has no back end");
+                    told = Some(error.to_string());
+                }
+                Err(_) => {}
+            }
+            self.rest(RETRY);
+        }
+        self.rx.iter().for_each(|place| place.end());
+        self.tx.iter().for_each(|place| place.end());
+        self.put(None);
+        quiet
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.rest(Duration::ZERO)
+    }
+
+    /// Waits; whether the port was stopped.
+    fn rest(&self, limit: Duration) -> bool {
+        wait([self.stop.as_fd()], Some(limit))[0]
+    }
+
+    /// The next back end; none when the port is stopped.
+    fn meet(&mut self) -> Result<Option<Session>, Refusal> {
+        let stream = match &self.listener {
+            None => reach(&self.path)?,
+            Some(listener) => {
+                let [stopped, _] = wait([self.stop.as_fd(), listener.socket().as_fd()], None);
+                match listener.accept() {
+                    Ok(stream) if !stopped => stream,
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error.into()),
+                    _ => return Ok(None),
+                }
+            }
+        };
+        Session::greet(stream, &self.settings, &self.stop).map(Some)
+    }
+
+    /// From its rings' making to their end; whether the back end is known to touch nothing any more.
+    fn serve(&mut self, mut session: Session) -> Result<bool, Refusal> {
+        let mut rings = Rings::new(&self.ground, session.features)?;
+        let regions = self.regions(&rings)?;
+        let vrings = std::mem::take(&mut rings.vrings);
+        let (custody, health) = (rings.custody.clone(), rings.health.clone());
+        let wakes = self.ground.wakes.clone();
+        let _heeded = Heeded::new(&wakes, &vrings)?;
+        // No buffer is in a ring before the queues have it.
+        session.begin(&regions, &vrings, &self.stop)?;
+        self.put(Some(rings));
+        self.shared.turn(true);
+        tracing::info!(path = %self.path.display(), features = ?session.features, "a virtio-user port has a back end");
+        let end = self.watch(&session.stream, &health);
+        let quiet = matches!(end, End::HungUp) || session.part(&vrings, &self.stop);
+        if quiet {
+            custody.open();
+        }
+        self.put(None);
+        self.shared.turn(false);
+        match end {
+            End::Bad(error) => tracing::warn!(path = %self.path.display(), %error, "a back end was cut off"),
+            End::HungUp => tracing::info!(path = %self.path.display(), "a back end has gone"),
+            End::Stopped => {}
+        }
+        Ok(quiet)
+    }
+
+    /// What the back end is to see: the pools and the rings.
+    fn regions(&self, rings: &Rings) -> Result<Vec<SharedRegion>, Refusal> {
+        let pools = std::iter::once(&self.ground.pool).chain(&self.ground.others);
+        let places = pools.map(|pool| pool.start()).chain([rings.memory]);
+        let mut regions: Vec<SharedRegion> = Vec::new();
+        for place in places {
+            let missing = Refusal::Lacks("memory that was mapped");
+            let region = self.domain.region(place).ok_or(missing)?;
+            if regions.iter().all(|known| known.iova() != region.iova()) {
+                regions.push(region);
+            }
+        }
+        Ok(regions)
+    }
+
+    /// Gives the queues their rings, or takes them away.
+    fn put(&self, rings: Option<Rings>) {
+        let (mut rx, mut tx) = rings.map_or_else(Default::default, |rings| (rings.rx, rings.tx));
+        rx.reverse();
+        tx.reverse();
+        self.rx.iter().for_each(|place| place.put(rx.pop()));
+        self.tx.iter().for_each(|place| place.put(tx.pop()));
+        self.ground.wakes.iter().for_each(|wake| wake.nudge());
+    }
+
+    /// Until something ends the session.
+    fn watch(&self, stream: &UnixStream, health: &Health) -> End {
+        loop {
+            let [stopped, news] = guard::wait([self.stop.as_fd(), stream.as_fd()], Some(RETRY));
+            if news {
+                match look(stream) {
+                    Waiting::End => return End::HungUp,
+                    Waiting::Data => return End::Bad(Refusal::Unasked),
+                    Waiting::Nothing => {}
+                }
+            }
+            if stopped {
+                return End::Stopped;
+            }
+            if health.is_broken() {
+                return End::Bad(Refusal::Ring);
+            }
+        }
+    }
+}
