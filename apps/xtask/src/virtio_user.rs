@@ -101,10 +101,16 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
         rounds += bench.rounds(queues, most)?;
     }
     for packed in [false, true] {
-        let device = Device { packed, ..Device::of(0b100) };
+        let device = Device {
+            packed,
+            ..Device::of(0b100)
+        };
         bench.theirs_is_killed(device)?;
         bench.ours_is_killed(device)?;
-        bench.theirs_is_killed(Device { server: true, ..device })?;
+        bench.theirs_is_killed(Device {
+            server: true,
+            ..device
+        })?;
     }
     Ok(Outcome::Passed(format!(
         "{rounds} combinations of {frames} frames, {KILLS} kills of either side"
@@ -126,28 +132,61 @@ impl Bench {
             format!("frames={frames}"),
             format!("most={}", device.most),
         ]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?);
         let mut child = command.spawn().context("cannot start user_reflect")?;
         let output = child.stdout.take().context("user_reflect has no output")?;
         let (to, lines) = channel();
-        thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
-        Ok(Ours { program: Running(child), lines, log })
+        thread::spawn(move || {
+            BufReader::new(output)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| to.send(line))
+        });
+        Ok(Ours {
+            program: Running(child),
+            lines,
+            log,
+        })
     }
 
     fn theirs(&self, place: &Path, device: Device) -> Result<Running> {
         let (path, client) = (place.join("s"), u8::from(device.server));
         let (shown, queues) = (path.display(), device.queues);
         let vdev = format!("net_vhost0,iface={shown},queues={queues},client={client}");
-        let prefix = place.file_name().unwrap_or_default().to_string_lossy().replace('.', "");
+        let prefix = place
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .replace('.', "");
         if client == 0 && path.exists() {
             std::fs::remove_file(&path).context("cannot remove what a killed testpmd has left")?;
         }
         let log = File::create(self.dir.join("testpmd.log"))?;
         let mut command = Command::new("dpdk-testpmd");
-        command.args(["--lcores", "0@(0-127),1@(0-127)", "-m", "256", "--no-huge", "--no-pci", "--no-telemetry"]);
+        command.args([
+            "--lcores",
+            "0@(0-127),1@(0-127)",
+            "-m",
+            "256",
+            "--no-huge",
+            "--no-pci",
+            "--no-telemetry",
+        ]);
         command.args(["--file-prefix", &prefix, "--vdev", &vdev, "--"]);
-        command.args(["--forward-mode=io", "--no-flush-rx", "--disable-link-check", "--nb-cores=1"]);
-        command.args(["--total-num-mbufs=4096".to_owned(), format!("--rxq={queues}"), format!("--txq={queues}")]);
+        command.args([
+            "--forward-mode=io",
+            "--no-flush-rx",
+            "--disable-link-check",
+            "--nb-cores=1",
+        ]);
+        command.args([
+            "--total-num-mbufs=4096".to_owned(),
+            format!("--rxq={queues}"),
+            format!("--txq={queues}"),
+        ]);
         if device.most > 1514 {
             command.args(["--max-pkt-len=9100", "--tx-offloads=0x8000"]);
         }
@@ -175,7 +214,11 @@ impl Bench {
     /// Frames of every length there and back, for every combination of features, one after the other at one testpmd.
     fn rounds(&self, queues: u8, most: u32) -> Result<usize> {
         let place = self.place()?;
-        let device = |bits| Device { queues, most, ..Device::of(bits) };
+        let device = |bits| Device {
+            queues,
+            most,
+            ..Device::of(bits)
+        };
         let _theirs = self.theirs(place.path(), device(0))?;
         for bits in 0..8 {
             let ours = self.ours(place.path(), device(bits), self.frames)?;

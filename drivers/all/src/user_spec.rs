@@ -66,8 +66,19 @@ mod tests {
     #[test]
     fn options_belong_to_the_port_before_them() {
         let list = "virtio-user:/tmp/a,server,queues=3,virtio-user:/tmp/b,mergeable=off,null:";
-        let names: Vec<_> = PortSpec::parse_list(list).unwrap().iter().map(PortSpec::to_string).collect();
-        assert_eq!(names, ["virtio-user:/tmp/a,server,queues=3", "virtio-user:/tmp/b", "null:size=64"]);
+        let names: Vec<_> = PortSpec::parse_list(list)
+            .unwrap()
+            .iter()
+            .map(PortSpec::to_string)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "virtio-user:/tmp/a,server,queues=3",
+                "virtio-user:/tmp/b",
+                "null:size=64"
+            ]
+        );
         assert!(PortSpec::parse_list("null:,server").is_err());
     }
 

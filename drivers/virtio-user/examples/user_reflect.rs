@@ -66,7 +66,10 @@ fn main() -> Result<()> {
     }
     settings.queues = plan.queues as u16;
     let mut port = VirtioUser::open(Path::new(path), settings)?;
-    let pool = Pool::builder().packets(8192).data_room(plan.most as usize + 18).build()?;
+    let pool = Pool::builder()
+        .packets(8192)
+        .data_room(plan.most as usize + 18)
+        .build()?;
     let config = PortConfig {
         rx_queues: plan.queues as u16,
         tx_queues: plan.queues as u16,
@@ -98,7 +101,12 @@ fn main() -> Result<()> {
         let (rx, tx) = (rx.counters(), tx.counters());
         faults += rx.rx_bad_ids.get() + rx.rx_overruns.get() + rx.rx_lengths.get();
         faults += tx.tx_bad_ids.get() + tx.tx_overruns.get() + tx.tx_lengths.get();
-        println!("received {} sent {} kicks {}", rx.rx_packets.get(), tx.tx_packets.get(), tx.tx_doorbells.get());
+        println!(
+            "received {} sent {} kicks {}",
+            rx.rx_packets.get(),
+            tx.tx_packets.get(),
+            tx.tx_doorbells.get()
+        );
     }
     port.stop(queues)?;
     drop(cache);
@@ -157,7 +165,12 @@ fn write(bytes: &mut [u8], session: u64, queue: usize, n: u64) {
 }
 
 /// The seconds that it took; none where the peer has gone.
-fn play(plan: &Plan, port: &mut VirtioUser, queues: &mut Queues, cache: &mut PoolCache) -> Result<Option<f64>> {
+fn play(
+    plan: &Plan,
+    port: &mut VirtioUser,
+    queues: &mut Queues,
+    cache: &mut PoolCache,
+) -> Result<Option<f64>> {
     let peer = connects(port);
     let (begin, mut last) = (Instant::now(), Instant::now());
     let mut states: Vec<Queue> = (0..plan.queues).map(|_| Queue::default()).collect();
@@ -189,14 +202,19 @@ fn play(plan: &Plan, port: &mut VirtioUser, queues: &mut Queues, cache: &mut Poo
             cache.free(&mut batch);
             queues.rx[index].receive(cache, &mut batch);
             for packet in batch.as_slice() {
-                if packet.get(22..30).is_some_and(|id| id != plan.session.to_le_bytes()) {
+                if packet
+                    .get(22..30)
+                    .is_some_and(|id| id != plan.session.to_le_bytes())
+                {
                     continue;
                 }
                 let n = state.away.pop_front().ok_or("a frame came that was not sent")?;
                 let wanted = &mut scratch[..len(plan, n)];
                 write(wanted, plan.session, index, n);
                 if packet[..] != *wanted {
-                    let got = packet.get(14..22).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+                    let got = packet
+                        .get(14..22)
+                        .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
                     return Err(format!(
                         "queue {index}: frame {n} of {} bytes came back as {got:?} of {} bytes",
                         wanted.len(),
@@ -213,7 +231,10 @@ fn play(plan: &Plan, port: &mut VirtioUser, queues: &mut Queues, cache: &mut Poo
             return Ok(Some(begin.elapsed().as_secs_f64()));
         }
         if last.elapsed() > LIMIT / 4 {
-            let away: Vec<_> = states.iter().map(|state| (state.sent, state.away.len())).collect();
+            let away: Vec<_> = states
+                .iter()
+                .map(|state| (state.sent, state.away.len()))
+                .collect();
             return Err(format!("nothing came back for {:?}; sent and away: {away:?}", LIMIT / 4).into());
         }
         yield_now();

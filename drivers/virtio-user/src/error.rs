@@ -15,7 +15,9 @@ pub enum Refusal {
     #[error("its peer does not offer {0}")]
     Lacks(&'static str),
     /// Fewer queues than asked for.
-    #[error("its peer has {has} pairs of queues, {wanted} are asked for; write queues={has}, or give the peer more")]
+    #[error(
+        "its peer has {has} pairs of queues, {wanted} are asked for; write queues={has}, or give the peer more"
+    )]
     Queues {
         /// It has.
         has: u64,

@@ -47,7 +47,11 @@ impl Shared {
         if events.len() == MOST {
             events.pop_front();
         }
-        events.push_back(if up { PortEvent::PeerConnected } else { PortEvent::PeerGone });
+        events.push_back(if up {
+            PortEvent::PeerConnected
+        } else {
+            PortEvent::PeerGone
+        });
         drop(events);
         // It fails for a descriptor that is none.
         let _ = self.told.raise();

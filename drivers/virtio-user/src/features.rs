@@ -18,7 +18,12 @@ pub(crate) fn choose(offered: Features, settings: &Settings) -> Result<Features,
     if settings.queues > 1 && !offered.contains(Features::MQ) {
         return Err(Refusal::Lacks("several queues (VIRTIO_NET_F_MQ); write queues=1"));
     }
-    let Options { packed, merge, event_idx, in_order } = settings.rings;
+    let Options {
+        packed,
+        merge,
+        event_idx,
+        in_order,
+    } = settings.rings;
     let mut wanted = Features::VERSION_1 | Features::ORDER_PLATFORM | PROTOCOL;
     wanted.set(Features::MTU | Features::MAC, true);
     wanted.set(Features::MQ, settings.queues > 1);
@@ -51,7 +56,13 @@ mod tests {
         let all = Features::from_bits_retain(u64::MAX);
         let taken = choose(all, &Settings::default()).unwrap();
         assert!(taken.contains(Features::RING_PACKED | Features::IN_ORDER | PROTOCOL));
-        assert!(!taken.intersects(Features::EVENT_IDX | Features::MRG_RXBUF | Features::MQ | Features::CTRL_VQ | Features::ACCESS_PLATFORM));
+        assert!(!taken.intersects(
+            Features::EVENT_IDX
+                | Features::MRG_RXBUF
+                | Features::MQ
+                | Features::CTRL_VQ
+                | Features::ACCESS_PLATFORM
+        ));
         let plain = Settings::parse("queues=2,packed=off,mergeable=on,event-idx=off").unwrap();
         let taken = choose(all, &plain).unwrap();
         assert!(taken.contains(Features::MRG_RXBUF | Features::MQ));
@@ -60,7 +71,11 @@ mod tests {
         assert!(split.contains(Features::EVENT_IDX));
         assert!(choose(all - Features::MQ, &plain).is_err());
         assert!(choose(all - Features::VERSION_1, &Settings::default()).is_err());
-        let in_order = choose(all - Features::MRG_RXBUF, &Settings::parse("mergeable=on").unwrap()).unwrap();
+        let in_order = choose(
+            all - Features::MRG_RXBUF,
+            &Settings::parse("mergeable=on").unwrap(),
+        )
+        .unwrap();
         assert!(in_order.contains(Features::IN_ORDER));
     }
 }

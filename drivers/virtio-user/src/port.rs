@@ -67,7 +67,8 @@ impl VirtioUser {
         let (mut listener, mut first) = (None, None);
         if settings.server {
             let bound = Listener::bind(path);
-            let bound = bound.map_err(|error| PortError::Config(format!("cannot listen at {at}: {error}")))?;
+            let bound =
+                bound.map_err(|error| PortError::Config(format!("cannot listen at {at}: {error}")))?;
             listener = Some(Arc::new(bound));
         } else {
             let stream = reach(path).map_err(|error| {
@@ -79,7 +80,10 @@ impl VirtioUser {
             let session = Session::greet(stream, &settings, &stop);
             first = Some(session.map_err(|error| PortError::Config(format!("{at}: {error}")))?);
         }
-        let mtu = first.as_ref().and_then(|session| session.mtu).map_or(MOST_MTU, u32::from);
+        let mtu = first
+            .as_ref()
+            .and_then(|session| session.mtu)
+            .map_or(MOST_MTU, u32::from);
         Ok(Self {
             caps: PortCaps {
                 rx_queues: settings.queues,
@@ -88,7 +92,10 @@ impl VirtioUser {
                 mtu: mtu.min(MOST_MTU),
                 speed: 0,
             },
-            mac: first.as_ref().and_then(|session| session.mac).unwrap_or_else(|| own_mac(path)),
+            mac: first
+                .as_ref()
+                .and_then(|session| session.mac)
+                .unwrap_or_else(|| own_mac(path)),
             path: path.to_owned(),
             settings,
             domain: Arc::new(SharedDomain::new()),
@@ -138,10 +145,16 @@ impl VirtioUser {
     fn prepare(&self, config: &PortConfig) -> Result<Ground, PortError> {
         let domain: Arc<dyn DmaDomain> = self.domain.clone();
         let pool = config.pool.map(&domain)?;
-        let others: Vec<PoolMap> =
-            config.send_pools.iter().map(|pool| pool.map(&domain)).collect::<Result<_, _>>()?;
+        let others: Vec<PoolMap> = config
+            .send_pools
+            .iter()
+            .map(|pool| pool.map(&domain))
+            .collect::<Result<_, _>>()?;
         let wakes = if config.interrupts { config.rx_queues } else { 0 };
-        let wakes = (0..wakes).map(|_| Wake::new()).collect::<Result<_, _>>().map_err(no_descriptors)?;
+        let wakes = (0..wakes)
+            .map(|_| Wake::new())
+            .collect::<Result<_, _>>()
+            .map_err(no_descriptors)?;
         Ok(Ground {
             config: config.clone(),
             domain,
@@ -223,17 +236,33 @@ impl Port for VirtioUser {
         let ground = &control.ground;
         for (pair, place) in control.rx.iter().enumerate() {
             let wake = ground.wakes.get(pair).cloned();
-            queues.rx.push(Box::new(UserRx::new(place, &ground.rx_counters[pair], wake, &life)));
+            queues.rx.push(Box::new(UserRx::new(
+                place,
+                &ground.rx_counters[pair],
+                wake,
+                &life,
+            )));
         }
         for (pair, place) in control.tx.iter().enumerate() {
-            queues.tx.push(Box::new(UserTx::new(place, &ground.tx_counters[pair], &self.shared, &life)));
+            queues.tx.push(Box::new(UserTx::new(
+                place,
+                &ground.tx_counters[pair],
+                &self.shared,
+                &life,
+            )));
         }
         let (limit, first) = (ground.limit.clone(), self.first.take());
         let thread = thread::Builder::new().name("virtio-user".to_owned());
         let thread = thread.spawn(move || control.run(first));
-        let thread = thread.map_err(|error| PortError::Config(format!("no thread can be started: {error}")))?;
+        let thread =
+            thread.map_err(|error| PortError::Config(format!("no thread can be started: {error}")))?;
         self.last = Arc::downgrade(&life);
-        self.running = Some(Running { stop, thread, limit, room: config.pool.data_room() });
+        self.running = Some(Running {
+            stop,
+            thread,
+            limit,
+            room: config.pool.data_room(),
+        });
         self.await_link(config.link);
         Ok(queues)
     }
@@ -245,7 +274,11 @@ impl Port for VirtioUser {
 
     /// Up while there is a back end.
     fn link(&self) -> Link {
-        Link { up: self.shared.is_up(), speed: 0, full_duplex: true }
+        Link {
+            up: self.shared.is_up(),
+            speed: 0,
+            full_duplex: true,
+        }
     }
 
     fn counters(&mut self, out: &mut dyn CounterSink) {

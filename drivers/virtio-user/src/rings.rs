@@ -211,7 +211,13 @@ impl Maker<'_> {
         self.at += F::BYTES(len);
         let (kick, call, areas) = (EventFd::new()?, EventFd::new()?, format.areas());
         let ours = Kick(kick.duplicate()?.into());
-        self.rings.vrings.push(Vring { index, len, areas, kick, call });
+        self.rings.vrings.push(Vring {
+            index,
+            len,
+            areas,
+            kick,
+            call,
+        });
         Ok((format, ours))
     }
 
@@ -220,7 +226,10 @@ impl Maker<'_> {
         let (format, kick) = self.ring::<F>(2 * pair, ground.config.rx_ring)?;
         let Rings { custody, health, .. } = &self.rings;
         let ring = RxRing::new(format, kick, &ground.pool, custody, &ground.limit, health).ok_or(LAYOUT)?;
-        let call = ground.wakes.get(pair).map(|wake| Box::new(Call(wake.clone())) as Box<dyn Interrupt>);
+        let call = ground
+            .wakes
+            .get(pair)
+            .map(|wake| Box::new(Call(wake.clone())) as Box<dyn Interrupt>);
         Ok(ring.with_interrupt(call).with_counters(&ground.rx_counters[pair]))
     }
 
@@ -228,7 +237,9 @@ impl Maker<'_> {
         let ground = self.ground;
         let (format, kick) = self.ring::<F>(2 * pair + 1, ground.config.tx_ring)?;
         let Rings { custody, health, .. } = &self.rings;
-        let Ground { pool, others, limit, .. } = ground;
+        let Ground {
+            pool, others, limit, ..
+        } = ground;
         let ring = TxRing::new(format, kick, pool, others, custody, limit, health).ok_or(LAYOUT)?;
         Ok(ring.with_counters(&ground.tx_counters[pair]))
     }

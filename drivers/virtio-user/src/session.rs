@@ -53,7 +53,9 @@ impl Session {
         let (mut front, offered, protocol) = acquaint(&stream, settings)?;
         if settings.queues > 1 {
             if !protocol.contains(Protocol::MQ) {
-                return Err(Refusal::Lacks("a number of queues (VHOST_USER_PROTOCOL_F_MQ); write queues=1"));
+                return Err(Refusal::Lacks(
+                    "a number of queues (VHOST_USER_PROTOCOL_F_MQ); write queues=1",
+                ));
             }
             let (has, wanted) = (front.get_queue_num()?, settings.queues);
             if has < wanted.into() {
@@ -82,7 +84,12 @@ impl Session {
     ///
     /// # Errors
     /// It hangs up, refuses, or does not answer in time.
-    pub fn begin(&mut self, regions: &[SharedRegion], vrings: &[Vring], stop: &EventFd) -> Result<(), Refusal> {
+    pub fn begin(
+        &mut self,
+        regions: &[SharedRegion],
+        vrings: &[Vring],
+        stop: &EventFd,
+    ) -> Result<(), Refusal> {
         let (front, features) = (&mut self.front, self.features);
         let (result, cut) = guarded(&self.stream, stop, Patience::Greeting, || {
             set_up(front, features, regions, vrings)
@@ -138,14 +145,26 @@ const CONFIG: usize = 12;
 fn read_config(front: &mut Frontend) -> [u8; CONFIG] {
     let zeros = [0; CONFIG];
     let answer = front.get_config(0, CONFIG as u32, VhostUserConfigFlags::empty(), &zeros);
-    answer.ok().and_then(|(_, bytes)| bytes.try_into().ok()).unwrap_or(zeros)
+    answer
+        .ok()
+        .and_then(|(_, bytes)| bytes.try_into().ok())
+        .unwrap_or(zeros)
 }
 
-fn set_up(front: &mut Frontend, features: Features, regions: &[SharedRegion], vrings: &[Vring]) -> Result<(), Refusal> {
+fn set_up(
+    front: &mut Frontend,
+    features: Features,
+    regions: &[SharedRegion],
+    vrings: &[Vring],
+) -> Result<(), Refusal> {
     front.set_features(features.bits())?;
     let regions: Vec<VhostUserMemoryRegionInfo> = regions.iter().map(told).collect();
     front.set_mem_table(&regions)?;
-    let base = if features.contains(Features::RING_PACKED) { PACKED_BASE } else { 0 };
+    let base = if features.contains(Features::RING_PACKED) {
+        PACKED_BASE
+    } else {
+        0
+    };
     for vring in vrings {
         let (index, user) = (vring.index, |iova: Iova| iova.raw() + USER);
         front.set_vring_num(index, vring.len as u16)?;

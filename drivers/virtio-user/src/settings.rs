@@ -19,7 +19,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { queues: 1, server: false, rings: Options::default() }
+        Self {
+            queues: 1,
+            server: false,
+            rings: Options::default(),
+        }
     }
 }
 
@@ -43,7 +47,10 @@ impl Settings {
     fn set(&mut self, part: &str) -> Result<(), PortError> {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         if name == "queues" {
-            let queues = value.parse().ok().filter(|queues| (1..=MOST_QUEUES).contains(queues));
+            let queues = value
+                .parse()
+                .ok()
+                .filter(|queues| (1..=MOST_QUEUES).contains(queues));
             self.queues = queues.ok_or_else(|| wrong(part, &format!("queues=1 to queues={MOST_QUEUES}")))?;
             return Ok(());
         }
@@ -67,7 +74,9 @@ impl Settings {
 }
 
 fn wrong(part: &str, right: &str) -> PortError {
-    PortError::Config(format!("a virtio-user port has no option {part:?}; write {right}"))
+    PortError::Config(format!(
+        "a virtio-user port has no option {part:?}; write {right}"
+    ))
 }
 
 #[cfg(test)]
@@ -77,8 +86,19 @@ mod tests {
     #[test]
     fn options_are_read_and_slips_are_answered() {
         let settings = Settings::parse("queues=2,packed=off,mergeable=on,server").unwrap();
-        let rings = Options { packed: false, merge: true, ..Options::default() };
-        assert_eq!(settings, Settings { queues: 2, server: true, rings });
+        let rings = Options {
+            packed: false,
+            merge: true,
+            ..Options::default()
+        };
+        assert_eq!(
+            settings,
+            Settings {
+                queues: 2,
+                server: true,
+                rings
+            }
+        );
         assert_eq!(Settings::parse("").unwrap(), Settings::default());
         for (text, right) in [
             ("queues=0", "queues=1 to"),

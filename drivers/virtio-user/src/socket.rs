@@ -33,13 +33,18 @@ impl Listener {
     /// # Errors
     /// The system's word; the path is somebody else's.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let is_socket = path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket());
+        let is_socket = path
+            .symlink_metadata()
+            .is_ok_and(|meta| meta.file_type().is_socket());
         let nobody = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
         if is_socket && reach(path).is_err_and(nobody) {
             std::fs::remove_file(path)?;
         }
         let socket = UnixListener::bind(path)?;
-        let listener = Self { socket, path: path.to_owned() };
+        let listener = Self {
+            socket,
+            path: path.to_owned(),
+        };
         listener.socket.set_nonblocking(true)?;
         Ok(listener)
     }
@@ -76,7 +81,11 @@ pub(crate) enum Waiting {
 
 /// Looks without taking anything.
 pub(crate) fn look(stream: &UnixStream) -> Waiting {
-    match recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+    match recv(
+        stream.as_raw_fd(),
+        &mut [0],
+        MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
+    ) {
         Ok(1..) => Waiting::Data,
         Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => Waiting::Nothing,
         Ok(0) | Err(_) => Waiting::End,

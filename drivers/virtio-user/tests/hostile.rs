@@ -167,7 +167,8 @@ fn nonsense_in_a_ring_cuts_the_back_end_off() {
             rig.await_link(true);
             rig.exchange(100);
             let (rx, tx) = (rig.queues.rx[0].counters(), rig.queues.tx[0].counters());
-            let counted = rx.rx_bad_ids.get() + rx.rx_overruns.get() + tx.tx_bad_ids.get() + tx.tx_overruns.get();
+            let counted =
+                rx.rx_bad_ids.get() + rx.rx_overruns.get() + tx.tx_bad_ids.get() + tx.tx_overruns.get();
             assert_eq!(counted, 1, "{name}");
             assert_eq!(rig.stop(), (0, true), "{name}");
         });
@@ -192,7 +193,10 @@ fn impossible_lengths_are_counted_and_never_believed() {
         });
         let mut rig = Rig::start(Rig::open(&socket.path, OPTIONS));
         rig.await_link(true);
-        rig.poll(|_| panic!("a frame"), |rig| rig.queues.rx[0].counters().rx_lengths.get() == 6);
+        rig.poll(
+            |_| panic!("a frame"),
+            |rig| rig.queues.rx[0].counters().rx_lengths.get() == 6,
+        );
         assert_eq!(rig.stop(), (0, true));
     });
 }
@@ -212,7 +216,10 @@ fn anything_in_the_rings_is_survived() {
                     random ^= random << 17;
                     let ring = peer.rings[&((random >> 60 & 1) as u32)];
                     let start = [ring.desc, ring.avail, ring.used][(random >> 50) as usize % 3];
-                    peer.store(start + (random >> 8) % 120, &random.to_le_bytes()[..1 + (random >> 40) as usize % 8]);
+                    peer.store(
+                        start + (random >> 8) % 120,
+                        &random.to_le_bytes()[..1 + (random >> 40) as usize % 8],
+                    );
                 }
             });
             let mut rig = Rig::start(Rig::open(&socket.path, OPTIONS));

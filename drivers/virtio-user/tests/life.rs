@@ -142,7 +142,9 @@ fn a_sleeping_core_is_woken_by_a_back_end_that_comes_and_by_a_frame() {
         });
         let watch = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         let fd = rig.queues.rx[0].wake_fd().unwrap().try_clone_to_owned().unwrap();
-        watch.add(&fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).unwrap();
+        watch
+            .add(&fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))
+            .unwrap();
         let sleep = |limit: u16| watch.wait(&mut [EpollEvent::empty()], limit).unwrap();
         while sleep(0) > 0 {}
         assert_eq!(rig.queues.rx[0].arm(), Armed::Wakes);
@@ -205,7 +207,13 @@ fn queues_outlive_their_port_and_block_the_next_start() {
         rig.exchange(10);
         rig.port.stop(Default::default()).unwrap();
         let config = barline::port::PortConfig::new(&rig.pool);
-        assert!(rig.port.start(&config).unwrap_err().to_string().contains("still around"));
+        assert!(
+            rig.port
+                .start(&config)
+                .unwrap_err()
+                .to_string()
+                .contains("still around")
+        );
         assert!(rig.queues.rx[0].has_ended() && rig.queues.tx[0].has_ended() && !rig.send());
         assert_eq!(rig.stop(), (0, true));
     });
@@ -215,7 +223,9 @@ fn queues_outlive_their_port_and_block_the_next_start() {
 fn what_cannot_be_opened_says_why() {
     let error = |path: &str, options: &str| {
         let settings = Settings::parse(options).unwrap();
-        VirtioUser::open(Path::new(path), settings).unwrap_err().to_string()
+        VirtioUser::open(Path::new(path), settings)
+            .unwrap_err()
+            .to_string()
     };
     assert!(error("/nowhere/s", "").contains(",server"));
     assert!(error("/nowhere/s", "server").contains("cannot listen"));

@@ -222,8 +222,11 @@ unsafe fn map_memfd(
         PageSize::Huge2M => MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_2MB,
         PageSize::Huge1G => MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_1GB,
     };
-    let fd = memfd_create(c"barline", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | huge)
-        .map_err(|e| MemoryError::os("make a memfd for DMA memory", e))?;
+    let fd = memfd_create(
+        c"barline",
+        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | huge,
+    )
+    .map_err(|e| MemoryError::os("make a memfd for DMA memory", e))?;
     nix::unistd::ftruncate(&fd, len.get() as i64).map_err(|e| MemoryError::os("size a memfd", e))?;
     // Another process that it is shared with must not be able to cut it off under our feet.
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;

@@ -101,10 +101,16 @@ impl DmaDomain for SharedDomain {
         file: Option<BorrowedFd<'_>>,
     ) -> Result<Iova, DmaError> {
         let file = file.ok_or(DmaError::Private { len })?;
-        let file = file.try_clone_to_owned().map_err(|source| DmaError::Os { len, source })?;
+        let file = file
+            .try_clone_to_owned()
+            .map_err(|source| DmaError::Os { len, source })?;
         let mut state = self.lock();
         let iova = state.iovas.reserve(len, 2 << 20)?;
-        let region = SharedRegion { iova, len, file: Arc::new(file) };
+        let region = SharedRegion {
+            iova,
+            len,
+            file: Arc::new(file),
+        };
         state.regions.insert(iova.raw(), region);
         Ok(iova)
     }
@@ -148,7 +154,10 @@ mod tests {
         file.write_all_at(&[7], 5000).unwrap();
         // SAFETY: inside the memory, which nobody else uses.
         assert_eq!(unsafe { memory.as_ptr().add(5000).read_volatile() }, 7);
-        assert!(file.set_len(0).is_err(), "whom it is shared with must not cut it off");
+        assert!(
+            file.set_len(0).is_err(),
+            "whom it is shared with must not cut it off"
+        );
         drop(mapping);
         assert_eq!(shared.mapped(), 0);
     }

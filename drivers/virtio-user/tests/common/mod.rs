@@ -44,7 +44,11 @@ impl Socket {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
-        Self { listener, path, _dir: dir }
+        Self {
+            listener,
+            path,
+            _dir: dir,
+        }
     }
 
     /// Connects to a port that listens.
@@ -54,7 +58,11 @@ impl Socket {
 
     pub fn accept(&self) -> Peer {
         let waiting = PollFd::new(self.listener.as_fd(), PollFlags::POLLIN);
-        assert_eq!(poll(&mut [waiting], PollTimeout::from(60_000u16)), Ok(1), "nobody comes");
+        assert_eq!(
+            poll(&mut [waiting], PollTimeout::from(60_000u16)),
+            Ok(1),
+            "nobody comes"
+        );
         Peer::new(self.listener.accept().unwrap().0)
     }
 }
@@ -131,7 +139,10 @@ impl Peer {
         for message in got.cmsgs().unwrap() {
             if let ControlMessageOwned::ScmRights(fds) = message {
                 // SAFETY: descriptors that the kernel has just made for us.
-                files.extend(fds.into_iter().map(|fd| File::from(unsafe { OwnedFd::from_raw_fd(fd) })));
+                files.extend(
+                    fds.into_iter()
+                        .map(|fd| File::from(unsafe { OwnedFd::from_raw_fd(fd) })),
+                );
             }
         }
         let bytes = got.bytes;
@@ -141,7 +152,12 @@ impl Peer {
         let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap());
         let mut body = vec![0; word(8) as usize];
         self.stream.read_exact(&mut body).ok()?;
-        Some(Message { request: word(0), flags: word(4), body, files })
+        Some(Message {
+            request: word(0),
+            flags: word(4),
+            body,
+            files,
+        })
     }
 
     /// Does what a message says and answers it.
@@ -159,7 +175,12 @@ impl Peer {
                     let (guest, len, user) = (message.u64(at), message.u64(at + 8), message.u64(at + 16));
                     assert_eq!(message.u64(at + 24), 0, "all of ours begin with their files");
                     assert_ne!(guest, user);
-                    self.regions.push(Region { guest, len, user, file });
+                    self.regions.push(Region {
+                        guest,
+                        len,
+                        user,
+                        file,
+                    });
                 }
             }
             SET_VRING_NUM => self.ring(&message).len = message.u32(4),
@@ -240,7 +261,9 @@ impl Peer {
     }
 
     pub fn store(&self, at: u64, bytes: &[u8]) {
-        let (file, offset) = self.find(at, bytes.len(), |region| region.user).expect("not shared");
+        let (file, offset) = self
+            .find(at, bytes.len(), |region| region.user)
+            .expect("not shared");
         file.write_all_at(bytes, offset).unwrap();
     }
 
@@ -262,7 +285,10 @@ impl Peer {
     pub fn give_back(&mut self, index: u32, id: u32, len: u32) {
         let ring = self.rings[&index];
         let slot = u64::from(u32::from(ring.done) % ring.len);
-        self.store(ring.used + 4 + 8 * slot, &[id.to_le_bytes(), len.to_le_bytes()].concat());
+        self.store(
+            ring.used + 4 + 8 * slot,
+            &[id.to_le_bytes(), len.to_le_bytes()].concat(),
+        );
         let done = ring.done.wrapping_add(1);
         self.store(ring.used + 2, &done.to_le_bytes());
         if u16::from_le_bytes(self.load(ring.avail)) & 1 == 0 {
@@ -287,17 +313,27 @@ impl Peer {
 
     /// One frame from the transmit to the receive ring; whether there was one.
     pub fn echo(&mut self) -> bool {
-        let (Some((tx, from, len, flags)), Some((rx, to, room, write))) = (self.available(1), self.available(0)) else {
+        let (Some((tx, from, len, flags)), Some((rx, to, room, write))) =
+            (self.available(1), self.available(0))
+        else {
             return false;
         };
-        assert_eq!((flags, write), (0, 2), "read-only and write-only, one descriptor each");
+        assert_eq!(
+            (flags, write),
+            (0, 2),
+            "read-only and write-only, one descriptor each"
+        );
         assert!(len <= room);
         let mut frame = vec![0; len as usize];
-        let (file, offset) = self.find(from, frame.len(), |region| region.guest).expect("not shared");
+        let (file, offset) = self
+            .find(from, frame.len(), |region| region.guest)
+            .expect("not shared");
         file.read_exact_at(&mut frame, offset).unwrap();
         assert_eq!(frame[..12], [0; 12], "no offload is asked for");
         frame[10] = 1; // buffers
-        let (file, offset) = self.find(to, frame.len(), |region| region.guest).expect("not shared");
+        let (file, offset) = self
+            .find(to, frame.len(), |region| region.guest)
+            .expect("not shared");
         file.write_all_at(&frame, offset).unwrap();
         self.give_back(0, rx.into(), len);
         self.give_back(1, tx.into(), 0);

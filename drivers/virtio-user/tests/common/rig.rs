@@ -36,7 +36,13 @@ impl Rig {
         };
         let queues = port.start(&config).unwrap();
         let cache = pool.cache();
-        Self { port, queues, pool, cache, next: 0 }
+        Self {
+            port,
+            queues,
+            pool,
+            cache,
+            next: 0,
+        }
     }
 
     /// Polls both queues until `done`; what was received is handed to `each`.
@@ -78,10 +84,13 @@ impl Rig {
         while seen < n {
             let due = (n - seen).min(16);
             let goal = self.next + due;
-            self.poll(|_| (), |rig| {
-                while rig.next < goal && rig.send() {}
-                rig.next == goal
-            });
+            self.poll(
+                |_| (),
+                |rig| {
+                    while rig.next < goal && rig.send() {}
+                    rig.next == goal
+                },
+            );
             let mut got = 0;
             let count = std::cell::Cell::new(0);
             self.poll(
