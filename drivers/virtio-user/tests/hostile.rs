@@ -6,6 +6,7 @@ use barline::port::Port;
 use common::rig::{PACKETS, Rig};
 use common::{Message, Peer, Socket};
 use std::io::Read;
+use std::sync::mpsc::channel;
 use std::thread;
 
 const OPTIONS: &str = "packed=off";
@@ -102,21 +103,27 @@ fn answers_that_nobody_asked_for() {
 
 #[test]
 fn a_silent_back_end_does_not_hold_up_a_stop() {
-    let socket = Socket::new();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            socket.accept().serve(|peer| peer.echoed == 20);
-            let mut peer = socket.accept();
-            spoil(&mut peer, 3, |peer, _| {
-                let _ = peer.stream.read_to_end(&mut Vec::new());
+    for at in [0, 3, 9] {
+        let socket = Socket::new();
+        let (silent, is_silent) = channel();
+        thread::scope(|scope| {
+            let socket = &socket;
+            scope.spawn(move || {
+                socket.accept().serve(|peer| peer.echoed == 20);
+                let answered = spoil(&mut socket.accept(), at, |peer, _| {
+                    silent.send(()).unwrap();
+                    // Until it is told to go: nothing of a port that waits for ever.
+                    let _ = peer.stream.read_to_end(&mut Vec::new());
+                });
+                assert!(answered, "a port that asks less than {at} questions");
             });
+            let mut rig = Rig::start(Rig::open(&socket.path, OPTIONS));
+            rig.await_link(true);
+            rig.exchange(20);
+            rig.poll(|_| (), |_| is_silent.try_recv().is_ok());
+            assert_eq!(rig.stop(), (0, true), "it never had a buffer");
         });
-        let mut rig = Rig::start(Rig::open(&socket.path, OPTIONS));
-        rig.await_link(true);
-        rig.exchange(20);
-        rig.await_link(false);
-        assert_eq!(rig.stop(), (0, true));
-    });
+    }
 }
 
 /// What a back end does to the rings when they are full of buffers.
@@ -205,10 +212,13 @@ fn impossible_lengths_are_counted_and_never_believed() {
 fn anything_in_the_rings_is_survived() {
     for seed in 1..30u64 {
         let socket = Socket::new();
+        let (done, is_done) = channel();
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let socket = &socket;
+            scope.spawn(move || {
                 let mut peer = socket.accept();
-                peer.serve(|peer| peer.echoed == 20);
+                // It is good until our side has checked all frames.
+                peer.serve(|_| is_done.try_recv().is_ok());
                 let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 for _ in 0..200 {
                     random ^= random << 13;
@@ -225,6 +235,7 @@ fn anything_in_the_rings_is_survived() {
             let mut rig = Rig::start(Rig::open(&socket.path, OPTIONS));
             rig.await_link(true);
             rig.exchange(20);
+            done.send(()).unwrap();
             rig.poll(
                 |frame| assert!(frame.len() <= 1518),
                 |rig| {
@@ -237,23 +248,45 @@ fn anything_in_the_rings_is_survived() {
     }
 }
 
+/// It has stopped answering, with buffers, and writes to them for ever.
 #[test]
 fn buffers_of_a_back_end_that_does_not_let_go_are_kept_from_everybody() {
     let socket = Socket::new();
-    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let (idle, is_idle) = channel();
+    let (had, to_us) = channel();
+    let (stopped, has_stopped) = channel();
+    let (wrote, has_written) = channel();
+    let (seen, is_seen) = channel::<()>();
     thread::scope(|scope| {
         let socket = &socket;
         scope.spawn(move || {
             let mut peer = socket.accept();
-            peer.serve(|peer| peer.echoed == 20);
+            peer.serve(|_| is_idle.try_recv().is_ok());
+            let buffers = peer.held(0);
+            had.send(buffers.len()).unwrap();
             // It neither answers nor hangs up.
-            let _ = wait.recv();
+            has_stopped.recv().unwrap();
+            buffers.iter().for_each(|buffer| peer.write(*buffer, 0xee));
+            wrote.send(()).unwrap();
+            let _ = is_seen.recv();
         });
         let mut rig = Rig::start(Rig::open(&socket.path, OPTIONS));
         rig.await_link(true);
         rig.exchange(20);
-        let (lost, quiet) = rig.stop();
-        assert!(!quiet && (60..PACKETS).contains(&lost), "{lost}");
-        drop(done);
+        rig.poll(|_| (), |rig| rig.queues.tx[0].in_flight() == 0);
+        idle.send(()).unwrap();
+        let held = to_us.recv().unwrap();
+        assert!(held > 0);
+        let pool = rig.pool.clone();
+        assert_eq!(rig.stop(), (held, false));
+        let mut cache = pool.cache();
+        let mut ours: Vec<_> = std::iter::from_fn(|| cache.alloc()).collect();
+        assert_eq!(ours.len(), PACKETS - held, "all others are to be had");
+        ours.iter_mut()
+            .for_each(|packet| assert!(packet.set(&[0x11; 1500])));
+        stopped.send(()).unwrap();
+        has_written.recv().unwrap();
+        assert!(ours.iter().all(|packet| packet[..] == [0x11; 1500]));
+        drop(seen);
     });
 }

@@ -273,12 +273,38 @@ impl Peer {
         if u16::from_le_bytes(self.load(ring.avail + 2)) == ring.done {
             return None;
         }
+        Some(self.buffer(&ring))
+    }
+
+    /// What stands at the position `done` of a ring.
+    fn buffer(&self, ring: &Ring) -> (u16, u64, u32, u16) {
         let slot = u64::from(u32::from(ring.done) % ring.len);
         let id = u16::from_le_bytes(self.load(ring.avail + 4 + 2 * slot));
         let desc: [u8; 16] = self.load(ring.desc + 16 * u64::from(id));
         let at = u64::from_le_bytes(desc[..8].try_into().unwrap());
         let len = u32::from_le_bytes(desc[8..12].try_into().unwrap());
-        Some((id, at, len, u16::from_le_bytes(desc[12..14].try_into().unwrap())))
+        (id, at, len, u16::from_le_bytes(desc[12..14].try_into().unwrap()))
+    }
+
+    /// Where it may write: buffers of a ring that it has not given back, and their lengths.
+    pub fn held(&self, index: u32) -> Vec<(u64, u32)> {
+        let mut ring = self.rings[&index];
+        let newest = u16::from_le_bytes(self.load(ring.avail + 2));
+        let mut held = Vec::new();
+        while ring.done != newest {
+            held.push(self.buffer(&ring));
+            ring.done = ring.done.wrapping_add(1);
+        }
+        held.into_iter().map(|(_, at, len, _)| (at, len)).collect()
+    }
+
+    /// Fills such a buffer.
+    pub fn write(&self, (at, len): (u64, u32), byte: u8) {
+        let bytes = vec![byte; len as usize];
+        let (file, offset) = self
+            .find(at, bytes.len(), |region| region.guest)
+            .expect("not shared");
+        file.write_all_at(&bytes, offset).unwrap();
     }
 
     /// Gives buffer `id` back, `len` bytes of it written.
