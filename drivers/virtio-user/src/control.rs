@@ -5,7 +5,7 @@ use crate::events::Shared;
 use crate::guard::wait;
 use crate::place::Place;
 use crate::rings::{Ground, Heeded, Rings, RxEnd, TxEnd};
-use crate::session::Session;
+use crate::session::{Parted, Session};
 use crate::socket::{Listener, Waiting, look, reach};
 use crate::{Settings, guard};
 use barline::mem::{SharedDomain, SharedRegion};
@@ -16,10 +16,16 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::sleep;
 use std::time::Duration;
 
 /// Between two attempts, and between two looks at the rings' health.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// Between a back end's hanging up and the first use of its buffers for something else. The kernel closes the sockets of a process
+/// that has died after its memory is gone; but one that lives may hang up first and stop its workers then, as DPDK's vhost
+/// does when a message makes no sense to it.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// What the thread works with.
 #[derive(Debug)]
@@ -115,12 +121,19 @@ impl Control {
         self.shared.turn(true);
         tracing::info!(path = %self.path.display(), features = ?session.features, "a virtio-user port has a back end");
         let end = self.watch(&session.stream, &health);
-        let quiet = matches!(end, End::HungUp) || session.part(&vrings, &self.stop);
+        let parted = match end {
+            End::HungUp => Parted::HungUp,
+            _ => session.part(&vrings, &self.stop),
+        };
+        self.shared.turn(false);
+        if parted == Parted::HungUp {
+            sleep(GRACE);
+        }
+        let quiet = parted != Parted::Silent;
         if quiet {
             custody.open();
         }
         self.put(None);
-        self.shared.turn(false);
         match end {
             End::Bad(error) => tracing::warn!(path = %self.path.display(), %error, "a back end was cut off"),
             End::HungUp => tracing::info!(path = %self.path.display(), "a back end has gone"),

@@ -25,6 +25,17 @@ const USER: u64 = 1 << 44;
 /// A packed ring begins with wrap counters of 1; the highest bit says so.
 const PACKED_BASE: u16 = 1 << 15;
 
+/// How a back end let go of its buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parted {
+    /// It says that its rings are stopped.
+    Said,
+    /// It has hung up.
+    HungUp,
+    /// Not at all: it may write to them at any time.
+    Silent,
+}
+
 /// A back end with which features are agreed upon.
 pub(crate) struct Session {
     pub stream: UnixStream,
@@ -100,18 +111,22 @@ impl Session {
         result
     }
 
-    /// Takes the rings back. Whether the back end is known not to touch memory any more: it has said so, or hung up.
-    pub fn part(&mut self, vrings: &[Vring], stop: &EventFd) -> bool {
+    /// Takes the rings back.
+    pub fn part(&mut self, vrings: &[Vring], stop: &EventFd) -> Parted {
         let (front, enabled) = (&mut self.front, self.features.contains(PROTOCOL));
         let stream = &self.stream;
         let parted = guarded(stream, stop, Patience::Parting, || {
             match take_back(front, vrings, enabled) {
-                Ok(()) => true,
+                Ok(()) => Parted::Said,
                 // Only its end counts now: it may have said anything.
-                Err(_) => until_end(stream),
+                Err(_) if until_end(stream) => Parted::HungUp,
+                Err(_) => Parted::Silent,
             }
         });
-        matches!(parted, Ok((true, false)))
+        match parted {
+            Ok((parted, false)) => parted,
+            _ => Parted::Silent,
+        }
     }
 }
 

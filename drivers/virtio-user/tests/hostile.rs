@@ -105,8 +105,8 @@ fn answers_that_nobody_asked_for() {
 fn a_silent_back_end_does_not_hold_up_a_stop() {
     for at in [0, 3, 9] {
         let socket = Socket::new();
-        let (silent, is_silent) = channel();
         thread::scope(|scope| {
+            let (silent, is_silent) = channel();
             let socket = &socket;
             scope.spawn(move || {
                 socket.accept().serve(|peer| peer.echoed == 20);
@@ -212,8 +212,8 @@ fn impossible_lengths_are_counted_and_never_believed() {
 fn anything_in_the_rings_is_survived() {
     for seed in 1..30u64 {
         let socket = Socket::new();
-        let (done, is_done) = channel();
         thread::scope(|scope| {
+            let (done, is_done) = channel();
             let socket = &socket;
             scope.spawn(move || {
                 let mut peer = socket.accept();
@@ -252,12 +252,13 @@ fn anything_in_the_rings_is_survived() {
 #[test]
 fn buffers_of_a_back_end_that_does_not_let_go_are_kept_from_everybody() {
     let socket = Socket::new();
-    let (idle, is_idle) = channel();
-    let (had, to_us) = channel();
-    let (stopped, has_stopped) = channel();
-    let (wrote, has_written) = channel();
-    let (seen, is_seen) = channel::<()>();
     thread::scope(|scope| {
+        // In here, so that a failure ends the other side too.
+        let (idle, is_idle) = channel();
+        let (had, to_us) = channel();
+        let (stopped, has_stopped) = channel();
+        let (wrote, has_written) = channel();
+        let (seen, is_seen) = channel::<()>();
         let socket = &socket;
         scope.spawn(move || {
             let mut peer = socket.accept();
