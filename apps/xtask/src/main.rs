@@ -11,7 +11,6 @@ mod paths;
 mod sim;
 mod test;
 mod testpmd;
-mod virtio_user;
 mod vm;
 
 use clap::{Parser, Subcommand};

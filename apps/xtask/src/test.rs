@@ -7,7 +7,6 @@ use crate::kmod;
 use crate::paths::{Paths, on_path};
 use crate::sim;
 use crate::testpmd;
-use crate::virtio_user;
 use crate::vm;
 use crate::vm::kernel::Series;
 use crate::vm::qemu::Check;
@@ -129,11 +128,11 @@ const LOCAL: &[Local] = &[
     },
     Local {
         name: "vhost-testpmd",
-        run: testpmd::run,
+        run: testpmd::vhost::run,
     },
     Local {
         name: "virtio-user-testpmd",
-        run: virtio_user::run,
+        run: testpmd::virtio_user::run,
     },
     Local {
         name: "deny",

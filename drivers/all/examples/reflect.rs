@@ -1,7 +1,7 @@
 //! Sends numbered frames to a peer that reflects them, such as DPDK's testpmd in io mode, and checks every one that comes
 //! back: its order, its length, each of its bytes.
 //!
-//! `user_reflect PATH[,OPTIONS] [queues=N] [frames=N] [rounds=N] [least=60] [most=1514] [rate=N] [window=N]`
+//! `reflect PORT [frames=N] [rounds=N] [least=60] [most=1514] [rate=N] [window=N]`, PORT as in `vhost-user:/tmp/socket,queues=2`
 //!
 //! A round begins when the peer's rings are there, and begins anew when the peer goes in the middle of it; both print a
 //! line, and so does its end. Between rounds the peer has to go and come. At the end of the last one it exits with 0; at
@@ -11,10 +11,9 @@
 
 use barline::pool::{Batch, Pool, PoolCache};
 use barline::port::{LinkRequest, Port, PortConfig, Queues};
-use barline_virtio_user::{Settings, VirtioUser};
+use barline_drivers::{Feed, Opener, PortSpec};
 use std::collections::VecDeque;
 use std::error::Error;
-use std::path::Path;
 use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
@@ -37,11 +36,11 @@ struct Plan {
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let name = arguments.next().ok_or("which socket?")?;
-    let (path, options) = name.split_once(',').unwrap_or((&name, ""));
-    let mut settings = Settings::parse(options)?;
+    let spec: PortSpec = arguments.next().ok_or("which port?")?.parse()?;
+    let mut port = Opener::new(Feed::Generated).open(&spec)?.port;
+    let port = &mut *port;
     let mut plan = Plan {
-        queues: 1,
+        queues: u64::from(port.caps().rx_queues),
         frames: 100_000,
         rounds: 1,
         least: 60,
@@ -54,7 +53,6 @@ fn main() -> Result<()> {
         let (key, value) = argument.split_once('=').unwrap_or((&argument, "1"));
         let value: u64 = value.parse()?;
         match key {
-            "queues" => plan.queues = value,
             "frames" => plan.frames = value,
             "rounds" => plan.rounds = value,
             "least" => plan.least = value,
@@ -64,8 +62,6 @@ fn main() -> Result<()> {
             _ => return Err(format!("what is {argument}?").into()),
         }
     }
-    settings.queues = plan.queues as u16;
-    let mut port = VirtioUser::open(Path::new(path), settings)?;
     let pool = Pool::builder()
         .packets(8192)
         .data_room(plan.most as usize + 18)
@@ -81,10 +77,17 @@ fn main() -> Result<()> {
     let mut cache = pool.cache();
     for round in 0..plan.rounds {
         let seconds = loop {
-            wait_for(&port, true)?;
+            if let Err(error) = wait_for(port, true) {
+                explain(port, &queues);
+                return Err(error);
+            }
             println!("round {round} begins");
             plan.session += 1;
-            match play(&plan, &mut port, &mut queues, &mut cache)? {
+            let played = play(&plan, port, &mut queues, &mut cache);
+            if played.is_err() {
+                explain(port, &queues);
+            }
+            match played? {
                 Some(seconds) => break seconds,
                 None => println!("the peer is gone"),
             }
@@ -92,22 +95,10 @@ fn main() -> Result<()> {
         let frames = plan.frames * plan.queues;
         println!("round {round}: {frames} frames came back whole and in order, {seconds:.2} s");
         if round + 1 < plan.rounds {
-            wait_for(&port, false)?;
+            wait_for(port, false)?;
         }
     }
-    port.counters(&mut |name: &'static str, value: u64| println!("{name} {value}"));
-    let mut faults = 0;
-    for (rx, tx) in queues.rx.iter().zip(&queues.tx) {
-        let (rx, tx) = (rx.counters(), tx.counters());
-        faults += rx.rx_bad_ids.get() + rx.rx_overruns.get() + rx.rx_lengths.get();
-        faults += tx.tx_bad_ids.get() + tx.tx_overruns.get() + tx.tx_lengths.get();
-        println!(
-            "received {} sent {} kicks {}",
-            rx.rx_packets.get(),
-            tx.tx_packets.get(),
-            tx.tx_doorbells.get()
-        );
-    }
+    let faults = faults(port, &queues);
     port.stop(queues)?;
     drop(cache);
     match (faults, pool.packets() - pool.available()) {
@@ -116,9 +107,38 @@ fn main() -> Result<()> {
     }
 }
 
-const LIMIT: Duration = Duration::from_secs(60);
+/// Counts of what no peer should do.
+fn faults(port: &mut dyn Port, queues: &Queues) -> u64 {
+    let mut faults = 0;
+    let mut look = |name: &'static str, value: u64| {
+        println!("{name} {value}");
+        let is_fault = name.starts_with("peer_bad")
+            || ["_bad_ids", "_overruns", "_lengths"]
+                .iter()
+                .any(|end| name.ends_with(end));
+        faults += if is_fault { value } else { 0 };
+    };
+    port.counters(&mut look);
+    queues.rx.iter().for_each(|rx| rx.counters().each(&mut look));
+    queues.tx.iter().for_each(|tx| tx.counters().each(&mut look));
+    faults
+}
 
-fn wait_for(port: &VirtioUser, up: bool) -> Result<()> {
+/// What may tell why a frame is wrong or missing.
+fn explain(port: &mut dyn Port, queues: &Queues) {
+    let mut show = |name: &'static str, value: u64| eprint!("{name} {value}, ");
+    port.counters(&mut show);
+    queues.rx.iter().for_each(|rx| rx.counters().each(&mut show));
+    queues.tx.iter().for_each(|tx| tx.counters().each(&mut show));
+    while let Some(event) = port.event() {
+        eprint!("{event:?}, ");
+    }
+    eprintln!("link {:?}", port.link());
+}
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn wait_for(port: &dyn Port, up: bool) -> Result<()> {
     let end = Instant::now() + LIMIT;
     while port.link().up != up {
         if Instant::now() > end {
@@ -130,7 +150,7 @@ fn wait_for(port: &VirtioUser, up: bool) -> Result<()> {
 }
 
 /// How many peers there have been; none while there is none.
-fn connects(port: &mut VirtioUser) -> Option<u64> {
+fn connects(port: &mut dyn Port) -> Option<u64> {
     let mut connects = None;
     port.counters(&mut |name: &'static str, value: u64| {
         if name == "peer_connects" {
@@ -154,7 +174,7 @@ fn len(plan: &Plan, n: u64) -> usize {
 
 /// Fills a frame: addresses, a local experimental Ethertype, number, session, and bytes that follow from them and from the
 /// queue.
-fn write(bytes: &mut [u8], session: u64, queue: usize, n: u64) {
+fn write(bytes: &mut [u8], queue: usize, n: u64, session: u64) {
     bytes[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
     let seed = (n << 8 | queue as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bytes[14..22].copy_from_slice(&n.to_le_bytes());
@@ -164,14 +184,60 @@ fn write(bytes: &mut [u8], session: u64, queue: usize, n: u64) {
     }
 }
 
+/// Whether it is, whole, a frame of another process's or attempt's.
+fn is_foreign(plan: &Plan, packet: &[u8], queue: usize) -> bool {
+    let word = |at: usize| {
+        packet
+            .get(at..at + 8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
+    };
+    let (Some(n), Some(other)) = (word(14), word(22)) else {
+        return false;
+    };
+    if other == plan.session {
+        return false;
+    }
+    let mut wanted = vec![0; packet.len()];
+    write(&mut wanted, queue, n, other);
+    packet.len() == len(plan, n) && wanted == packet
+}
+
+/// Sends probes until each queue has brought one back: a driver may throw away what came before it was ready, as DPDK's
+/// does. Whether it came to that before the peer went.
+fn warm_up(plan: &Plan, port: &dyn Port, queues: &mut Queues, cache: &mut PoolCache) -> Result<bool> {
+    let (end, mut batch) = (Instant::now() + LIMIT, Batch::new());
+    let mut cold: Vec<usize> = (0..queues.rx.len()).collect();
+    while !cold.is_empty() {
+        if Instant::now() > end {
+            return Err(format!("no probe came back on queues {cold:?}").into());
+        }
+        for index in &cold {
+            let mut packet = cache.alloc().ok_or("the pool is empty")?;
+            let frame = packet.append(len(plan, 0)).ok_or("a buffer is short")?;
+            write(frame, *index, 0, !plan.session);
+            batch.extend([packet]);
+            queues.tx[*index].transmit(cache, &mut batch);
+            cache.free(&mut batch);
+        }
+        sleep(Duration::from_millis(5));
+        cold.retain(|index| {
+            let got = queues.rx[*index].receive(cache, &mut batch);
+            cache.free(&mut batch);
+            got == 0
+        });
+        if !port.link().up {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The seconds that it took; none where the peer has gone.
-fn play(
-    plan: &Plan,
-    port: &mut VirtioUser,
-    queues: &mut Queues,
-    cache: &mut PoolCache,
-) -> Result<Option<f64>> {
+fn play(plan: &Plan, port: &mut dyn Port, queues: &mut Queues, cache: &mut PoolCache) -> Result<Option<f64>> {
     let peer = connects(port);
+    if !warm_up(plan, port, queues, cache)? {
+        return Ok(None);
+    }
     let (begin, mut last) = (Instant::now(), Instant::now());
     let mut states: Vec<Queue> = (0..plan.queues).map(|_| Queue::default()).collect();
     let mut scratch = vec![0; plan.most as usize];
@@ -188,7 +254,7 @@ fn play(
             while state.sent < most && (state.away.len() as u64) < plan.window && batch.room() > 0 {
                 let mut packet = cache.alloc().ok_or("the pool is empty")?;
                 let frame = packet.append(len(plan, state.sent)).ok_or("a buffer is short")?;
-                write(frame, plan.session, index, state.sent);
+                write(frame, index, state.sent, plan.session);
                 state.away.push_back(state.sent);
                 state.sent += 1;
                 if batch.push(packet).is_err() {
@@ -202,15 +268,12 @@ fn play(
             cache.free(&mut batch);
             queues.rx[index].receive(cache, &mut batch);
             for packet in batch.as_slice() {
-                if packet
-                    .get(22..30)
-                    .is_some_and(|id| id != plan.session.to_le_bytes())
-                {
+                if is_foreign(plan, packet, index) {
                     continue;
                 }
                 let n = state.away.pop_front().ok_or("a frame came that was not sent")?;
                 let wanted = &mut scratch[..len(plan, n)];
-                write(wanted, plan.session, index, n);
+                write(wanted, index, n, plan.session);
                 if packet[..] != *wanted {
                     let got = packet
                         .get(14..22)
