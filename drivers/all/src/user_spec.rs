@@ -21,6 +21,9 @@ pub(crate) fn parse(path: &str, options: &str) -> Result<PortSpec, String> {
         return Err(format!("it names no socket; write {NAME}:/tmp/socket"));
     }
     let settings = Settings::parse(options).map_err(|error| error.to_string())?;
+    settings
+        .check(Path::new(path))
+        .map_err(|error| error.to_string())?;
     Ok(PortSpec::VirtioUser(PathBuf::from(path), settings))
 }
 
@@ -30,6 +33,9 @@ pub(crate) fn write(path: &Path, settings: &Settings, f: &mut fmt::Formatter<'_>
     write!(f, "{NAME}:{}", path.display())?;
     if settings.server {
         write!(f, ",{SERVER}")?;
+    }
+    if let Some(tap) = settings.tap {
+        write!(f, ",tap={tap}")?;
     }
     if settings.queues != default.queues {
         write!(f, ",queues={}", settings.queues)?;
@@ -57,6 +63,7 @@ mod tests {
             "virtio-user:/tmp/a",
             "virtio-user:a=b,server,queues=2,packed=off,mrg=on",
             "virtio-user:/tmp/a,in-order=off,event-idx=off",
+            "virtio-user:/dev/vhost-net,tap=tap0,queues=2",
         ] {
             let spec: PortSpec = text.parse().unwrap();
             assert_eq!(spec.to_string(), text);
@@ -89,6 +96,8 @@ mod tests {
             ("virtio-user:/a,queues=0", "queues=1"),
             ("virtio-user:/a,packed=no", "packed=off"),
             ("virtio-user:/a,pakced=off", "packed"),
+            ("virtio-user:/dev/vhost-net", "tap=NAME"),
+            ("virtio-user:/a,tap=b", "/dev/vhost-net"),
             ("virtio-usr:/tmp/a", "virtio-user:/tmp/a"),
         ] {
             let error = text.parse::<PortSpec>().unwrap_err().to_string();

@@ -1,19 +1,20 @@
 //! The control thread of a port: meets back ends, one after the other, and gives the queues rings for each.
 
+use crate::back::{BackEnd, News, Parted, Piece};
 use crate::error::Refusal;
 use crate::events::Shared;
 use crate::guard::wait;
+use crate::kernel::Kernel;
 use crate::place::Place;
 use crate::rings::{Ground, Heeded, Rings, RxEnd, TxEnd};
-use crate::session::{Parted, Session};
-use crate::socket::{Listener, Waiting, look, reach};
+use crate::session::Session;
+use crate::socket::{Listener, reach};
 use crate::{Settings, guard};
-use barline::mem::{SharedDomain, SharedRegion};
+use barline::mem::SharedDomain;
 use barline::ring::completion::Health;
 use barline::wait::EventFd;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -53,8 +54,8 @@ enum End {
 
 impl Control {
     /// Until the port is stopped. Whether all back ends are known to touch nothing any more.
-    pub fn run(mut self, first: Option<Session>) -> bool {
-        let (mut next, mut quiet, mut told) = (first, true, None);
+    pub fn run(mut self, first: Option<Box<dyn BackEnd>>) -> bool {
+        let (mut next, mut quiet, mut told) = (first, true, None::<String>);
         while !self.is_stopped() {
             let session = match next.take() {
                 Some(session) => Ok(Some(session)),
@@ -92,7 +93,10 @@ impl Control {
     }
 
     /// The next back end; none when the port is stopped.
-    fn meet(&mut self) -> Result<Option<Session>, Refusal> {
+    fn meet(&mut self) -> Result<Option<Box<dyn BackEnd>>, Refusal> {
+        if let Some(tap) = self.settings.tap {
+            return Ok(Some(Box::new(Kernel::open(&self.path, tap, &self.settings)?)));
+        }
         let stream = match &self.listener {
             None => reach(&self.path)?,
             Some(listener) => {
@@ -104,26 +108,27 @@ impl Control {
                 }
             }
         };
-        Session::greet(stream, &self.settings, &self.stop).map(Some)
+        let session = Session::greet(stream, &self.settings, &self.stop)?;
+        Ok(Some(Box::new(session)))
     }
 
     /// From its rings' making to their end; whether the back end is known to touch nothing any more.
-    fn serve(&mut self, mut session: Session) -> Result<bool, Refusal> {
-        let mut rings = Rings::new(&self.ground, session.features)?;
-        let regions = self.regions(&rings)?;
+    fn serve(&mut self, mut back: Box<dyn BackEnd>) -> Result<bool, Refusal> {
+        let mut rings = Rings::new(&self.ground, back.features())?;
+        let memory = self.memory(&rings)?;
         let vrings = std::mem::take(&mut rings.vrings);
         let (custody, health) = (rings.custody.clone(), rings.health.clone());
         let wakes = self.ground.wakes.clone();
         let _heeded = Heeded::new(&wakes, &vrings)?;
         // No buffer is in a ring before the queues have it.
-        session.begin(&regions, &vrings, &self.stop)?;
+        back.begin(&memory, &vrings, &self.stop)?;
         self.put(Some(rings));
         self.shared.turn(true);
-        tracing::info!(path = %self.path.display(), features = ?session.features, "a virtio-user port has a back end");
-        let end = self.watch(&session.stream, &health);
+        tracing::info!(path = %self.path.display(), features = ?back.features(), "a virtio-user port has a back end");
+        let end = self.watch(&*back, &health);
         let parted = match end {
             End::HungUp => Parted::HungUp,
-            _ => session.part(&vrings, &self.stop),
+            _ => back.part(&vrings, &self.stop),
         };
         self.shared.turn(false);
         if parted == Parted::HungUp {
@@ -143,18 +148,19 @@ impl Control {
     }
 
     /// What the back end is to see: the pools and the rings.
-    fn regions(&self, rings: &Rings) -> Result<Vec<SharedRegion>, Refusal> {
+    fn memory(&self, rings: &Rings) -> Result<Vec<Piece>, Refusal> {
         let pools = std::iter::once(&self.ground.pool).chain(&self.ground.others);
-        let places = pools.map(|pool| pool.start()).chain([rings.memory]);
-        let mut regions: Vec<SharedRegion> = Vec::new();
-        for place in places {
+        let mappings = pools.map(|pool| pool.mapping()).chain([&rings.memory]);
+        let mut pieces: Vec<Piece> = Vec::new();
+        for mapping in mappings {
             let missing = Refusal::Lacks("memory that was mapped");
-            let region = self.domain.region(place).ok_or(missing)?;
-            if regions.iter().all(|known| known.iova() != region.iova()) {
-                regions.push(region);
+            let region = self.domain.region(mapping.iova()).ok_or(missing)?;
+            if pieces.iter().all(|known| known.region.iova() != region.iova()) {
+                let mapping = mapping.clone();
+                pieces.push(Piece { mapping, region });
             }
         }
-        Ok(regions)
+        Ok(pieces)
     }
 
     /// Gives the queues their rings, or takes them away.
@@ -168,15 +174,13 @@ impl Control {
     }
 
     /// Until something ends the session.
-    fn watch(&self, stream: &UnixStream, health: &Health) -> End {
+    fn watch(&self, back: &dyn BackEnd, health: &Health) -> End {
         loop {
-            let [stopped, news] = guard::wait([self.stop.as_fd(), stream.as_fd()], Some(RETRY));
-            if news {
-                match look(stream) {
-                    Waiting::End => return End::HungUp,
-                    Waiting::Data => return End::Bad(Refusal::Unasked),
-                    Waiting::Nothing => {}
-                }
+            let [stopped, _] = guard::wait([self.stop.as_fd(), back.event()], Some(RETRY));
+            match back.look() {
+                News::HungUp => return End::HungUp,
+                News::Bad(refusal) => return End::Bad(refusal),
+                News::Nothing => {}
             }
             if stopped {
                 return End::Stopped;

@@ -1,3 +1,4 @@
+use crate::kernel::KernelError;
 use barline::port::PortError;
 use std::io;
 
@@ -30,6 +31,9 @@ pub enum Refusal {
     /// It sent what nobody had asked for.
     #[error("its peer sent a message that nobody had asked for")]
     Unasked,
+    /// The kernel's vhost-net, or its tap.
+    #[error("{0}")]
+    Kernel(#[from] KernelError),
     /// Memory for the rings.
     #[error("rings: {0}")]
     Rings(#[from] PortError),

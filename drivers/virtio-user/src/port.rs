@@ -1,12 +1,15 @@
 //! The port as applications see it.
 
+use crate::back::BackEnd;
 use crate::control::Control;
 use crate::events::Shared;
+use crate::kernel::{Kernel, KernelError, TapName};
 use crate::place::Place;
 use crate::queue::{UserRx, UserTx};
 use crate::rings::Ground;
 use crate::session::Session;
 use crate::socket::{Listener, reach};
+use crate::sys::REGIONS;
 use crate::wake::Wake;
 use crate::{Refusal, Settings};
 use barline::mem::{DmaDomain, SharedDomain};
@@ -27,8 +30,6 @@ use std::time::{Duration, Instant};
 const MOST_MTU: u32 = 65_000;
 /// Bytes in front of each frame (virtio 5.1.6).
 const NET_HDR: usize = 12;
-/// Most regions of memory that back ends take (`VHOST_MEMORY_BASELINE_NREGIONS`); one is the rings'.
-const REGIONS: usize = 8;
 
 /// A port whose device is another process, over a vhost-user socket.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub struct VirtioUser {
     domain: Arc<SharedDomain>,
     listener: Option<Arc<Listener>>,
     /// The back end that was there at the opening.
-    first: Option<Session>,
+    first: Option<Box<dyn BackEnd>>,
     running: Option<Running>,
     shared: Arc<Shared>,
     /// Alive as long as queues of the last start are.
@@ -64,8 +65,11 @@ impl VirtioUser {
     /// Nobody listens, the path is taken, or the back end does not have what the settings need.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, PortError> {
         let at = path.display();
-        let (mut listener, mut first) = (None, None);
-        if settings.server {
+        let (mut listener, mut first) = (None, None::<Box<dyn BackEnd>>);
+        settings.check(path)?;
+        if let Some(tap) = settings.tap {
+            first = Some(Box::new(Kernel::open(path, tap, &settings)?));
+        } else if settings.server {
             let bound = Listener::bind(path);
             let bound =
                 bound.map_err(|error| PortError::Config(format!("cannot listen at {at}: {error}")))?;
@@ -78,11 +82,12 @@ impl VirtioUser {
             })?;
             let stop = EventFd::new().map_err(no_descriptors)?;
             let session = Session::greet(stream, &settings, &stop);
-            first = Some(session.map_err(|error| PortError::Config(format!("{at}: {error}")))?);
+            let session = session.map_err(|error| PortError::Config(format!("{at}: {error}")))?;
+            first = Some(Box::new(session));
         }
         let mtu = first
             .as_ref()
-            .and_then(|session| session.mtu)
+            .and_then(|back| back.mtu())
             .map_or(MOST_MTU, u32::from);
         Ok(Self {
             caps: PortCaps {
@@ -94,8 +99,8 @@ impl VirtioUser {
             },
             mac: first
                 .as_ref()
-                .and_then(|session| session.mac)
-                .unwrap_or_else(|| own_mac(path)),
+                .and_then(|back| back.mac())
+                .unwrap_or_else(|| own_mac(path, &settings)),
             path: path.to_owned(),
             settings,
             domain: Arc::new(SharedDomain::new()),
@@ -197,11 +202,15 @@ fn no_descriptors(error: std::io::Error) -> PortError {
 }
 
 /// An address for a port whose back end gives none: locally administered, the same for the same path.
-fn own_mac(path: &Path) -> MacAddress {
-    let place = path.as_os_str().as_encoded_bytes();
-    let hash = place.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+fn own_mac(path: &Path, settings: &Settings) -> MacAddress {
+    let path = path.as_os_str().as_encoded_bytes();
+    let tap = settings.tap.as_ref().map_or(&[][..], TapName::bytes);
+    let hash = path
+        .iter()
+        .chain(tap)
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     let [a, b, c, d, e, ..] = hash.to_le_bytes();
     MacAddress([2, a, b, c, d, e])
 }
@@ -331,6 +340,8 @@ impl From<Refusal> for PortError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Rings(error) => error,
+            Refusal::Kernel(error @ KernelError::NotSuchATap { .. }) => Self::Config(error.to_string()),
+            Refusal::Kernel(error) => Self::Lacks(error.to_string()),
             other => Self::Config(other.to_string()),
         }
     }

@@ -3,7 +3,7 @@
 use crate::error::Refusal;
 use crate::features::traits;
 use crate::wake::{Call, Wake};
-use barline::mem::{Access, DmaDomain, Iova, Mapping, Memory, Numa};
+use barline::mem::{Access, DmaDomain, Mapping, Memory, Numa};
 use barline::pool::{Batch, Custody, PoolCache, PoolMap};
 use barline::port::{Interrupt, PortConfig, PortError, RxQueue, TxQueue};
 use barline::ring::FrameLimit;
@@ -150,7 +150,7 @@ pub(crate) struct Rings {
     pub custody: Arc<Custody>,
     pub health: Health,
     /// The memory that they stand in.
-    pub memory: Iova,
+    pub memory: Arc<Mapping>,
 }
 
 const LAYOUT: Refusal = Refusal::Rings(PortError::State("given rings that do not fit its memory"));
@@ -185,7 +185,7 @@ impl Rings {
                 vrings: Vec::new(),
                 custody: Custody::new(),
                 health: Health::default(),
-                memory: mapping.iova(),
+                memory: mapping.clone(),
             },
             memory: mapping,
         };

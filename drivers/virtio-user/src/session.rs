@@ -1,10 +1,12 @@
 //! A conversation with one back end, in the order of the vhost-user specification's "Starting and stopping rings".
 
 use crate::Settings;
+use crate::back::{BackEnd, News, Parted, Piece};
 use crate::error::Refusal;
 use crate::features::{PROTOCOL, choose};
 use crate::guard::{Patience, guarded};
 use crate::rings::Vring;
+use crate::socket::{Waiting, look};
 use crate::sys::lend;
 use barline::mem::{Iova, SharedRegion};
 use barline::port::MacAddress;
@@ -12,7 +14,7 @@ use barline::wait::EventFd;
 use barline_virtio::Features;
 use std::fmt;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag};
 use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures as Protocol};
@@ -25,24 +27,13 @@ const USER: u64 = 1 << 44;
 /// A packed ring begins with wrap counters of 1; the highest bit says so.
 const PACKED_BASE: u16 = 1 << 15;
 
-/// How a back end let go of its buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parted {
-    /// It says that its rings are stopped.
-    Said,
-    /// It has hung up.
-    HungUp,
-    /// Not at all: it may write to them at any time.
-    Silent,
-}
-
 /// A back end with which features are agreed upon.
 pub(crate) struct Session {
-    pub stream: UnixStream,
+    stream: UnixStream,
     front: Frontend,
-    pub features: Features,
-    pub mac: Option<MacAddress>,
-    pub mtu: Option<u16>,
+    features: Features,
+    mac: Option<MacAddress>,
+    mtu: Option<u16>,
 }
 
 impl Session {
@@ -90,20 +81,37 @@ impl Session {
             mtu: Some(mtu).filter(|mtu| features.contains(Features::MTU) && *mtu >= 68),
         })
     }
+}
 
-    /// Shares memory and rings, and has it begin.
-    ///
-    /// # Errors
-    /// It hangs up, refuses, or does not answer in time.
-    pub fn begin(
-        &mut self,
-        regions: &[SharedRegion],
-        vrings: &[Vring],
-        stop: &EventFd,
-    ) -> Result<(), Refusal> {
+impl BackEnd for Session {
+    fn features(&self) -> Features {
+        self.features
+    }
+
+    fn mac(&self) -> Option<MacAddress> {
+        self.mac
+    }
+
+    fn mtu(&self) -> Option<u16> {
+        self.mtu
+    }
+
+    fn event(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    fn look(&self) -> News {
+        match look(&self.stream) {
+            Waiting::End => News::HungUp,
+            Waiting::Data => News::Bad(Refusal::Unasked),
+            Waiting::Nothing => News::Nothing,
+        }
+    }
+
+    fn begin(&mut self, memory: &[Piece], vrings: &[Vring], stop: &EventFd) -> Result<(), Refusal> {
         let (front, features) = (&mut self.front, self.features);
         let (result, cut) = guarded(&self.stream, stop, Patience::Greeting, || {
-            set_up(front, features, regions, vrings)
+            set_up(front, features, memory, vrings)
         })?;
         if cut {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
@@ -111,8 +119,7 @@ impl Session {
         result
     }
 
-    /// Takes the rings back.
-    pub fn part(&mut self, vrings: &[Vring], stop: &EventFd) -> Parted {
+    fn part(&mut self, vrings: &[Vring], stop: &EventFd) -> Parted {
         let (front, enabled) = (&mut self.front, self.features.contains(PROTOCOL));
         let stream = &self.stream;
         let parted = guarded(stream, stop, Patience::Parting, || {
@@ -169,11 +176,11 @@ fn read_config(front: &mut Frontend) -> [u8; CONFIG] {
 fn set_up(
     front: &mut Frontend,
     features: Features,
-    regions: &[SharedRegion],
+    memory: &[Piece],
     vrings: &[Vring],
 ) -> Result<(), Refusal> {
     front.set_features(features.bits())?;
-    let regions: Vec<VhostUserMemoryRegionInfo> = regions.iter().map(told).collect();
+    let regions: Vec<VhostUserMemoryRegionInfo> = memory.iter().map(|piece| told(&piece.region)).collect();
     front.set_mem_table(&regions)?;
     let base = if features.contains(Features::RING_PACKED) {
         PACKED_BASE

@@ -1,7 +1,9 @@
 //! What is written behind a port's path.
 
+use crate::kernel::{DEVICE, TapName};
 use barline::port::PortError;
 use barline_virtio::Options;
+use std::path::Path;
 
 /// Most pairs of queues: as many as most back ends have.
 pub const MOST_QUEUES: u16 = 64;
@@ -13,6 +15,8 @@ pub struct Settings {
     pub queues: u16,
     /// Listen at the path, in place of connecting to it: `server`.
     pub server: bool,
+    /// The back end is the kernel's vhost-net with this tap behind it: `tap=NAME`.
+    pub tap: Option<TapName>,
     /// Features of the rings: `packed=off`, `mrg=on`, `in-order=off`, `event-idx=on`.
     pub rings: Options,
 }
@@ -22,6 +26,7 @@ impl Default for Settings {
         Self {
             queues: 1,
             server: false,
+            tap: None,
             rings: Options::default(),
         }
     }
@@ -29,9 +34,18 @@ impl Default for Settings {
 
 impl Settings {
     /// Names that [`Settings::parse`] knows.
-    pub const NAMES: &[&str] = &["queues", "packed", "mrg", "in-order", "event-idx", "server"];
+    pub const NAMES: &[&str] = &[
+        "queues",
+        "packed",
+        "mrg",
+        "in-order",
+        "event-idx",
+        "server",
+        "tap",
+    ];
 
-    const FORMS: &str = "queues=N, server, or one of packed, mrg, in-order, event-idx with =on or =off";
+    const FORMS: &str =
+        "queues=N, server, tap=NAME, or one of packed, mrg, in-order, event-idx with =on or =off";
 
     /// Reads a list as in `queues=2,packed=off,server`.
     ///
@@ -54,6 +68,12 @@ impl Settings {
             self.queues = queues.ok_or_else(|| wrong(part, &format!("queues=1 to queues={MOST_QUEUES}")))?;
             return Ok(());
         }
+        if name == "tap" {
+            let tap =
+                TapName::new(value).ok_or_else(|| wrong(part, "tap=NAME, a name of 15 letters at most"))?;
+            self.tap = Some(tap);
+            return Ok(());
+        }
         let on = match (name, value) {
             ("server", "") | (_, "on") => true,
             (_, "off") => false,
@@ -70,6 +90,22 @@ impl Settings {
             _ => return Err(wrong(part, Self::FORMS)),
         }
         Ok(())
+    }
+}
+
+impl Settings {
+    /// Whether they go with the path.
+    ///
+    /// # Errors
+    /// [`PortError::Config`]: a tap without vhost-net, or the other way round.
+    pub fn check(&self, path: &Path) -> Result<(), PortError> {
+        let text = match (path == Path::new(DEVICE), self.tap) {
+            (true, None) => format!("{DEVICE} needs a tap; write {DEVICE},tap=NAME"),
+            (false, Some(tap)) => format!("tap={tap} goes with {DEVICE} alone"),
+            (true, _) if self.server => format!("nobody connects to {DEVICE}; leave server out"),
+            _ => return Ok(()),
+        };
+        Err(PortError::Config(text))
     }
 }
 
@@ -96,6 +132,7 @@ mod tests {
             Settings {
                 queues: 2,
                 server: true,
+                tap: None,
                 rings
             }
         );
@@ -106,6 +143,8 @@ mod tests {
             ("packed", "packed=on or"),
             ("mrgg=on", "mrg"),
             ("server=yes", "server=on"),
+            ("tap=", "tap=NAME"),
+            ("tap=a/b", "tap=NAME"),
         ] {
             let error = Settings::parse(text).unwrap_err().to_string();
             assert!(error.contains(right), "{error}");

@@ -435,9 +435,9 @@ impl PoolMap {
         &self.pool
     }
 
-    /// The device's address of the pool's memory.
-    pub fn start(&self) -> Iova {
-        self.mapping.iova()
+    /// The pool's memory, as the device sees it.
+    pub fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
     }
 
     /// Where the device finds a slot's received data: after the headroom.
