@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 #[command(version, after_help = EXAMPLES, max_term_width = 100)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// Ports: PCI addresses of devices bound to vfio-pci (or kmod:ADDRESS, to barline), vhost-user:/tmp/socket, or
-    /// sim:82576; options follow a port, as in sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
+    /// Ports: PCI addresses of devices bound to vfio-pci (or kmod:ADDRESS, to barline), vhost-user:/tmp/socket,
+    /// virtio-user:/tmp/socket, or sim:82576; options follow a port, as in sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
     #[arg(long, value_name = "PORT,...")]
     pub ports: Vec<String>,
     /// What a PCI address alone is opened with: vfio (the kernel's vfio-pci) or kmod (barline.ko) [default: vfio]
@@ -99,6 +99,7 @@ Examples:
   l2fwd --ports 0000:01:00.0,0000:01:00.1 --cores 2        two NICs on core 2
   l2fwd --bus kmod --ports 0000:01:00.0,0000:01:00.1       the same through barline.ko
   l2fwd --ports vhost-user:/tmp/a,vhost-user:/tmp/b        two virtual machines (drivers/vhost/README.md)
+  l2fwd --ports virtio-user:/tmp/a,virtio-user:/tmp/b      two vhost-user back ends (drivers/virtio-user/README.md)
   l2fwd --replay traffic.pcap --json                       a file through two simulated ports
   l2fwd --config configs/l2fwd.toml --seconds 10           settings from a file
 
