@@ -129,7 +129,11 @@ const LOCAL: &[Local] = &[
     },
     Local {
         name: "vhost-testpmd",
-        run: testpmd::run,
+        run: testpmd::vhost::run,
+    },
+    Local {
+        name: "virtio-user-testpmd",
+        run: testpmd::virtio_user::run,
     },
     Local {
         name: "netns",

@@ -170,6 +170,10 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
         "watch_missed",
         "Frames that a capture or trace should have taken down and could not: whoever writes was behind.",
     ),
+    (
+        "peer_tx_lost",
+        "Packets in `tx_packets` that a peer had not given back when it went.",
+    ),
 ];
 
 /// Where a port puts its device's own statistics.

@@ -11,6 +11,7 @@ mod ring;
 mod sim;
 mod tap;
 mod vhost_user;
+mod virtio_user;
 
 #[cfg(test)]
 pub(crate) use pci::ADDRESS;
@@ -46,6 +47,7 @@ pub const KINDS: &[Kind] = &[
     pci::KMOD,
     sim::KIND,
     vhost_user::KIND,
+    virtio_user::KIND,
     af_packet::KIND,
     tap::KIND,
     pcap::KIND,
