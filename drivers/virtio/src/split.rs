@@ -258,7 +258,8 @@ impl<const RX: bool> Format for Split<RX> {
     }
 
     #[inline(always)]
-    fn parts(first: Peek) -> u32 {
+    fn parts(&self, _at: u32, first: &dyn Fn() -> Peek) -> u32 {
+        let first = first();
         u16::from_le_bytes(first.before()).into()
     }
 
