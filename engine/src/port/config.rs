@@ -195,6 +195,9 @@ pub enum PortError {
     /// A value that the port cannot take.
     #[error("{0}")]
     Config(String),
+    /// The machine, or this process, lacks something; the text says how to give it that.
+    #[error("{0}")]
+    Machine(String),
     /// Not this port.
     #[error("this port cannot {0}")]
     Unsupported(&'static str),

@@ -76,10 +76,11 @@ pub trait Format: Send + Debug + 'static {
     fn renumber(&mut self, at: u32, id: u16) {
         let _ = (at, id);
     }
-    /// Buffers that the frame takes whose first one was completed at `at`; `first` shows it.
-    fn parts(&self, at: u32, first: &dyn Fn() -> Peek) -> u32 {
+    /// Buffers that the frame takes whose first one was completed at `at`; `first` shows it. `None`: the device has not
+    /// completed all of them.
+    fn parts(&mut self, at: u32, first: &dyn Fn() -> Peek) -> Option<u32> {
         let _ = (at, first);
-        1
+        Some(1)
     }
     /// Whether the device rests until it is told (once more) of what was published. Asked when a call found nothing, or no
     /// room, or is made for the sake of what was sent.

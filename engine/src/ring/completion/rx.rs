@@ -143,10 +143,13 @@ impl<F: Format, N: Notify> RxRing<F, N> {
                 match format.look(at, tail) {
                     Look::Done { id, len } if id == u32::from(order.id(at)) => {
                         if merges {
-                            let parts = format.parts(at, buffer);
-                            if parts != 1 {
-                                halt = Halt::Parts(parts);
-                                return Verdict::Pending;
+                            match format.parts(at, buffer) {
+                                Some(1) => {}
+                                Some(parts) => {
+                                    halt = Halt::Parts(parts);
+                                    return Verdict::Pending;
+                                }
+                                None => return Verdict::Pending,
                             }
                         }
                         // Less than a prefix is more than any buffer holds.
