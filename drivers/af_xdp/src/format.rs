@@ -297,7 +297,7 @@ impl Format for Transmit {
         }
         let address = self.completion.at(index).load(Relaxed);
         let Some(id) = self.ids.find(address, at, tail) else {
-            return odd(self.socket.as_ref(), Look::Done { id: NONE, len: 0 });
+            eprintln!("odd {address:#x} at {at} tail {tail} {:?}", self.ids);return odd(self.socket.as_ref(), Look::Done { id: NONE, len: 0 });
         };
         let pieces = u32::from(self.pieces[usize::from(id)]);
         if self.seen.wrapping_sub(index) < pieces {

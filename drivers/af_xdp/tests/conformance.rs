@@ -15,7 +15,11 @@ fn suite(pairs: impl Fn() -> Pairs + Copy + Send + 'static) {
         return;
     }
     let mut failed = Vec::new();
+    let only = std::env::var("CASE").ok();
     for (name, _) in CASES {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         if let Some((_, why)) = NOT.iter().find(|(not, _)| not == name) {
             eprintln!("{name}: SKIP: {why}");
             continue;

@@ -213,7 +213,7 @@ impl Pairs {
     pub fn new() -> Self {
         Self {
             mtu: 1500,
-            queues: 4,
+            queues: 1,
             mode: Mode::Auto,
             busy_poll: None,
         }
