@@ -4,6 +4,7 @@ use crate::bench::instructions::{self, Verdict};
 use crate::cmd;
 use crate::host::{self, Missing, Tools};
 use crate::kmod;
+use crate::netns;
 use crate::paths::{Paths, on_path};
 use crate::sim;
 use crate::testpmd;
@@ -129,6 +130,10 @@ const LOCAL: &[Local] = &[
     Local {
         name: "vhost-testpmd",
         run: testpmd::run,
+    },
+    Local {
+        name: "netns",
+        run: netns::run,
     },
     Local {
         name: "deny",

@@ -46,6 +46,8 @@ struct Plan<'a> {
     pieces: u32,
 }
 
+/// How long a queue may be in use before that is taken for another program's use.
+const QUEUE: Duration = Duration::from_secs(1);
 const LAYOUT: PortError = PortError::State("given rings that it cannot have");
 
 impl AfXdp {
@@ -163,7 +165,16 @@ impl AfXdp {
             flags: self.flags(plan.several),
             busy_poll: self.options.busy_poll,
         };
-        Socket::open(&self.umems, &plan.umem, &plan.map, &setup).map_err(|error| self.explain(&error, &setup))
+        let end = Instant::now() + QUEUE;
+        loop {
+            match Socket::open(&self.umems, &plan.umem, &plan.map, &setup) {
+                // The kernel lets go of the queue of a closed socket a little later.
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < end => {
+                    sleep(Duration::from_millis(1));
+                }
+                opened => return opened.map_err(|error| self.explain(&error, &setup)),
+            }
+        }
     }
 
     /// What a refused socket means.

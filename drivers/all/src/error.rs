@@ -63,12 +63,39 @@ pub enum OpenError {
         /// Why.
         source: PortError,
     },
+    /// Another kind of port refused.
+    #[error("{port}: {cause}")]
+    Refused {
+        /// The port as it was named.
+        port: String,
+        /// Who can mend it.
+        fault: Fault,
+        /// Why, and how to mend it.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The plan needs what the machine does not have.
     #[error(transparent)]
     Plan(#[from] PlanError),
 }
 
 impl OpenError {
+    pub(crate) fn refused(
+        port: &impl std::fmt::Display,
+        fault: Fault,
+        cause: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Refused {
+            port: port.to_string(),
+            fault,
+            cause: Box::new(cause),
+        }
+    }
+
+    pub(crate) fn port(port: &impl std::fmt::Display, source: PortError) -> Self {
+        let port = port.to_string();
+        Self::Port { port, source }
+    }
+
     /// Who can mend it.
     pub fn fault(&self) -> Fault {
         match self {
@@ -78,6 +105,7 @@ impl OpenError {
             Self::Vhost(VhostError::Options(_) | VhostError::NotASocket(_)) => Fault::Usage,
             Self::Vhost(_) => Fault::Machine,
             Self::Port { source, .. } => fault_of_port(source),
+            Self::Refused { fault, .. } => *fault,
             Self::Plan(_) | Self::Events(_) => Fault::Machine,
         }
     }
@@ -115,7 +143,7 @@ fn fault_of_dma(error: &DmaError) -> Fault {
 pub fn fault_of_port(error: &PortError) -> Fault {
     match error {
         PortError::Config(_) | PortError::Unsupported(_) | PortError::WrongDevice { .. } => Fault::Usage,
-        PortError::Memory(_) | PortError::Plan(_) => Fault::Machine,
+        PortError::Memory(_) | PortError::Plan(_) | PortError::Machine(_) => Fault::Machine,
         PortError::Dma(error) | PortError::Bus(BusError::Dma(error)) => fault_of_dma(error),
         PortError::Bus(BusError::Vfio(error)) => fault_of_vfio(error),
         PortError::Bus(BusError::Kmod(error)) => fault_of_kmod(error),

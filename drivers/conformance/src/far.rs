@@ -6,6 +6,12 @@ use std::sync::Arc;
 pub trait Subject: Sync {
     /// So many fresh ports, all in one address space, each with a cable of its own.
     fn bench(&self, ports: usize) -> Vec<Station>;
+
+    /// Why a case is not for this subject, if it is not.
+    fn excuse(&self, case: &str) -> Option<String> {
+        let _ = case;
+        None
+    }
 }
 
 /// How a port is opened, again and again.

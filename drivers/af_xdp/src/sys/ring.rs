@@ -161,6 +161,21 @@ impl<T: Entry> Ring<T> {
         }
     }
 
+    /// The same ring, for the other side.
+    #[cfg(test)]
+    pub fn twin(&self) -> Self {
+        let (producer, consumer, flags, first) = (self.producer, self.consumer, self.flags, self.first);
+        let (mask, area) = (self.mask, self.area.clone());
+        Self {
+            producer,
+            consumer,
+            flags,
+            first,
+            mask,
+            area,
+        }
+    }
+
     /// Entries.
     #[inline(always)]
     pub fn len(&self) -> u32 {

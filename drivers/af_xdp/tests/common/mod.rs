@@ -136,10 +136,20 @@ fn listen(name: &str) -> OwnedFd {
 
 impl FarEnd for Pair {
     fn inject(&self, frame: &[u8]) -> bool {
-        // SAFETY: the frame outlives the call.
-        let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        // Without a carrier it goes nowhere.
-        sent == frame.len() as isize || io::Error::last_os_error().raw_os_error() == Some(libc::ENETDOWN)
+        let send = || {
+            // SAFETY: the frame outlives the call.
+            let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+            if sent < 0 {
+                io::Error::last_os_error().raw_os_error()
+            } else {
+                None
+            }
+        };
+        // Once after the link was down the socket says so, although it is up. If it is down the frame goes nowhere.
+        match send() {
+            Some(libc::ENETDOWN) => matches!(send(), None | Some(libc::ENETDOWN)),
+            error => error.is_none(),
+        }
     }
 
     fn take(&self) -> Option<Vec<u8>> {
