@@ -97,7 +97,13 @@ impl Format for Receive {
 
     #[inline(always)]
     fn publish(&mut self, _from: u32, to: u32) -> bool {
-        // Release: the frames have been looked at before the kernel may write over their descriptors.
+        // Taken are all before the last that was looked at, and all whose positions are in use again: then the kernel has
+        // a descriptor for each buffer that it has.
+        let reused = to.wrapping_sub(self.fill.len());
+        if reused.wrapping_sub(self.at) <= self.fill.len() {
+            self.at = reused;
+        }
+        // Release: they have been looked at before the kernel may write over them.
         self.rx.consumer().store(self.at, Release);
         // Release: the addresses before the index that announces them.
         self.fill.producer().store(to, Release);

@@ -192,8 +192,12 @@ impl AfXdp {
         };
         for socket in &running.sockets {
             self.redirect.close(socket.queue);
-            if let Err(error) = socket.cut() {
-                tracing::error!(%error, "an AF_XDP socket stays open; its buffers are not used again");
+            let cut = socket.cut();
+            if cut.is_err() || socket.zero_copy && !self.is_quiet(&running, socket) {
+                tracing::error!(
+                    ?cut,
+                    "an AF_XDP socket stays open; its buffers are not used again"
+                );
                 return; // nothing is freed
             }
         }

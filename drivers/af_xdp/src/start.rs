@@ -7,7 +7,7 @@ use crate::options::Mode;
 use crate::queues::Finishing;
 use crate::socket::{Rings, Setup, Side, Socket};
 use crate::sys::umem::Umem;
-use crate::umem::HEADROOM;
+use crate::umem::{HEADROOM, Umems};
 use barline::mem::DmaDomain;
 use barline::pool::{Custody, PoolCache, PoolMap};
 use barline::port::{LinkRequest, PortConfig, PortError, Queues, RxQueue};
@@ -28,8 +28,8 @@ pub(crate) struct Running {
     /// Bytes of the longest frame.
     pub room: u32,
     pub sockets: Vec<Arc<Socket>>,
-    _umem: Arc<Umem>,
-    _map: PoolMap,
+    pub umem: Arc<Umem>,
+    pub map: PoolMap,
 }
 
 /// What the queues of one start have in common.
@@ -129,8 +129,8 @@ impl AfXdp {
             limit: limit.clone(),
             room: most,
             sockets: Vec::new(),
-            _umem: umem.clone(),
-            _map: map.clone(),
+            umem: umem.clone(),
+            map: map.clone(),
         });
         Ok(Plan {
             config,
@@ -206,6 +206,30 @@ impl AfXdp {
             ),
             _ => refused("open an AF_XDP socket", error),
         }
+    }
+
+    /// Whether a driver has given back the buffers of a closed socket with zero copy. It does when the kernel lets go of the
+    /// queue: then another socket can have it.
+    pub(crate) fn is_quiet(&self, running: &Running, socket: &Socket) -> bool {
+        let setup = Setup {
+            interface: self.index,
+            queue: socket.queue,
+            rx: None,
+            tx: Some(4),
+            flags: libc::XDP_COPY,
+            busy_poll: None,
+        };
+        let end = Instant::now() + QUEUE;
+        while let Err(error) = Socket::open(&Umems::default(), &running.umem, &running.map, &setup) {
+            if error.raw_os_error() != Some(libc::EBUSY) {
+                break; // there is no such interface any more
+            }
+            if Instant::now() > end {
+                return false;
+            }
+            sleep(Duration::from_millis(1));
+        }
+        true
     }
 
     fn keep(&mut self, socket: &Arc<Socket>) {

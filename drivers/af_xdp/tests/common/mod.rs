@@ -10,6 +10,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Whether the test can run: with the rights for it, on a kernel that has what it needs.
 pub fn able() -> bool {
@@ -170,11 +172,15 @@ impl FarEnd for Pair {
         if self.removed.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        let program = program_on(&self.near).expect("the interface is there");
-        program
-            .map(|id| format!("program {id} is still on {}", self.near))
-            .into_iter()
-            .collect()
+        // A process that another test is starting has all descriptors, until it has started.
+        let end = Instant::now() + Duration::from_secs(2);
+        loop {
+            match program_on(&self.near).expect("the interface is there") {
+                None => return Vec::new(),
+                Some(_) if Instant::now() < end => sleep(Duration::from_millis(1)),
+                Some(id) => return vec![format!("program {id} is still on {}", self.near)],
+            }
+        }
     }
 
     fn set_link(&self, up: bool) -> bool {
@@ -222,7 +228,8 @@ pub struct Pairs {
 impl Pairs {
     pub fn new() -> Self {
         Self {
-            mtu: 1500,
+            // Longer frames than the suite's ports take do come.
+            mtu: 1900,
             queues: 1,
             mode: Mode::Auto,
             busy_poll: None,

@@ -4,7 +4,7 @@ use crate::{Lane, Patience, Spoil, Subject, skip};
 use barline::telemetry::DEVICE_COUNTERS;
 
 /// The names under which every driver counts what its device dropped of the frames that were for the port.
-const DROPS: [&str; 7] = [
+const DROPS: [&str; 9] = [
     "nic_rx_missed",
     "nic_rx_queue_drops",
     "nic_rx_crc_errors",
@@ -12,6 +12,8 @@ const DROPS: [&str; 7] = [
     "nic_rx_length_errors",
     "nic_rx_undersize",
     "nic_rx_oversize",
+    "xsk_rx_dropped",
+    "xsk_rx_ring_full",
 ];
 
 /// Frames accounted for: delivered, dropped by the driver, dropped by the device.
