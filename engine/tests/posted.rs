@@ -2,7 +2,8 @@
 
 mod common;
 
-use barline::pool::{Batch, Custody, Discard, Posted, Received, Verdict};
+use barline::mem::{PageSize, Source};
+use barline::pool::{Batch, Custody, Discard, Pool, Posted, Received, Verdict};
 use common::{domain, place, pool};
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -112,7 +113,7 @@ proptest! {
         prop_assert_eq!(pool.available(), pool.packets());
     }
 
-    /// Packets of our own pool, of a second and of a stranger, of any length, in any order.
+    /// Packets of our own pool, of a second, of a stranger, and of one that is copied, of any length, in any order.
     #[test]
     fn what_is_sent_comes_home_whoever_owns_it(
         packets in proptest::collection::vec((0usize..4, 0usize..=256), 1..150),
@@ -121,10 +122,12 @@ proptest! {
         least in 0u32..30,
     ) {
         let (local, space) = domain();
-        let pools = [pool(200), pool(200), pool(200)];
+        let pools = [pool(200), pool(200), pool(200), pool(200)];
         let custody = Custody::new();
         let others = [pools[1].map(&space).unwrap()];
-        let mut posted = Posted::new(&pools[0].map(&space).unwrap(), &others, 64, &custody).unwrap();
+        let posted = Posted::new(&pools[0].map(&space).unwrap(), &others, 64, &custody).unwrap();
+        let mut posted = posted.copying(&pools[3..]);
+        let mut copied = 0;
         let mut cache = pools[0].cache();
         let mut queue = packets.iter();
         let (mut sent, mut lengths, mut unmapped, mut taken) = (Vec::new(), 0, 0, 0usize);
@@ -132,7 +135,7 @@ proptest! {
         for (burst, back) in steps {
             while batch.len() < burst as usize {
                 let Some((owner, len)) = queue.next() else { break };
-                let mut packet = pools[(*owner).min(2)].alloc().unwrap();
+                let mut packet = pools[*owner].alloc().unwrap();
                 prop_assert!(packet.set(&vec![*len as u8; *len]));
                 batch.push(packet).unwrap();
             }
@@ -142,6 +145,7 @@ proptest! {
             taken += had - batch.len();
             lengths += result.lengths;
             unmapped += result.unmapped;
+            copied += result.copied as usize;
             for (iova, len) in &sent[sent.len() - result.packets as usize..] {
                 let mut bytes = vec![0; *len as usize];
                 prop_assert!(local.read(*iova, &mut bytes).is_ok());
@@ -150,13 +154,15 @@ proptest! {
             posted.reclaim(&mut cache, back);
         }
         let expected: Vec<u32> = packets[..taken].iter()
-            .filter(|(owner, len)| *owner < 2 && (least.max(1)..=200).contains(&(*len as u32)))
+            .filter(|(owner, len)| *owner != 2 && (least.max(1)..=200).contains(&(*len as u32)))
             .map(|(_, len)| *len as u32).collect();
         let (got, fit): (Vec<u32>, _) = (
             sent.iter().map(|(_, len)| *len).collect(),
             packets[..taken].iter().filter(|(_, len)| (least.max(1)..=200).contains(&(*len as u32))).count(),
         );
         prop_assert_eq!(&got, &expected);
+        let of_copied = packets[..taken].iter().filter(|(owner, len)| *owner == 3 && (least.max(1)..=200).contains(&(*len as u32)));
+        prop_assert_eq!(copied, of_copied.count());
         prop_assert_eq!(lengths as usize, taken - fit);
         prop_assert_eq!(unmapped as usize, fit - expected.len());
         if all_reclaimed {
@@ -171,6 +177,35 @@ proptest! {
         }
         prop_assert_eq!(local.mapped(), 0);
         prop_assert_eq!(local.take_faults(), []);
+    }
+}
+
+#[test]
+fn a_device_may_want_more_headroom_than_the_pool_has() {
+    let (local, space) = domain();
+    for (headroom, wanted, got) in [(0, 256, 256), (128, 256, 256), (300, 256, 300), (128, 0, 128)] {
+        let pool = Pool::builder().packets(8).headroom(headroom).data_room(500);
+        let pool = pool.source(Source::MemFd(PageSize::Base4K)).build().unwrap();
+        let custody = Custody::new();
+        let posted = Posted::new(&pool.map(&space).unwrap(), &[], 8, &custody).unwrap();
+        let mut posted = posted.with_headroom(wanted).unwrap();
+        assert_eq!(posted.room(), pool.buffer_len() - got);
+        let (mut cache, mut out, mut at) = (pool.cache(), Batch::new(), Vec::new());
+        assert_eq!(posted.fill(&mut cache, 2, |_, iova| at.push(iova)), 2);
+        local.write(at[0], b"frame").unwrap();
+        let room = posted.room() as u32;
+        let mut lens = [5, room + 1].into_iter();
+        let received = posted.receive(&mut cache, &mut out, |_| {
+            lens.next().map_or(Verdict::Pending, Verdict::Frame)
+        });
+        assert_eq!((received.packets, received.lengths), (1, 1));
+        let packet = out.pop().unwrap();
+        assert_eq!((&packet[..], packet.headroom()), (&b"frame"[..], got));
+        drop((packet, posted, cache));
+        custody.open();
+        assert_eq!(pool.available(), 8);
+        let posted = Posted::new(&pool.map(&space).unwrap(), &[], 8, &custody).unwrap();
+        assert!(posted.with_headroom(pool.buffer_len()).is_none());
     }
 }
 

@@ -30,8 +30,12 @@ const LOSS: f64 = 5.0;
 /// Where the file is received.
 const PORT: u16 = 5001;
 
-const PAIRS: [[Joint; 2]; 4] = [
+const PAIRS: [[Joint; 2]; 8] = [
     [Joint::AfPacket, Joint::AfPacket],
+    [Joint::AfXdp, Joint::AfXdp],
+    [Joint::AfXdp, Joint::AfPacket],
+    [Joint::Tap, Joint::AfXdp],
+    [Joint::AfXdp, Joint::Tap],
     [Joint::Tap, Joint::Tap],
     [Joint::AfPacket, Joint::Tap],
     [Joint::Tap, Joint::AfPacket],
@@ -187,14 +191,17 @@ fn copy(world: &World, dir: &Path, file: &Path) -> Result<String> {
     Ok(format!("{mib} MiB copied in {seconds:.1} s, hashes equal"))
 }
 
-/// Nothing is left of a forwarder that is killed: no interface, no promiscuous mode.
+/// Nothing is left of a forwarder that is killed: no interface, no promiscuous mode, no program.
 fn killed(l2fwd: &Path, dir: &Path) -> Result<String> {
-    let world = World::new(l2fwd, dir, [Joint::AfPacket, Joint::Tap], &[])?;
+    killed_over(l2fwd, dir, Joint::AfPacket, "promiscuity 1")?;
+    killed_over(l2fwd, dir, Joint::AfXdp, "prog/xdp")
+}
+
+/// `sign` is what shows that the first joint is in use.
+fn killed_over(l2fwd: &Path, dir: &Path, joint: Joint, sign: &str) -> Result<String> {
+    let world = World::new(l2fwd, dir, [joint, Joint::Tap], &[])?;
     let show = |space: &world::Namespace| cmd::text(space.command("ip").args(["-d", "link", "show"]));
-    ensure!(
-        show(&world.middle)?.contains("promiscuity 1"),
-        "it was promiscuous"
-    );
+    ensure!(show(&world.middle)?.contains(sign), "{sign} was there");
     ensure!(show(&world.hosts[1])?.contains("eth0"), "it had an interface");
     let World {
         forwarder,
@@ -204,8 +211,8 @@ fn killed(l2fwd: &Path, dir: &Path) -> Result<String> {
     } = world;
     forwarder.stop(Signal::SIGKILL)?;
     ensure!(
-        !show(&middle)?.contains("promiscuity 1"),
-        "promiscuous mode is left"
+        !show(&middle)?.contains("promiscuity 1") && !show(&middle)?.contains("prog/xdp"),
+        "{sign} is left"
     );
     ensure!(!show(&hosts[1])?.contains("eth0"), "an interface is left");
     Ok("nothing left".to_owned())

@@ -1,10 +1,10 @@
 //! The nearest right word for a wrong one.
 
-/// The candidate with the fewest slips between it and `text`.
+/// The candidate that `text` is the beginning of, or else the one with the fewest slips between it and `text`.
 pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> &'a str {
     let by_slips = candidates
         .into_iter()
-        .min_by_key(|candidate| slips(text, candidate));
+        .min_by_key(|candidate| (!candidate.starts_with(text), slips(text, candidate)));
     by_slips.unwrap_or_default()
 }
 
@@ -33,5 +33,6 @@ mod tests {
             (3, 0, 2)
         );
         assert_eq!(nearest("moed", ["rate", "mode", "size"]), "mode");
+        assert_eq!(nearest("zero", ["auto", "copy", "zerocopy"]), "zerocopy");
     }
 }

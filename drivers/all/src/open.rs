@@ -7,6 +7,7 @@ use barline::bus::vfio::{Container, OpenOptions, VfioError, VfioFunction};
 use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
 use barline::port::Port;
+use barline_af_xdp::Umems;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,7 @@ pub struct Opener {
     /// Ports so far.
     opened: u64,
     inputs: Vec<(u64, Input)>,
+    umems: Umems,
 }
 
 /// Where a port's frames come from, for who wants to know when no more can come.
@@ -124,6 +126,7 @@ impl Opener {
             sims: 0,
             opened: 0,
             inputs: Vec::new(),
+            umems: Umems::default(),
         }
     }
 
@@ -134,6 +137,11 @@ impl Opener {
             self.vfio.get_or_insert_with(|| first.container().clone());
         }
         self.adopted.extend(functions);
+    }
+
+    /// What AF_XDP ports have in common.
+    pub(crate) fn umems(&self) -> &Umems {
+        &self.umems
     }
 
     /// Opens one port.

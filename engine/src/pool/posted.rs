@@ -1,3 +1,4 @@
+mod copies;
 mod parts;
 
 pub use parts::Peek;
@@ -6,6 +7,7 @@ use super::cache::copy;
 use super::pool::Inner;
 use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
 use crate::mem::Iova;
+use copies::Copies;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -26,6 +28,9 @@ pub struct Posted {
     /// Packets of other pools, by position; their slot in `slots` is `FOREIGN`.
     foreign: VecDeque<(u32, Packet)>,
     others: Vec<PoolMap>,
+    copies: Copies,
+    /// Bytes in front of a received frame.
+    headroom: u16,
     custody: Arc<Custody>,
     /// In the middle of a frame that is being discarded.
     skipping: bool,
@@ -81,6 +86,8 @@ pub struct Sent {
     pub lengths: u32,
     /// Packets dropped because the device cannot reach their pool.
     pub unmapped: u32,
+    /// Of `packets`, those copied to a buffer that it can reach.
+    pub copied: u32,
 }
 
 /// Lengths that may be sent, for one comparison: never empty packets.
@@ -117,9 +124,26 @@ impl Posted {
             map: map.clone(),
             foreign: VecDeque::new(),
             others: others.to_vec(),
+            copies: Copies::default(),
+            headroom: map.pool().headroom() as u16,
             custody: custody.clone(),
             skipping: false,
         })
+    }
+
+    /// The same, for a device that leaves at least `bytes` free in front of a received frame, whatever the pool's headroom.
+    ///
+    /// `None` where that leaves no room for a frame.
+    pub fn with_headroom(mut self, bytes: usize) -> Option<Self> {
+        let headroom = bytes.max(self.pool().headroom());
+        self.headroom = u16::try_from(headroom).ok()?;
+        (self.room() > 0).then_some(self)
+    }
+
+    /// Bytes that the device may write behind the headroom, and no more than a packet's length can say.
+    pub fn room(&self) -> usize {
+        let behind = self.pool().buffer_len().saturating_sub(self.headroom.into());
+        behind.min(u16::MAX.into())
     }
 
     /// Buffers that the device has.
@@ -186,10 +210,11 @@ impl Posted {
     #[inline(always)]
     fn fill_from(&mut self, cache: &mut PoolCache, n: u32, each: &mut impl FnMut(u32, Iova)) -> u32 {
         let mut done = 0;
+        let further = u64::from(self.headroom) - self.pool().headroom() as u64;
         while done < n {
             let slots = cache.take((n - done).min(64) as usize);
             for slot in slots {
-                each(self.tail, self.map.slot_iova(*slot));
+                each(self.tail, self.map.slot_iova(*slot).offset(further));
                 self.set(self.tail, *slot);
                 self.tail = self.tail.wrapping_add(1);
             }
@@ -223,8 +248,8 @@ impl Posted {
         most: u32,
         mut next: impl FnMut(u32, &dyn Fn() -> Peek) -> Verdict,
     ) -> Received {
-        let (base, headroom) = (self.pool().base(), self.pool().headroom() as u16);
-        let room = most.min(self.pool().data_room() as u32);
+        let (base, headroom) = (self.pool().base(), self.headroom);
+        let room = most.min(self.room() as u32);
         // No length is below 0: while a split frame is skipped, the same comparison discards its last part.
         let mut most = if self.skipping { 0 } else { room };
         let mut spare = out.spare().iter_mut();
@@ -317,7 +342,9 @@ impl Posted {
             let run = self.send_run(prefix, batch, left, lens, &mut sent, &mut each);
             left -= run;
             if left > 0 {
-                self.send_odd(prefix, batch, lens, &mut sent, &mut each);
+                if !self.send_odd(prefix, batch, lens, &mut sent, &mut each) {
+                    break;
+                }
                 left -= 1;
             }
         }
@@ -358,6 +385,7 @@ impl Posted {
         run
     }
 
+    /// One packet that [`Posted::send_run`] does not take; `false`, and it stays, when there is no buffer to copy it to.
     #[cold]
     #[inline(never)]
     fn send_odd(
@@ -367,18 +395,26 @@ impl Posted {
         lens: Lengths,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
-    ) {
-        let Some(mut packet) = batch.pop() else { return };
+    ) -> bool {
+        let Some(first) = batch.as_slice().first() else {
+            return false;
+        };
+        if lens.contain(first.len() as u32) && self.copies.are_made_of(first) {
+            return self.send_copy(prefix, batch, sent, each);
+        }
+        let Some(mut packet) = batch.pop() else {
+            return false;
+        };
         let len = packet.len() as u32;
         if !lens.contain(len) || !packet.make_front(prefix) {
             sent.lengths += 1;
-            return;
+            return true;
         }
         // One of our own pool is here when it had to be moved for the prefix.
         let mut maps = std::iter::once(&self.map).chain(&self.others);
         let Some(iova) = maps.find_map(|map| map.iova(&packet)) else {
             sent.unmapped += 1;
-            return;
+            return true;
         };
         self.set(self.tail, FOREIGN);
         each(self.tail, iova, len);
@@ -386,6 +422,7 @@ impl Posted {
         self.tail = self.tail.wrapping_add(1);
         sent.packets += 1;
         sent.bytes += len as u64;
+        true
     }
 
     /// Takes the `n` oldest buffers back from the device, as free ones.
@@ -435,6 +472,7 @@ impl Drop for Posted {
             .into_iter()
             .map(|(_, packet)| packet)
             .collect();
+        self.give_spare();
         self.custody.park(Parked {
             slots,
             foreign,

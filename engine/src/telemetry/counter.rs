@@ -83,6 +83,8 @@ counters! {
         tx_lengths,
         /// Packets of a pool that the device cannot reach; dropped.
         tx_unmapped,
+        /// Of `tx_packets`, those of a pool that the device cannot reach, copied to a buffer that it can.
+        tx_copied,
         /// Calls of transmit that left packets with the caller because the ring was full.
         tx_full,
         /// Completions of a packet that the device does not have; the queue ends.
@@ -151,6 +153,30 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
         "Packets that the device took and did not send, as without a link; dropped.",
     ),
     ("nic_tx_bytes", "Their bytes, with FCS."),
+    (
+        "xsk_rx_dropped",
+        "Frames for an AF_XDP queue that the kernel found no buffer for, or that are longer than one; dropped.",
+    ),
+    (
+        "xsk_rx_ring_full",
+        "Frames for an AF_XDP queue whose receive ring was full; dropped.",
+    ),
+    (
+        "xsk_fill_ring_empty",
+        "Times that the kernel found no buffer in a fill ring.",
+    ),
+    (
+        "xsk_rx_invalid_descs",
+        "Buffers in a fill ring that the kernel refused.",
+    ),
+    (
+        "xsk_tx_invalid_descs",
+        "Frames in a transmit ring that the kernel refused; dropped.",
+    ),
+    (
+        "xsk_tx_dropped",
+        "Frames of a transmit ring that the interface did not take; dropped.",
+    ),
     ("peer_connects", "Times that a peer connected."),
     (
         "peer_bad_index",

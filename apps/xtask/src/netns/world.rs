@@ -19,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub enum Joint {
     /// A veth pair, whose other end is an `af_packet:` port.
     AfPacket,
+    /// The same, and the other end is an `af_xdp:` port.
+    AfXdp,
     /// A `tap:` port's interface, moved to the host.
     Tap,
 }
@@ -27,6 +29,7 @@ impl Joint {
     pub fn name(self) -> &'static str {
         match self {
             Self::AfPacket => "af_packet",
+            Self::AfXdp => "af_xdp",
             Self::Tap => "tap",
         }
     }
@@ -145,7 +148,7 @@ impl World {
         for (index, joint) in joints.into_iter().enumerate() {
             let (host, near) = (&hosts[index], format!("m{index}"));
             ports.push(format!("{}:{near}", joint.name()));
-            if joint == Joint::AfPacket {
+            if joint != Joint::Tap {
                 middle.ip(&[
                     "link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", &host.0,
                 ])?;

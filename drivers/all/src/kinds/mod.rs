@@ -4,6 +4,7 @@
 //! parser, `--help` of the applications, messages, `engine/docs/ports.md` and the tests all read that table.
 
 mod af_packet;
+mod af_xdp;
 mod null;
 mod pcap;
 mod pci;
@@ -49,6 +50,7 @@ pub const KINDS: &[Kind] = &[
     vhost_user::KIND,
     virtio_user::KIND,
     af_packet::KIND,
+    af_xdp::KIND,
     tap::KIND,
     pcap::KIND,
     null::KIND,

@@ -4,7 +4,7 @@ use crate::{Lane, Patience, Spoil, Subject, skip};
 use barline::telemetry::DEVICE_COUNTERS;
 
 /// The names under which every driver counts what its device dropped of the frames that were for the port.
-const DROPS: [&str; 8] = [
+const DROPS: [&str; 10] = [
     "nic_rx_missed",
     "nic_rx_queue_drops",
     "nic_rx_crc_errors",
@@ -13,6 +13,8 @@ const DROPS: [&str; 8] = [
     "nic_rx_undersize",
     "nic_rx_oversize",
     "nic_rx_other_drops",
+    "xsk_rx_dropped",
+    "xsk_rx_ring_full",
 ];
 
 const NO_COUNTERS: &str = "the device does not tell what it drops";

@@ -63,11 +63,7 @@ impl Posted {
         prefix: usize,
         lens: &[u32],
     ) -> Received {
-        let (base, headroom, room) = (
-            self.pool().base(),
-            self.pool().headroom(),
-            self.pool().data_room(),
-        );
+        let (base, headroom, room) = (self.pool().base(), usize::from(self.headroom), self.room());
         let Some(first) = lens
             .first()
             .copied()

@@ -50,6 +50,8 @@ pub enum Look {
 pub trait Format: Send + Debug + 'static {
     /// Bytes in front of each frame: written by the device on receive, zeros on transmit.
     const PREFIX: usize;
+    /// Bytes that the device leaves free in front of a received frame, whatever the pool's headroom.
+    const HEADROOM: usize = 0;
     /// The shortest packet that is sent; shorter ones are dropped and counted.
     const SHORTEST: u32 = 1;
     /// Positions: a power of two, 32,768 at most.
@@ -74,10 +76,16 @@ pub trait Format: Send + Debug + 'static {
     fn renumber(&mut self, at: u32, id: u16) {
         let _ = (at, id);
     }
-    /// Buffers that the frame takes whose first one this is.
-    fn parts(first: Peek) -> u32 {
-        let _ = first;
-        1
+    /// Buffers that the frame takes whose first one was completed at `at`; `first` shows it. `None`: the device has not
+    /// completed all of them.
+    fn parts(&mut self, at: u32, first: &dyn Fn() -> Peek) -> Option<u32> {
+        let _ = (at, first);
+        Some(1)
+    }
+    /// Whether the device rests until it is told (once more) of what was published. Asked when a call found nothing, or no
+    /// room, or is made for the sake of what was sent.
+    fn needs_wakeup(&self) -> bool {
+        false
     }
     /// Has the completion at `at` raise the interrupt.
     fn wake_at(&mut self, at: u32) {

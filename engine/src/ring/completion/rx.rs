@@ -52,9 +52,10 @@ impl<F: Format, N: Notify> RxRing<F, N> {
     ) -> Option<Self> {
         let (len, pool) = (format.positions(), map.pool());
         let fits = len >= 4 && pool.headroom() >= F::PREFIX;
-        let (posted, order) = (Posted::new(map, &[], len, custody)?, Order::new(len)?);
+        let posted = Posted::new(map, &[], len, custody)?.with_headroom(F::HEADROOM)?;
+        let order = Order::new(len)?;
         fits.then(|| Self {
-            room: (pool.data_room() + F::PREFIX) as u32,
+            room: (posted.room() + F::PREFIX) as u32,
             merges: format.merges(),
             format,
             posted,
@@ -115,6 +116,12 @@ impl<F: Format, N: Notify> RxRing<F, N> {
         }
     }
 
+    #[cold]
+    fn wake_up(&mut self) {
+        self.notify.notify(self.posted.tail());
+        self.counters.rx_doorbells.add(1);
+    }
+
     #[inline(always)]
     fn count(&self, got: Received) -> usize {
         let counters = &**self.counters;
@@ -142,10 +149,13 @@ impl<F: Format, N: Notify> RxRing<F, N> {
                 match format.look(at, tail) {
                     Look::Done { id, len } if id == u32::from(order.id(at)) => {
                         if merges {
-                            let parts = F::parts(buffer());
-                            if parts != 1 {
-                                halt = Halt::Parts(parts);
-                                return Verdict::Pending;
+                            match format.parts(at, buffer) {
+                                Some(1) => {}
+                                Some(parts) => {
+                                    halt = Halt::Parts(parts);
+                                    return Verdict::Pending;
+                                }
+                                None => return Verdict::Pending,
                             }
                         }
                         // Less than a prefix is more than any buffer holds.
@@ -181,6 +191,8 @@ impl<F: Format, N: Notify> RxQueue for RxRing<F, N> {
         let n = self.count(got);
         if self.missing() >= self.refill_at {
             self.refill(cache);
+        } else if n == 0 && self.format.needs_wakeup() && !self.posted.is_stopped() {
+            self.wake_up();
         }
         n
     }

@@ -1,5 +1,5 @@
 use super::{Fault, Format, Health, Look, Notify};
-use crate::pool::{Batch, Custody, Order, PoolCache, PoolMap, Posted};
+use crate::pool::{Batch, Custody, Order, Pool, PoolCache, PoolMap, Posted};
 use crate::port::TxQueue;
 use crate::ring::FrameLimit;
 use crate::telemetry::TxCounters;
@@ -57,6 +57,22 @@ impl<F: Format, N: Notify> TxRing<F, N> {
     pub fn with_counters(mut self, counters: &Arc<CachePadded<TxCounters>>) -> Self {
         self.counters = counters.clone();
         self
+    }
+
+    /// The same, with packets of `pools` copied when they are sent, because the device cannot reach them.
+    #[must_use]
+    pub fn copying(mut self, pools: &[Pool]) -> Self {
+        self.posted = self.posted.copying(pools);
+        self
+    }
+
+    /// Tells the device once more, where it has something and rests.
+    #[inline(always)]
+    fn wake_up(&mut self) {
+        if !self.posted.is_empty() && self.format.needs_wakeup() && !self.posted.is_stopped() {
+            self.notify.notify(self.posted.tail());
+            self.counters.tx_doorbells.add(1);
+        }
     }
 
     /// The queue's counters, to read from elsewhere.
@@ -148,18 +164,24 @@ impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
                 counters.tx_doorbells.add(1);
             }
         }
-        if sent.lengths | sent.unmapped > 0 {
+        if sent.lengths | sent.unmapped | sent.copied > 0 {
             counters.tx_lengths.add(sent.lengths as u64);
             counters.tx_unmapped.add(sent.unmapped as u64);
+            counters.tx_copied.add(sent.copied as u64);
         }
         if !packets.is_empty() {
             counters.tx_full.add(1);
+            if sent.packets == 0 {
+                self.wake_up();
+            }
         }
         sent.packets as usize
     }
 
     fn reclaim(&mut self, cache: &mut PoolCache) -> usize {
-        self.collect(cache) as usize
+        let n = self.collect(cache) as usize;
+        self.wake_up();
+        n
     }
 
     fn in_flight(&self) -> usize {

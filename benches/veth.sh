@@ -1,0 +1,58 @@
+#!/bin/sh
+# Rates over a veth pair: l2fwd's af_xdp port beside testpmd's net_af_xdp, interleaved, the same receiver (the kernel at the
+# other end of the pair, which counts and drops). Root; l2fwd built with --release; Debian's dpdk.
+#   benches/veth.sh [ROUNDS [SECONDS]]
+set -eu
+rounds=${1:-5} seconds=${2:-3} space=barline-veth-$$
+cd "$(dirname "$0")/.."
+log=$(mktemp -d)
+trap 'ip netns del $space 2>/dev/null || true; rm -rf "$log"' EXIT
+ip netns add "$space"
+run() { ip netns exec "$space" "$@"; }
+run sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+
+# A fresh pair for each run: nothing is left of the one before.
+pair() {
+    run ip link del near 2>/dev/null || true
+    run ip link add near numrxqueues 1 numtxqueues 1 type veth peer name far numrxqueues 1 numtxqueues 1
+    run ip link set near up
+    run ip link set far up
+}
+count() { run cat "/sys/class/net/$1/statistics/$2"; }
+
+# measure NAME INTERFACE COUNTER COMMAND...: Mpps while the command runs, after a second's warm-up.
+measure() {
+    name=$1 interface=$2 counter=$3
+    shift 3
+    run timeout -s INT $((seconds + 8)) "$@" >"$log/out" 2>&1 &
+    sleep 3
+    a=$(count "$interface" "$counter") s=$(date +%s%N)
+    sleep "$seconds"
+    b=$(count "$interface" "$counter") e=$(date +%s%N)
+    run pkill -INT -P $! 2>/dev/null || true
+    kill -INT $! 2>/dev/null || true
+    wait $! || true
+    echo "$name $(echo "scale=3; ($b - $a) * 1000 / ($e - $s)" | bc)" >>"$log/rates"
+    [ "$a" != "$b" ] || tail -5 "$log/out"
+}
+
+ours() { echo target/release/l2fwd --busy --burst 32 --ports "$1" --json; }
+# testpmd: two cores, the first only waits.
+theirs() {
+    mode=$1
+    shift
+    echo dpdk-testpmd --no-pci --no-huge -m 512 -l 0,1 --no-telemetry "$@" -- --forward-mode="$mode" --burst=32 --auto-start --total-num-mbufs=16384 --no-mlockall --stats-period 100
+}
+
+for round in $(seq "$rounds"); do
+    pair
+    measure "ours   tx" far rx_packets $(ours null:size=64,af_xdp:near)
+    pair
+    measure "theirs tx" far rx_packets $(theirs txonly --vdev net_af_xdp0,iface=near)
+done
+sort "$log/rates" | awk '{
+    key = $1 " " $2
+    if (key != last) { if (n) show(); last = key; n = 0 }
+    v[n++] = $3
+} END { if (n) show() }
+function show() { printf "%s: median %.3f Mpps, %.3f to %.3f, %d runs\n", last, v[int(n / 2)], v[0], v[n - 1], n }'

@@ -1,0 +1,126 @@
+//! The program on an interface, and the map behind it.
+
+use crate::error::XdpError;
+use crate::netlink::{Interface, query};
+use crate::options::Mode;
+use crate::program::{Filter, redirect};
+use crate::sys::bpf;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+/// `XDP_FLAGS_SKB_MODE`, `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
+const SKB: u32 = 1 << 1;
+const DRIVER: u32 = 1 << 2;
+/// Queues that the map has room for.
+const QUEUES: u32 = 1024;
+
+/// An attached redirect program. It goes when this is dropped, or the process ends: the link is a descriptor.
+#[derive(Debug)]
+pub(crate) struct Redirect {
+    map: OwnedFd,
+    link: OwnedFd,
+    frags: bool,
+    /// It runs in the driver.
+    native: bool,
+    id: Mutex<u32>,
+}
+
+/// Loads the program, if possible one that copes with frames in several buffers (Linux 5.18).
+fn load(map: &OwnedFd, filter: &Filter, frags: bool) -> Result<(OwnedFd, bool), XdpError> {
+    let program = redirect(map.as_raw_fd(), filter);
+    let refused = |(source, log): (io::Error, String)| match source.raw_os_error() {
+        Some(libc::EPERM) => XdpError::NoRight("load a BPF program (bpf)"),
+        _ => XdpError::Refused { source, log },
+    };
+    match bpf::load(&program, frags) {
+        Ok(loaded) => Ok((loaded, frags)),
+        Err((error, _)) if frags && error.raw_os_error() == Some(libc::EINVAL) => bpf::load(&program, false)
+            .map(|loaded| (loaded, false))
+            .map_err(refused),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+impl Redirect {
+    pub fn attach(interface: &Interface, mode: Mode, filter: &Filter) -> Result<Self, XdpError> {
+        let taken = |id| XdpError::Taken {
+            interface: interface.name.clone(),
+            id,
+        };
+        if let Some(id) = interface.program {
+            return Err(taken(id));
+        }
+        let map = bpf::socket_map(QUEUES).map_err(XdpError::os("make a BPF map (bpf)"))?;
+        let (program, frags) = load(&map, filter, true)?;
+        let ways: &[(u32, bool)] = match mode {
+            Mode::ZeroCopy => &[(DRIVER, true)],
+            Mode::Skb => &[(SKB, false)],
+            Mode::Copy | Mode::Auto => &[(DRIVER, true), (SKB, false)],
+        };
+        let mut refusal = None;
+        for (flags, native) in ways {
+            let error = match bpf::attach(program.as_fd(), interface.index, *flags) {
+                Ok(link) => {
+                    let id =
+                        bpf::id(program.as_fd()).map_err(XdpError::os("ask for the program's number"))?;
+                    return Ok(Self {
+                        map,
+                        link,
+                        frags,
+                        native: *native,
+                        id: Mutex::new(id),
+                    });
+                }
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                Some(libc::EBUSY | libc::EEXIST) => {
+                    let now = query(interface.index).ok().flatten();
+                    return Err(taken(now.and_then(|now| now.program).unwrap_or_default()));
+                }
+                Some(libc::EPERM) => return Err(XdpError::NoRight("attach an XDP program (bpf)")),
+                _ => {
+                    tracing::info!(interface = interface.name, native, %error, "the XDP program is not taken")
+                }
+            }
+            refusal.get_or_insert(error);
+        }
+        Err(XdpError::NoMode {
+            interface: interface.name.clone(),
+            mode,
+            source: refusal.unwrap_or_else(|| io::Error::from(io::ErrorKind::Unsupported)),
+        })
+    }
+
+    /// Whether it runs in the driver, where zero copy is possible.
+    pub fn is_native(&self) -> bool {
+        self.native
+    }
+
+    /// The program's number.
+    pub fn id(&self) -> u32 {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another choice of frames.
+    pub fn choose(&self, filter: &Filter) -> Result<(), XdpError> {
+        let (program, _) = load(&self.map, filter, self.frags)?;
+        let mut id = self.id.lock().unwrap_or_else(PoisonError::into_inner);
+        bpf::replace(self.link.as_fd(), program.as_fd())
+            .map_err(XdpError::os("replace the redirect program"))?;
+        *id = bpf::id(program.as_fd()).map_err(XdpError::os("ask for the program's number"))?;
+        Ok(())
+    }
+
+    /// Frames of a queue go to a socket.
+    pub fn open(&self, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        bpf::map(self.map.as_fd(), queue, Some(socket))
+    }
+
+    /// Frames of a queue go to the kernel again.
+    pub fn close(&self, queue: u32) {
+        // It is not in the map, or the kernel has taken it out: that is what is wanted.
+        let _ = bpf::map(self.map.as_fd(), queue, None);
+    }
+}
