@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 /// Port 0 forwards to port 1 and back, 2 to 3 and back; a last one without a partner sends back what it receives.
 /// Without arguments two simulated 82576 ports forward generated traffic: no NIC, no root, no huge pages needed.
 #[derive(Clone, Debug, Default, Parser, Deserialize, PartialEq)]
-#[command(version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(version, after_help = after_help(), max_term_width = 100)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// Ports: PCI addresses of devices bound to vfio-pci (or kmod:ADDRESS, to barline), vhost-user:/tmp/socket, or
-    /// sim:82576; options follow a port, as in sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
+    /// Ports, as listed below; options follow a port, as in sim:82576,size=1514,rate=1000 [default: sim:82576,sim:82576]
     #[arg(long, value_name = "PORT,...")]
     pub ports: Vec<String>,
     /// What a PCI address alone is opened with: vfio (the kernel's vfio-pci) or kmod (barline.ko) [default: vfio]
@@ -103,6 +102,10 @@ Examples:
   l2fwd --config configs/l2fwd.toml --seconds 10           settings from a file
 
 Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 3 the machine lacks something.";
+
+fn after_help() -> String {
+    format!("{}\n\n{EXAMPLES}", barline_drivers::help())
+}
 
 impl Options {
     /// Reads a configuration file: every option but `config` under its own name.

@@ -70,7 +70,7 @@ impl Settings {
                 "--burst {burst}: 1 to {MAX_BURST} packets are possible"
             )));
         }
-        let simulated = ports.iter().any(|port| matches!(port, PortSpec::Sim(_)));
+        let simulated = ports.iter().any(PortSpec::is_simulated);
         let (queues, workers) = workers(options.cores.as_deref(), options.queues)?;
         Ok(Self {
             workers,
@@ -132,7 +132,7 @@ impl Settings {
 fn ports(options: &Options) -> Result<Vec<PortSpec>, Failure> {
     let bus: Bus = options.bus.as_deref().unwrap_or("vfio").parse()?;
     if options.ports.is_empty() {
-        return Ok(vec![PortSpec::Sim(SimSpec::new()); 2]);
+        return Ok(vec![SimSpec::new().into(); 2]);
     }
     let ports = PortSpec::parse_list_on(bus, &options.ports.join(","))?;
     // The index of the sending port is one byte of an address.

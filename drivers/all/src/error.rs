@@ -63,12 +63,27 @@ pub enum OpenError {
         /// Why.
         source: PortError,
     },
+    /// Another kind of port refused.
+    #[error("{port}: {cause}")]
+    Refused {
+        /// The port as it was named.
+        port: String,
+        /// Who can mend it.
+        fault: Fault,
+        /// Why, and how to mend it.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The plan needs what the machine does not have.
     #[error(transparent)]
     Plan(#[from] PlanError),
 }
 
 impl OpenError {
+    pub(crate) fn port(port: &impl std::fmt::Display, source: PortError) -> Self {
+        let port = port.to_string();
+        Self::Port { port, source }
+    }
+
     /// Who can mend it.
     pub fn fault(&self) -> Fault {
         match self {
@@ -78,6 +93,7 @@ impl OpenError {
             Self::Vhost(VhostError::Options(_) | VhostError::NotASocket(_)) => Fault::Usage,
             Self::Vhost(_) => Fault::Machine,
             Self::Port { source, .. } => fault_of_port(source),
+            Self::Refused { fault, .. } => *fault,
             Self::Plan(_) | Self::Events(_) => Fault::Machine,
         }
     }

@@ -6,16 +6,18 @@
 #![warn(missing_debug_implementations)]
 
 mod error;
+mod kinds;
 mod list;
+mod near;
 mod open;
 mod pace;
 mod sim;
 mod spec;
-mod vhost_spec;
 
 pub use error::{Fault, OpenError, fault_of_memory, fault_of_port};
+pub use kinds::{KINDS, Kind, SimSpec, help};
 pub use list::{ALL, Driver, OpenFn, driver_for};
-pub use open::{Opened, Opener};
+pub use open::{Input, Opened, Opener};
 pub use pace::Times;
 pub use sim::{Feed, SimEnd};
-pub use spec::{Bus, PortSpec, SimSpec, SpecError};
+pub use spec::{Bus, PortSpec, SpecError};

@@ -7,9 +7,9 @@ use barline::bus::vfio::{Container, OpenOptions, VfioError, VfioFunction};
 use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
 use barline::port::Port;
-use barline_null::{Loopback, Null};
-use barline_vhost::Vhost;
+use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Opens the ports of one application: all that it opens share one address space of VFIO, so that a pool is mapped
 /// once for all, one of barline.ko, and one of the simulator.
@@ -23,7 +23,23 @@ pub struct Opener {
     domains: Vec<Arc<dyn DmaDomain>>,
     pci: Vec<PciAddress>,
     adopted: Vec<VfioFunction>,
-    sims: Vec<SimEnd>,
+    /// Simulated ports so far.
+    sims: usize,
+    /// Ports so far.
+    opened: u64,
+    inputs: Vec<(u64, Input)>,
+}
+
+/// Where a port's frames come from, for who wants to know when no more can come.
+#[derive(Clone, Debug, Default)]
+pub enum Input {
+    /// From elsewhere: more can always come.
+    #[default]
+    Elsewhere,
+    /// Only what this program sends to it, or nothing at all.
+    Own,
+    /// From something with an end, which was reached when this is true.
+    Ends(Arc<AtomicBool>),
 }
 
 /// A port, with what is known of it besides.
@@ -35,16 +51,50 @@ pub struct Opened {
     pub spec: PortSpec,
     /// The far end of its cable, for a simulated one.
     pub sim: Option<SimEnd>,
+    address: Option<PciAddress>,
+    number: u64,
 }
 
-impl Opened {
-    /// A port without a device.
-    fn soft(spec: &PortSpec, port: Box<dyn Port>) -> Self {
+/// A port that was just opened, for [`Opener::open`].
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    port: Box<dyn Port>,
+    sim: Option<SimEnd>,
+    input: Input,
+    address: Option<PciAddress>,
+}
+
+impl Fresh {
+    /// One that more can come to at any time.
+    pub fn new(port: Box<dyn Port>) -> Self {
         Self {
             port,
-            spec: spec.clone(),
             sim: None,
+            input: Input::Elsewhere,
+            address: None,
         }
+    }
+
+    /// A simulated one.
+    pub fn simulated(port: Box<dyn Port>, end: SimEnd) -> Self {
+        let input = Input::Ends(end.dry());
+        let sim = Some(end);
+        Self {
+            sim,
+            input,
+            ..Self::new(port)
+        }
+    }
+
+    /// One with another input.
+    pub fn fed(self, input: Input) -> Self {
+        Self { input, ..self }
+    }
+
+    /// One of a PCI function.
+    pub fn at(self, address: PciAddress) -> Self {
+        let address = Some(address);
+        Self { address, ..self }
     }
 }
 
@@ -65,7 +115,9 @@ impl Opener {
             domains: Vec::new(),
             pci: Vec::new(),
             adopted: Vec::new(),
-            sims: Vec::new(),
+            sims: 0,
+            opened: 0,
+            inputs: Vec::new(),
         }
     }
 
@@ -83,47 +135,49 @@ impl Opener {
     /// # Errors
     /// [`OpenError`]; the ports opened before stay open.
     pub fn open(&mut self, spec: &PortSpec) -> Result<Opened, OpenError> {
-        let (function, sim) = match spec {
-            PortSpec::Pci(address, _) => (self.open_pci(*address)?, None),
-            PortSpec::Kmod(address, _) => (self.open_kmod(*address)?, None),
-            PortSpec::Sim(sim) => {
-                let (function, end) = self.open_sim(sim)?;
-                (function, Some(end))
-            }
-            PortSpec::Null(size) => {
-                let named = |source| OpenError::Port {
-                    port: spec.to_string(),
-                    source,
-                };
-                return Ok(Opened::soft(spec, Box::new(Null::new(*size).map_err(named)?)));
-            }
-            PortSpec::VhostUser(options) => {
-                return Ok(Opened::soft(spec, Box::new(Vhost::open(options)?)));
-            }
-            PortSpec::Ring => return Ok(Opened::soft(spec, Box::new(Loopback::new()))),
-        };
-        let (address, id) = (function.address(), function.id());
-        let driver = driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
-        self.remember(function.dma());
-        let port = (driver.open)(function, spec.options()).map_err(|source| OpenError::Port {
-            port: spec.to_string(),
-            source,
-        })?;
+        let Fresh {
+            port,
+            sim,
+            input,
+            address,
+        } = spec.open(self)?;
+        let number = self.opened;
+        self.opened += 1;
+        self.inputs.push((number, input));
         Ok(Opened {
             port,
             spec: spec.clone(),
             sim,
+            address,
+            number,
         })
+    }
+
+    /// Hands a function to its driver.
+    pub(crate) fn drive(
+        &mut self,
+        function: Arc<dyn PciFunction>,
+        named: &impl Display,
+        options: &str,
+    ) -> Result<Box<dyn Port>, OpenError> {
+        let (address, id) = (function.address(), function.id());
+        let driver = driver_for(id).ok_or(OpenError::NoDriver { address, id })?;
+        self.remember(function.dma());
+        (driver.open)(function, options).map_err(|source| OpenError::port(named, source))
     }
 
     /// Drops a port that this opener has opened; its name can be opened again. The port's queues must be gone, or they
     /// keep its device open.
     pub fn close(&mut self, opened: Opened) {
-        let Opened { port, spec, .. } = opened;
+        let Opened {
+            port,
+            address,
+            number,
+            ..
+        } = opened;
         drop(port);
-        if let PortSpec::Pci(address, _) | PortSpec::Kmod(address, _) = spec {
-            self.pci.retain(|known| *known != address);
-        }
+        self.pci.retain(|known| Some(*known) != address);
+        self.inputs.retain(|(known, _)| *known != number);
     }
 
     /// Compares what is going to be allocated and mapped with the machine and with the address spaces of all ports
@@ -138,12 +192,18 @@ impl Opener {
             .try_for_each(|domain| plan.check(domain.as_ref()))?)
     }
 
-    /// Whether all ports are simulated ones whose feed has come to its end.
+    /// Whether no more can come in: some port's input has an end, such as a simulated port's feed or a file, and every
+    /// input has come to it. Ports that receive only what this program sends do not count.
     pub fn is_dry(&self) -> bool {
-        self.pci.is_empty() && !self.sims.is_empty() && self.sims.iter().all(SimEnd::is_dry)
+        let mut ends = self.inputs.iter().filter_map(|(_, input)| match input {
+            Input::Elsewhere => Some(false),
+            Input::Own => None,
+            Input::Ends(dry) => Some(dry.load(Ordering::Relaxed)),
+        });
+        ends.next().is_some_and(|first| first && ends.all(|dry| dry))
     }
 
-    fn open_pci(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {
+    pub(crate) fn open_pci(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {
         if self.pci.contains(&address) {
             return Err(OpenError::Twice(address));
         }
@@ -172,7 +232,7 @@ impl Opener {
     }
 
     /// In the order of [`Opener::open_pci`], for the same reasons.
-    fn open_kmod(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {
+    pub(crate) fn open_kmod(&mut self, address: PciAddress) -> Result<Arc<dyn PciFunction>, OpenError> {
         let found = self.find(address)?.ok_or(KmodError::NoDevice { address })?;
         if found.iommu_group.is_none() {
             return Err(KmodError::NoIommu { address }.into());
@@ -199,14 +259,14 @@ impl Opener {
         Ok(found)
     }
 
-    fn open_sim(&mut self, spec: &SimSpec) -> Result<(Arc<dyn PciFunction>, SimEnd), OpenError> {
-        let index = self.sims.len();
+    pub(crate) fn open_sim(&mut self, spec: &SimSpec) -> Result<(Arc<dyn PciFunction>, SimEnd), OpenError> {
+        let index = self.sims;
         if index >= sim::MOST {
             return Err(OpenError::TooManySims(sim::MOST));
         }
         let built = sim::build(spec, index as u8, &self.feed, &self.local);
         let (function, end) = built.map_err(OpenError::Events)?;
-        self.sims.push(end.clone());
+        self.sims += 1;
         Ok((function, end))
     }
 

@@ -48,6 +48,10 @@ impl SimEnd {
         self.dry.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn dry(&self) -> Arc<AtomicBool> {
+        self.dry.clone()
+    }
+
     /// Pulls the device out: it does not answer any more.
     pub fn remove(&self) {
         self.device.surprise_remove();

@@ -153,6 +153,11 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
         "The same for an address outside of the memory that the peer has shared.",
     ),
     ("peer_bad_chain", "The same for descriptors that make no buffer."),
+    ("watch_frames", "Frames that a capture or trace has taken down."),
+    (
+        "watch_missed",
+        "Frames that a capture or trace should have taken down and could not: whoever writes was behind.",
+    ),
 ];
 
 /// Where a port puts its device's own statistics.

@@ -1,12 +1,20 @@
 //! `vhost-user:/tmp/socket,client,queues=2,packed=off`.
 
-use crate::spec::nearest;
-use barline_vhost::{Features, MOST_QUEUES, Options};
+use super::{Given, Kind, Target, no_option, number};
+use crate::open::Fresh;
+use crate::{OpenError, Opener};
+use barline_vhost::{Features, MOST_QUEUES, Options, Vhost};
 use std::fmt;
 
-/// What such a port is called before the colon.
-pub(crate) const NAME: &str = "vhost-user";
-/// The one option that has no value: the other side listens.
+pub(super) const KIND: Kind = Kind {
+    name: "vhost-user",
+    form: "vhost-user:SOCKET[,client,queues=N,packed|mrg|in-order|indirect|event-idx=on|off]",
+    about: "a virtual machine or another process; client: the other side listens",
+    example: "vhost-user:/tmp/socket",
+    flags: &[CLIENT],
+    parse,
+};
+
 const CLIENT: &str = "client";
 
 /// Options that are on or off, and where they are kept.
@@ -19,44 +27,28 @@ const SWITCHES: &[Switch] = &[
     ("event-idx", |features| &mut features.event_idx),
 ];
 
-/// Whether `part` is an option without a value of the port before it.
-pub(crate) fn is_flag(port: &str, part: &str) -> bool {
-    part == CLIENT && port.split_once(':').is_some_and(|(name, _)| name == NAME)
-}
+#[derive(Debug)]
+struct VhostUser(Options);
 
-/// What comes behind the name and its colon.
-pub(crate) fn parse(path: &str, options: &str) -> Result<Options, String> {
-    if path.is_empty() {
-        return Err(format!("it names no socket; write {NAME}:/tmp/socket"));
+fn parse(given: &Given<'_>) -> Result<Box<dyn Target>, String> {
+    if given.name.is_empty() {
+        return Err(format!("it names no socket; write {}", KIND.example));
     }
-    let mut parsed = Options::new(path);
-    let given = options.split(',').filter(|option| !option.is_empty());
-    given
-        .into_iter()
-        .try_for_each(|option| set(&mut parsed, option))?;
-    Ok(parsed)
+    let mut options = Options::new(given.name);
+    given.options().try_for_each(|option| set(&mut options, option))?;
+    Ok(Box::new(VhostUser(options)))
 }
 
-fn set(options: &mut Options, option: &str) -> Result<(), String> {
-    let (key, value) = option.split_once('=').unwrap_or((option, ""));
+fn set(options: &mut Options, (key, value): (&str, &str)) -> Result<(), String> {
     match (key, value) {
         (CLIENT, "") => options.client = true,
-        ("queues", number) => {
-            let number = number.parse().ok().filter(|n| (1..=MOST_QUEUES).contains(n));
-            options.queues = number.ok_or_else(|| format!("write queues=1 to queues={MOST_QUEUES}"))?;
-        }
+        ("queues", value) => options.queues = number(key, value, 1, MOST_QUEUES)?,
         _ => {
             let switch = SWITCHES.iter().find(|(name, _)| *name == key);
             let Some((name, place)) = switch else {
-                let known: Vec<_> = SWITCHES
-                    .iter()
-                    .map(|(name, _)| *name)
-                    .chain([CLIENT, "queues"])
-                    .collect();
-                return Err(format!(
-                    "there is no option {key:?}; did you mean {}?",
-                    nearest(key, &known)
-                ));
+                let switches = SWITCHES.iter().map(|(name, _)| *name);
+                let known: Vec<_> = switches.chain([CLIENT, "queues"]).collect();
+                return Err(no_option(key, &known));
             };
             *place(&mut options.features) = match value {
                 "on" => true,
@@ -68,22 +60,31 @@ fn set(options: &mut Options, option: &str) -> Result<(), String> {
     Ok(())
 }
 
+impl Target for VhostUser {
+    fn open(&self, _: &mut Opener) -> Result<Fresh, OpenError> {
+        Ok(Fresh::new(Box::new(Vhost::open(&self.0)?)))
+    }
+}
+
 /// What is not the default is said.
-pub(crate) fn write(options: &Options, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{NAME}:{}", options.path.display())?;
-    if options.client {
-        write!(f, ",{CLIENT}")?;
-    }
-    if options.queues != MOST_QUEUES {
-        write!(f, ",queues={}", options.queues)?;
-    }
-    let mut features = options.features;
-    for (name, place) in SWITCHES {
-        if !*place(&mut features) {
-            write!(f, ",{name}=off")?;
+impl fmt::Display for VhostUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(options) = self;
+        write!(f, "{}:{}", KIND.name, options.path.display())?;
+        if options.client {
+            write!(f, ",{CLIENT}")?;
         }
+        if options.queues != MOST_QUEUES {
+            write!(f, ",queues={}", options.queues)?;
+        }
+        let mut features = options.features;
+        for (name, place) in SWITCHES {
+            if !*place(&mut features) {
+                write!(f, ",{name}=off")?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

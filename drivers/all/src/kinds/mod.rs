@@ -1,0 +1,119 @@
+//! The kinds of ports: one row of [`KINDS`] and one file each.
+//!
+//! To add one: a file beside this one with a [`Target`] and a `pub(super) const KIND`, and its row in [`KINDS`]. The
+//! parser, `--help` of the applications, messages, `engine/docs/ports.md` and the tests all read that table.
+
+mod null;
+mod pci;
+mod ring;
+mod sim;
+mod vhost_user;
+
+pub(crate) use pci::{ADDRESS, Pci};
+pub use sim::SimSpec;
+
+use crate::near::nearest;
+use crate::open::Fresh;
+use crate::spec::Bus;
+use crate::{OpenError, Opener};
+use std::fmt::{Debug, Display};
+
+/// One kind of port, as a user sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// What is before the colon.
+    pub name: &'static str,
+    /// How it is written: what may be left out is in brackets.
+    pub form: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+    /// A right one. It need not exist on this machine.
+    pub example: &'static str,
+    /// Options without a value.
+    pub(crate) flags: &'static [&'static str],
+    pub(crate) parse: fn(&Given<'_>) -> Result<Box<dyn Target>, String>,
+}
+
+/// All kinds, in the order in which they are shown.
+pub const KINDS: &[Kind] = &[
+    pci::KIND,
+    pci::KMOD,
+    sim::KIND,
+    vhost_user::KIND,
+    null::KIND,
+    ring::KIND,
+];
+
+/// The kind of this name.
+pub(crate) fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// A port that was named, and can be opened. Its text (`Display`) is what the parser takes back, and says everything that
+/// is not the default: two ports with the same text are equal.
+pub(crate) trait Target: Display + Debug + Send + Sync {
+    /// Opens it.
+    fn open(&self, opener: &mut Opener) -> Result<Fresh, OpenError>;
+
+    /// Whether it is a simulated device, with a feed.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+}
+
+/// What stands behind a kind's name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a> {
+    /// What an address alone is on, for kinds that name another port.
+    #[allow(dead_code, reason = "no kind of this build does")]
+    pub bus: Bus,
+    /// Between the colon and the first comma.
+    pub name: &'a str,
+    /// Behind that comma.
+    pub options: &'a str,
+}
+
+impl<'a> Given<'a> {
+    /// Options, as key and value; a flag has no value.
+    pub fn options(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        pairs(self.options)
+    }
+
+    /// All that is behind the colon, as options.
+    pub fn all(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        pairs(self.name).chain(pairs(self.options))
+    }
+}
+
+fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let given = text.split(',').filter(|option| !option.is_empty());
+    given.map(|option| option.split_once('=').unwrap_or((option, "")))
+}
+
+/// The message about an option that is none of `known`.
+pub(crate) fn no_option(key: &str, known: &[&str]) -> String {
+    let near = nearest(key, known.iter().copied());
+    format!("there is no option {key:?}; did you mean {near}?")
+}
+
+/// A whole number from `least` to `most`.
+pub(crate) fn number<T>(key: &str, value: &str, least: T, most: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + Display,
+{
+    let number = value.parse().ok().filter(|n| (&least..=&most).contains(&n));
+    number.ok_or_else(|| format!("write {key}={least} to {key}={most}"))
+}
+
+/// A table of all kinds for `--help`.
+pub fn help() -> String {
+    let width = KINDS.iter().map(|kind| kind.example.len()).max().unwrap_or(0);
+    let rows: Vec<String> = KINDS
+        .iter()
+        .map(|kind| format!("  {:width$}  {}", kind.example, kind.about))
+        .collect();
+    format!(
+        "Ports (an address alone is pci:, or kmod: with --bus kmod; all options: engine/docs/ports.md):\n{}",
+        rows.join("\n")
+    )
+}

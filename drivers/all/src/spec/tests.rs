@@ -1,0 +1,139 @@
+use super::*;
+
+fn why(text: &str) -> String {
+    text.parse::<PortSpec>().unwrap_err().why
+}
+
+fn texts(list: &str) -> Vec<String> {
+    let ports = PortSpec::parse_list(list).unwrap();
+    ports.iter().map(PortSpec::to_string).collect()
+}
+
+/// The table is what the parser knows: every example is right, says what it was read from, and is of its kind.
+#[test]
+fn every_row_of_the_table_is_a_port() {
+    for kind in KINDS {
+        let spec: PortSpec = kind.example.parse().unwrap();
+        assert_eq!(spec.to_string(), kind.example);
+        let colon = format!("{}:", kind.name);
+        assert!(
+            kind.example.starts_with(&colon) && kind.form.contains(&colon),
+            "{colon}"
+        );
+        assert!(!kind.about.is_empty() && !kind.about.ends_with('.'), "{colon}");
+        assert!(crate::help().contains(kind.example) && crate::help().contains(kind.about));
+    }
+    let names: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.name).collect();
+    assert_eq!(names.len(), KINDS.len(), "a name is taken twice");
+}
+
+#[test]
+fn the_documentation_has_the_table() {
+    let page = include_str!("../../../../engine/docs/ports.md");
+    let rows: Vec<String> = KINDS
+        .iter()
+        .map(|kind| {
+            let form = kind.form.replace('|', "\\|");
+            format!("| `{form}` | {} | `{}` |\n", kind.about, kind.example)
+        })
+        .collect();
+    let wanted = rows.concat();
+    assert!(
+        page.contains(&wanted),
+        "engine/docs/ports.md should have:\n{wanted}"
+    );
+}
+
+/// A letter lost, doubled or exchanged in a kind's name is answered with the example as it should be.
+#[test]
+fn a_slip_in_a_name_is_answered_with_the_right_form() {
+    for kind in KINDS {
+        let name = kind.name;
+        let tail = &kind.example[name.len()..];
+        for at in 0..name.len() {
+            let (front, back) = name.split_at(at);
+            let swapped: String = back.chars().take(2).collect::<Vec<_>>().iter().rev().collect();
+            let rest: String = back.chars().skip(2).collect();
+            for wrong in [
+                format!("{front}{}", &back[1..]),
+                format!("{front}{}{back}", &back[..1]),
+                format!("{front}{swapped}{rest}"),
+            ] {
+                // Too short to be told from others, or hexadecimal.
+                if wrong.len() < 3 || wrong == name {
+                    continue;
+                }
+                let text = format!("{wrong}{tail}");
+                let Err(error) = text.parse::<PortSpec>() else {
+                    panic!("{text} is a port");
+                };
+                assert!(error.why.contains(kind.example), "{text}: {}", error.why);
+            }
+        }
+    }
+}
+
+#[test]
+fn addresses_and_models_are_ports() {
+    for text in ["pci:0000:01:00.0", "0000:01:00.0", "pci:01:00.0", "01:00.0"] {
+        assert_eq!(texts(text), ["pci:0000:01:00.0"]);
+    }
+    assert_eq!("sim:82576".parse(), Ok(PortSpec::from(SimSpec::new())));
+}
+
+#[test]
+fn an_address_alone_is_on_the_bus_that_was_chosen() {
+    let list = "01:00.0,pci:01:00.0,kmod:01:00.0";
+    let of = |bus| PortSpec::parse_list_on(bus, list).unwrap();
+    let (pci, kmod) = ("pci:0000:01:00.0", "kmod:0000:01:00.0");
+    let on =
+        |bus: &str| -> Vec<String> { of(bus.parse().unwrap()).iter().map(PortSpec::to_string).collect() };
+    assert_eq!(on("vfio"), [pci, pci, kmod]);
+    assert_eq!(on("kmod"), [kmod, pci, kmod]);
+    let error = "kmdo".parse::<Bus>().unwrap_err().to_string();
+    assert_eq!(error, "\"kmdo\" is not a bus: did you mean kmod?");
+}
+
+#[test]
+fn options_belong_to_the_port_before_them() {
+    assert_eq!(
+        texts("sim:82576,mode=thread,size=1514, 01:00.0,sim:82576,rate=2.5"),
+        [
+            "sim:82576,mode=thread,size=1514",
+            "pci:0000:01:00.0",
+            "sim:82576,mode=thread,rate=2.5"
+        ]
+    );
+}
+
+#[test]
+fn slips_are_answered_with_the_nearest_right_form() {
+    for (text, near) in [
+        ("sim:82567", "sim:82576"),
+        ("sim:", "sim:82576"),
+        ("82576", "sim:82576"),
+        ("smi:82576", "sim:82576"),
+        ("smi:82576,size=61", "sim:82576,size=61"),
+        ("pic:0000:01:00.0", "pci:0000:01:00.0"),
+        ("kmdo:0000:01:00.0", "kmod:0000:01:00.0"),
+        ("pci:0000:01:00", "pci:0000:01:00.0"),
+        ("kmod:0000:01:00", "kmod:0000:01:00.0"),
+        ("0000:01:00:1", "pci:0000:01:00.1"),
+        ("0000.01.00.1", "pci:0000:01:00.1"),
+        ("sim:82576,moed=sync", "mode="),
+        ("sim:82576,mode=fast", "mode=thread"),
+        ("sim:82576,size=9", "size=60"),
+        ("sim:82576,rate=-1", "rate=0 to rate=1488095"),
+        ("sim:82576,rate=nan", "rate=0"),
+        ("sim:82576,mode=sync,rate=1", "leave mode=sync out"),
+        ("01:00.0,size=60", "leave out \"size=60\""),
+        ("null:seize=60", "did you mean size?"),
+        ("enp1s0", "/sys/class/net/enp1s0/device"),
+        ("", crate::kinds::ADDRESS),
+        ("0000:01:00.9", crate::kinds::ADDRESS),
+        ("pci:sim", crate::kinds::ADDRESS),
+        ("quux:bar", "write one of pci:, kmod:, sim:"),
+    ] {
+        assert!(why(text).contains(near), "{text}: {}", why(text));
+    }
+}
