@@ -36,7 +36,7 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// A message of serde's about a key that nobody knows, with the nearest one that somebody does.
-pub(crate) fn with_nearest(message: &str) -> String {
+pub fn with_nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let known = message.contains("unknown field") || message.contains("unknown variant");
     match quoted.next().filter(|_| known) {

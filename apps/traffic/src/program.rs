@@ -2,6 +2,7 @@
 
 use crate::error::{Result, TrafficError};
 use crate::frame::{Frame, Site, Sum, covered, sum};
+use crate::sign::MARK;
 use crate::vary::Vary;
 
 /// Most fields of a stream that can vary.
@@ -46,13 +47,32 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles a frame of `len` bytes (without FCS) in which the given fields vary.
+    /// Compiles a frame of `len` bytes (without FCS) in which the given fields vary, and in which a mark is going to be
+    /// written at `mark`, behind all that was given.
     ///
     /// # Errors
     /// Fields that overlap or that the frame does not have; a length that it cannot have.
-    pub fn compile(frame: &Frame, len: usize, fill: u8, fields: &[Vary]) -> Result<Self> {
+    pub fn compile(
+        frame: &Frame,
+        len: usize,
+        fill: u8,
+        fields: &[Vary],
+        mark: Option<usize>,
+    ) -> Result<Self> {
         check(fields, len)?;
         let mut bytes = frame.unsummed(len, fill)?;
+        if let Some(place) = mark.and_then(|at| bytes.get_mut(at..at + MARK)) {
+            // A mark adds nothing to a checksum, and neither do zeros.
+            place.fill(0);
+        }
+        if let Some((at, vary)) =
+            mark.and_then(|at| Some((at, fields.iter().find(|vary| overlaps(vary, at, at + MARK))?)))
+        {
+            return Err(TrafficError::wrong(format!(
+                "{}: the mark stands there, at {at}; vary other bytes, or write signed = false",
+                vary.path
+            )));
+        }
         for vary in fields {
             if let Some((at, high)) = vary.high {
                 crate::frame::value::put(&mut bytes, at, 64, high.into());
@@ -103,7 +123,13 @@ impl Program {
             program.fixes.clear();
         }
         let varied = fields.iter().map(|vary| vary.place.at / 8 + 8);
-        let head = varied.chain([frame.least()]).max().unwrap_or(0).min(program.room);
+        let marked = mark.map(|at| at + MARK);
+        let head = varied
+            .chain([frame.least()])
+            .chain(marked)
+            .max()
+            .unwrap_or(0)
+            .min(program.room);
         program.blocks = bytes.as_chunks().0[..head.div_ceil(BLOCK)].to_vec();
         Ok(program)
     }

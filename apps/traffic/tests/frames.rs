@@ -215,7 +215,7 @@ proptest! {
         let mut fields: Vec<Vary> = fields.iter().map(|text| Vary::parse(text, &frame).unwrap()).collect();
         barline_traffic::order(&mut fields);
         let len = frame.least() + more;
-        let program = barline_traffic::Program::compile(&frame, len, 0x5a, &fields).unwrap();
+        let program = barline_traffic::Program::compile(&frame, len, 0x5a, &fields, None).unwrap();
         let mut values = [0; barline_traffic::MOST_FIELDS];
         let mut expected = frame.image(len, 0x5a).unwrap();
         for (vary, value) in fields.iter().zip(&mut values) {

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 pub(super) const KIND: Kind = Kind {
     name: "sim",
-    form: "sim:82576[,mode=sync|thread,size=BYTES,rate=FRAMES A SECOND]",
+    form: "sim:82576[,mode=sync|thread,size=BYTES,rate=FRAMES A SECOND,wire=NAME]",
     about: "a simulated NIC; needs no NIC, no root, no huge pages",
     example: "sim:82576",
     flags: &[],
@@ -29,6 +29,9 @@ pub struct SimSpec {
     /// Frames a second that the port receives: `rate=1000`, and none at all with `rate=0`. Without it they come as fast
     /// as the port takes them.
     pub rate: Option<f64>,
+    /// The cable it is plugged into, with the other port of the same name: `wire=a`. It then receives what that one sends
+    /// and nothing else.
+    pub wire: Option<String>,
 }
 
 /// Devices that there is a model of.
@@ -46,6 +49,7 @@ impl SimSpec {
             mode: Mode::Sync,
             size: *SIZES.start(),
             rate: None,
+            wire: None,
         }
     }
 
@@ -64,6 +68,9 @@ impl SimSpec {
                 return Err("a rate needs mode=thread; leave mode=sync out".to_owned());
             }
             sim.mode = Mode::Thread;
+            if sim.wire.is_some() {
+                return Err("a port on a wire receives what the other one sends; leave rate= out".to_owned());
+            }
         }
         Ok(sim)
     }
@@ -78,7 +85,9 @@ impl SimSpec {
                 let rate = number("rate", rate, 0.0, RATE);
                 self.rate = Some(rate.map_err(|why| format!("{why}, in frames a second"))?);
             }
-            (key, _) => return Err(no_option(key, &["mode=", "size=", "rate="])),
+            ("wire", "") => return Err("write wire=a, for two ports".to_owned()),
+            ("wire", name) => self.wire = Some(name.to_owned()),
+            (key, _) => return Err(no_option(key, &["mode=", "size=", "rate=", "wire="])),
         }
         Ok(())
     }
@@ -106,8 +115,11 @@ impl fmt::Display for SimSpec {
         if self.size != *SIZES.start() {
             write!(f, ",size={}", self.size)?;
         }
-        match self.rate {
-            Some(rate) => write!(f, ",rate={rate}"),
+        if let Some(rate) = self.rate {
+            write!(f, ",rate={rate}")?;
+        }
+        match &self.wire {
+            Some(wire) => write!(f, ",wire={wire}"),
             None => Ok(()),
         }
     }

@@ -1,0 +1,301 @@
+//! Where every packet is, and what became of those that were sent.
+
+use barline_traffic::{FlowState, Order, Stream, Summary};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Counters by name.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// A moment's account. Packets that enter the program are made or come from a port; they leave it through a port, or when
+/// they have been looked at: `received == sent + sum of dropped + held`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Account {
+    /// Seconds of sending.
+    pub seconds: f64,
+    /// Packets that entered the program.
+    pub received: u64,
+    /// Packets that the devices took; in a closing account, that they are done with.
+    pub sent: u64,
+    /// Packets that went no further, by reason: `measured` ones came from a port and were looked at.
+    pub dropped: Counts,
+    /// Packets in the program's hands; in a closing account those that a device had not sent when it was stopped.
+    pub held: u64,
+    /// Of those that entered, the ones that were made.
+    pub made: u64,
+    /// Of those that were sent with a mark, how many did not come.
+    pub lost: u64,
+    /// Packets that came with a damaged mark.
+    pub damaged: u64,
+    /// Packets that came without a mark.
+    pub foreign: u64,
+    /// Packets that were due and that no buffer was left for.
+    pub starved: u64,
+    /// How late packets were against when they were due, in nanoseconds.
+    pub pacing: Summary,
+    /// Nanoseconds that pacing did not catch up, because the processor was elsewhere.
+    pub slipped_ns: u64,
+    /// Streams of ports.
+    pub flows: Vec<FlowReport>,
+    /// The ports, by index.
+    pub ports: Vec<PortReport>,
+}
+
+/// One stream of one port.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct FlowReport {
+    /// Index of the port that sends it.
+    pub port: usize,
+    /// Its name, or its number.
+    pub stream: String,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that came, each once.
+    pub received: u64,
+    /// Packets that did not come.
+    pub lost: u64,
+    /// Whether it has marks, without which nothing is known.
+    pub marked: bool,
+    /// What is known of order.
+    #[serde(flatten)]
+    pub order: Order,
+    /// Nanoseconds on the way.
+    pub latency_ns: Summary,
+    /// Nanoseconds, RFC 3550.
+    pub jitter_ns: u64,
+}
+
+/// One port.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PortReport {
+    /// The port as it was named.
+    pub port: String,
+    /// Its address.
+    pub mac: String,
+    /// Mbit/s, 0 when down.
+    pub link: u32,
+    /// Packets a second that its line takes at the most.
+    #[serde(skip)]
+    pub most: f64,
+    /// Its queues' counters.
+    pub queues: Counts,
+    /// Its device's.
+    pub device: Counts,
+}
+
+impl PortReport {
+    /// A counter of its queues.
+    pub fn count(&self, name: &str) -> u64 {
+        self.queues.get(name).copied().unwrap_or(0)
+    }
+}
+
+impl FlowReport {
+    /// From what was made of it and what came.
+    pub fn new(port: usize, index: usize, stream: &Stream, sent: u64, state: &FlowState) -> Self {
+        let marked = stream.mark.is_some();
+        let received = state.order.unique + state.order.stale;
+        Self {
+            port,
+            stream: stream.name.clone().unwrap_or_else(|| index.to_string()),
+            sent,
+            received,
+            lost: if marked { sent.saturating_sub(received) } else { 0 },
+            marked,
+            order: state.order,
+            latency_ns: state.latency.summary(),
+            jitter_ns: state.jitter,
+        }
+    }
+}
+
+impl Account {
+    /// Completes it from the ports' counters. `unsent` were made and given up, `in_flight` a device has not sent.
+    pub(crate) fn settle(&mut self, unsent: u64, in_flight: u64) {
+        let sum = |name: &str| self.ports.iter().map(|port| port.count(name)).sum::<u64>();
+        let came = sum("rx_packets");
+        self.sent = sum("tx_packets").saturating_sub(in_flight);
+        self.dropped = Counts::from([
+            ("measured", came),
+            ("tx_lengths", sum("tx_lengths")),
+            ("tx_unmapped", sum("tx_unmapped")),
+            ("tx_full", unsent),
+        ]);
+        // A worker may count between two of our reads; what it has in hand is the rest.
+        self.made = self.made.max(self.sent + in_flight + self.sum() - came);
+        self.received = self.made + came;
+        self.held = self.received - self.sent - self.sum();
+        self.lost = self.flows.iter().map(|flow| flow.lost).sum();
+    }
+
+    /// Packets that went no further.
+    pub fn sum(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    /// Whether every packet is in exactly one number.
+    pub fn balances(&self) -> bool {
+        self.received == self.sent + self.sum() + self.held
+    }
+
+    /// Of marked packets that were sent, whether none came back although some were expected.
+    pub fn came_to_nothing(&self) -> bool {
+        let marked = || self.flows.iter().filter(|flow| flow.marked);
+        marked().any(|flow| flow.sent > 0) && marked().all(|flow| flow.received == 0) && self.damaged == 0
+    }
+}
+
+/// Packets a second between two counts; none where it is more than the line takes, which cannot be.
+pub fn rate(now: u64, before: u64, seconds: f64, most: f64) -> Option<f64> {
+    let rate = if seconds > 0.0 {
+        now.saturating_sub(before) as f64 / seconds
+    } else {
+        0.0
+    };
+    (rate <= most * 1.02 + 100.0).then_some(rate)
+}
+
+fn pps(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "above line".to_owned(), |rate| format!("{:.1}", rate / 1e3))
+}
+
+/// Nanoseconds as microseconds.
+fn us(ns: u64) -> f64 {
+    ns as f64 / 1e3
+}
+
+/// Tables of ports and streams, with rates since `before`.
+pub fn text(now: &Account, before: &Account) -> String {
+    let mut text = String::from(
+        "port                               link           sent     kpps       received     kpps   missed\n",
+    );
+    let seconds = now.seconds - before.seconds;
+    for (at, port) in now.ports.iter().enumerate() {
+        let old = before.ports.get(at);
+        let rate = |name| {
+            rate(
+                port.count(name),
+                old.map_or(0, |old| old.count(name)),
+                seconds,
+                port.most,
+            )
+        };
+        let missed =
+            ["nic_rx_missed", "nic_rx_queue_drops"].map(|name| port.device.get(name).copied().unwrap_or(0));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<32} {:>6} {:>14} {:>8} {:>14} {:>8} {:>8}",
+            format!("{at} {}", port.port.trim_start_matches("pci:")),
+            port.link,
+            port.count("tx_packets"),
+            pps(rate("tx_packets")),
+            port.count("rx_packets"),
+            pps(rate("rx_packets")),
+            missed.iter().sum::<u64>(),
+        );
+    }
+    let marked: Vec<&FlowReport> = now.flows.iter().filter(|flow| flow.marked).collect();
+    if !marked.is_empty() {
+        text += "stream       sent       lost    loss    twice  reordered   latency us min     mean      p50      p99    p99.9      max   jitter\n";
+    }
+    for flow in marked {
+        let latency = &flow.latency_ns;
+        let _ = writeln!(
+            text,
+            "{:<6} {:>10} {:>10} {:>6.2}% {:>8} {:>10} {:>16.1} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8.1}",
+            format!("{}.{}", flow.port, flow.stream),
+            flow.sent,
+            flow.lost,
+            flow.lost as f64 * 100.0 / flow.sent.max(1) as f64,
+            flow.order.duplicates,
+            flow.order.reordered,
+            us(latency.min),
+            latency.mean / 1e3,
+            us(latency.p50),
+            us(latency.p99),
+            us(latency.p999),
+            us(latency.max),
+            us(flow.jitter_ns),
+        );
+    }
+    text += &closing(now);
+    text
+}
+
+fn closing(now: &Account) -> String {
+    let mut text = format!(
+        "entered {} (made {}) = sent {} + dropped {} + held {}; {:.1} s\n",
+        now.received,
+        now.made,
+        now.sent,
+        now.sum(),
+        now.held,
+        now.seconds
+    );
+    if now.pacing.count > 0 {
+        let (p50, p99, max) = (us(now.pacing.p50), us(now.pacing.p99), us(now.pacing.max));
+        let _ = writeln!(
+            text,
+            "packets left late by: p50 {p50:.1} us, p99 {p99:.1} us, at most {max:.1} us"
+        );
+    }
+    if now.slipped_ns > 0 {
+        let _ = writeln!(
+            text,
+            "the rate is too low: the processor was elsewhere for {:.1} ms; give it a core: --cores",
+            now.slipped_ns as f64 / 1e6
+        );
+    }
+    for (name, count) in [
+        ("damaged", now.damaged),
+        ("without a mark", now.foreign),
+        ("due, and no buffer left", now.starved),
+    ] {
+        if count > 0 {
+            let _ = writeln!(text, "{name}: {count}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_above_the_line_is_not_shown() {
+        assert_eq!(rate(1_000_000, 0, 1.0, 1_488_095.0), Some(1_000_000.0));
+        assert_eq!(rate(1_600_000, 0, 1.0, 1_488_095.0), None);
+        assert_eq!(pps(rate(1_600_000, 0, 1.0, 1_488_095.0)), "above line");
+        assert!(rate(u64::MAX, 0, 1.0, f64::INFINITY).is_some());
+    }
+
+    #[test]
+    fn an_account_balances_and_nothing_that_came_is_told() {
+        let mut account = Account {
+            made: 10,
+            ports: vec![PortReport {
+                queues: Counts::from([("tx_packets", 8), ("rx_packets", 5), ("tx_lengths", 1)]),
+                ..PortReport::default()
+            }],
+            ..Account::default()
+        };
+        account.settle(1, 2);
+        assert!(account.balances());
+        assert_eq!((account.received, account.sent, account.held), (15, 6, 2));
+        account.flows.push(FlowReport {
+            sent: 3,
+            marked: true,
+            ..FlowReport::default()
+        });
+        assert!(account.came_to_nothing());
+        account.flows[0].received = 1;
+        assert!(!account.came_to_nothing());
+        assert!(
+            text(&account, &Account::default())
+                .contains("entered 15 (made 10) = sent 6 + dropped 7 + held 2")
+        );
+    }
+}
