@@ -3,6 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pcap_file::pcap::{PcapPacket, PcapWriter};
+use pcap_file::pcapng::{Block, PcapNgReader};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -282,6 +283,39 @@ fn a_file_is_played_once_at_every_port_and_then_the_run_ends() {
     // Frames for another station, and only those for its own are wanted.
     let none = summary(&["--replay", name, "--no-promiscuous"]);
     assert_eq!(none["received"], 0);
+}
+
+/// Frames played at one port, watched there and where they are sent: both files have all of them.
+#[test]
+fn what_passes_a_port_is_in_its_capture() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = capture(dir.path(), 200);
+    let [first, second] = ["first.pcapng", "second.pcapng"].map(|name| dir.path().join(name));
+    let ports = format!(
+        "sim:82576+capture={},sim:82576+trace=1+capture={},limit=150",
+        first.display(),
+        second.display()
+    );
+    let arguments = ["--replay", path.to_str().unwrap(), "--ports", &ports, "--json"];
+    let out = l2fwd(&[&SMALL[..], &arguments].concat());
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    assert!(
+        String::from_utf8(out.stderr)
+            .unwrap()
+            .contains("IPv4 10.0.0.1 > 10.0.0.2")
+    );
+    let count = |file: &Path| {
+        let mut reader = PcapNgReader::new(fs::File::open(file).unwrap()).unwrap();
+        let mut frames = 0;
+        while let Some(block) = reader.next_block() {
+            frames += usize::from(matches!(block.unwrap(), Block::EnhancedPacket(_)));
+        }
+        frames
+    };
+    // Received and sent: 200 each at either port.
+    assert_eq!((count(&first), count(&second)), (400, 150));
+    let none = format!("sim:82576+capture={}/no/where", dir.path().display());
+    fails(&["--ports", &none], 2, "name a file that this user may write");
 }
 
 #[test]

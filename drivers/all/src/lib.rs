@@ -13,6 +13,7 @@ mod open;
 mod pace;
 mod sim;
 mod spec;
+mod wraps;
 
 pub use error::{Fault, OpenError, fault_of_memory, fault_of_port};
 pub use kinds::{KINDS, Kind, SimSpec, help};
@@ -21,3 +22,4 @@ pub use open::{Input, Opened, Opener};
 pub use pace::Times;
 pub use sim::{Feed, SimEnd};
 pub use spec::{Bus, PortSpec, SpecError};
+pub use wraps::{WRAPS, Wrap};

@@ -92,6 +92,12 @@ impl Fresh {
         Self { input, ..self }
     }
 
+    /// With something around the port.
+    pub fn map(self, around: impl FnOnce(Box<dyn Port>) -> Box<dyn Port>) -> Self {
+        let port = around(self.port);
+        Self { port, ..self }
+    }
+
     /// One of a PCI function.
     pub fn at(self, address: PciAddress) -> Self {
         let address = Some(address);

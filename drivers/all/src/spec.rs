@@ -2,13 +2,14 @@ use crate::kinds::Given;
 use crate::kinds::{KINDS, Kind, Pci, SimSpec, Target, kind};
 use crate::near::{nearest, slips};
 use crate::open::Fresh;
-use crate::{OpenError, Opener};
+use crate::{OpenError, Opener, wraps};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// How a user names a port: a kind, a colon, and what the kind takes ([`KINDS`]), as in `sim:82576,size=1514`; or the
-/// address of a PCI function alone. `engine/docs/ports.md` has them all.
+/// address of a PCI function alone; behind it what is put around it ([`WRAPS`](crate::WRAPS)), as in `sim:82576+trace=10`.
+/// `engine/docs/ports.md` has them all.
 #[derive(Clone, Debug)]
 pub struct PortSpec(Arc<dyn Target>);
 
@@ -146,6 +147,14 @@ fn is_option(port: &str, part: &str) -> bool {
 }
 
 fn parse(bus: Bus, text: &str) -> Result<Box<dyn Target>, String> {
+    if let Some(wrapped) = wraps::parse(text, |port| parse(bus, port)) {
+        return wrapped;
+    }
+    parse_bare(bus, text).map_err(|why| wraps::guess(text).unwrap_or(why))
+}
+
+/// A port with nothing around it.
+fn parse_bare(bus: Bus, text: &str) -> Result<Box<dyn Target>, String> {
     let (port, options) = text.split_once(',').unwrap_or((text, ""));
     if let Some((kind, name)) = kind_of(port) {
         return (kind.parse)(&Given { bus, name, options });

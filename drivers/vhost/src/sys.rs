@@ -5,6 +5,7 @@
 //! here relies on.
 #![allow(unsafe_code)]
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 use std::fs::File;
@@ -34,6 +35,11 @@ impl Mapping {
     /// `len` bytes of `file` from `offset` on. The file must have them: an access beyond its end is SIGBUS.
     fn new(file: &File, offset: u64, len: u64) -> io::Result<Self> {
         let wrong = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text.to_owned());
+        // Before its length is looked at: from here on it cannot be made shorter, where the peer has left that to be chosen.
+        let sealed = fcntl(file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK));
+        if let Err(errno) = sealed {
+            tracing::debug!(%errno, "the peer can make its memory shorter");
+        }
         let stat = fstat(file)?;
         let end = offset
             .checked_add(len)
@@ -446,6 +452,16 @@ mod tests {
         let (mut view, mut bytes) = (View::new(&memory), [0; 8]);
         assert!(view.copy_out(0, &mut bytes) && bytes == [7; 8]);
         assert!(!view.copy_out(193, &mut bytes));
+    }
+
+    #[test]
+    fn memory_that_can_be_sealed_stays_as_long_as_it_is() {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let file = File::from(memfd_create(c"test", flags).unwrap());
+        file.set_len(8192).unwrap();
+        let _region = Region::new(&file, 0, 8192, 0, 0).unwrap();
+        file.set_len(4096).expect_err("sealed");
+        file.set_len(12288).unwrap();
     }
 
     #[test]

@@ -60,17 +60,33 @@ impl Impairment {
                 self.buffer = frames.ok_or("write buffer=1 to buffer=65536, in frames")?;
             }
             "seed" => self.seed = value.parse().map_err(|_| "write seed=7")?,
-            _ => return Err(format!("there is no option {key:?}; there are {}", Self::KEYS.join(", "))),
+            _ => {
+                return Err(format!(
+                    "there is no option {key:?}; there are {}",
+                    Self::KEYS.join(", ")
+                ));
+            }
         }
         Ok(())
     }
 
     /// What [`Impairment::set`] knows.
-    pub const KEYS: &[&str] = &["loss", "duplicate", "reorder", "corrupt", "delay", "rate", "buffer", "seed"];
+    pub const KEYS: &[&str] = &[
+        "loss",
+        "duplicate",
+        "reorder",
+        "corrupt",
+        "delay",
+        "rate",
+        "buffer",
+        "seed",
+    ];
 }
 
 fn share(key: &str, text: &str) -> Result<u32, String> {
-    let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    let number = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse::<f64>().ok());
     let share = number.filter(|share| (0.0..=100.0).contains(share));
     share
         .map(|share| (share * 1e4).round() as u32)
@@ -192,13 +208,7 @@ struct ImpairTx {
 }
 
 impl ImpairTx {
-    fn new(
-        inner: Box<dyn TxQueue>,
-        how: Impairment,
-        index: u16,
-        clock: Arc<Clock>,
-        ends: Arc<Ends>,
-    ) -> Self {
+    fn new(inner: Box<dyn TxQueue>, how: Impairment, index: u16, clock: Arc<Clock>, ends: Arc<Ends>) -> Self {
         let service = if how.rate > 0.0 { 1e9 / how.rate } else { 0.0 };
         Self {
             inner,
@@ -249,7 +259,10 @@ impl ImpairTx {
             packet[at as usize] ^= 1 << bit;
             self.ends.corrupted.add(1);
         }
-        let copy = self.draw(self.how.duplicate).then(|| copy(cache, &packet)).flatten();
+        let copy = self
+            .draw(self.how.duplicate)
+            .then(|| copy(cache, &packet))
+            .flatten();
         // One at a time: another one that is drawn while one waits goes as it comes.
         if self.draw(self.how.reorder) && self.behind.is_none() {
             self.behind = Some((due + PATIENCE, packet));

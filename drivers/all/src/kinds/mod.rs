@@ -15,6 +15,7 @@ pub use sim::SimSpec;
 use crate::near::nearest;
 use crate::open::Fresh;
 use crate::spec::Bus;
+use crate::wraps::WRAPS;
 use crate::{OpenError, Opener};
 use std::fmt::{Debug, Display};
 
@@ -85,7 +86,8 @@ impl<'a> Given<'a> {
     }
 }
 
-fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+/// Options, as key and value.
+pub(crate) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let given = text.split(',').filter(|option| !option.is_empty());
     given.map(|option| option.split_once('=').unwrap_or((option, "")))
 }
@@ -105,15 +107,19 @@ where
     number.ok_or_else(|| format!("write {key}={least} to {key}={most}"))
 }
 
-/// A table of all kinds for `--help`.
+/// A table of all kinds and wrappers for `--help`.
 pub fn help() -> String {
-    let width = KINDS.iter().map(|kind| kind.example.len()).max().unwrap_or(0);
-    let rows: Vec<String> = KINDS
-        .iter()
-        .map(|kind| format!("  {:width$}  {}", kind.example, kind.about))
-        .collect();
+    let kinds = KINDS.iter().map(|kind| (kind.example, kind.about));
+    let wraps = WRAPS.iter().map(|wrap| (wrap.example, wrap.about));
+    let rows = |rows: &[(&str, &str)]| -> String {
+        let width = rows.iter().map(|(example, _)| example.len()).max().unwrap_or(0);
+        let row = |(example, about): &(&str, &str)| format!("\n  {example:width$}  {about}");
+        rows.iter().map(row).collect()
+    };
     format!(
-        "Ports (an address alone is pci:, or kmod: with --bus kmod; all options: engine/docs/ports.md):\n{}",
-        rows.join("\n")
+        "Ports (an address alone is pci:, or kmod: with --bus kmod; all options: engine/docs/ports.md):{}\n\n\
+         Around any port, one or several:{}",
+        rows(&kinds.collect::<Vec<_>>()),
+        rows(&wraps.collect::<Vec<_>>()),
     )
 }

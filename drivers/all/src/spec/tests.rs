@@ -1,4 +1,5 @@
 use super::*;
+use crate::WRAPS;
 
 fn why(text: &str) -> String {
     text.parse::<PortSpec>().unwrap_err().why
@@ -37,11 +38,15 @@ fn the_documentation_has_the_table() {
             format!("| `{form}` | {} | `{}` |\n", kind.about, kind.example)
         })
         .collect();
-    let wanted = rows.concat();
-    assert!(
-        page.contains(&wanted),
-        "engine/docs/ports.md should have:\n{wanted}"
-    );
+    let wraps = WRAPS
+        .iter()
+        .map(|wrap| format!("| `{}` | {} | `{}` |\n", wrap.form, wrap.about, wrap.example));
+    for wanted in [rows.concat(), wraps.collect()] {
+        assert!(
+            page.contains(&wanted),
+            "engine/docs/ports.md should have:\n{wanted}"
+        );
+    }
 }
 
 /// A letter lost, doubled or exchanged in a kind's name is answered with the example as it should be.
@@ -106,6 +111,28 @@ fn options_belong_to_the_port_before_them() {
     );
 }
 
+/// A wrapper's example is right, says what it was read from, and wraps again.
+#[test]
+fn every_wrapper_goes_around_any_port() {
+    for wrap in WRAPS {
+        let spec: PortSpec = wrap.example.parse().unwrap();
+        assert_eq!(spec.to_string(), wrap.example);
+        assert!(spec.is_simulated());
+        assert!(crate::help().contains(wrap.example) && crate::help().contains(wrap.about));
+    }
+    let list = "01:00.0+trace=5,snap=60+capture=/tmp/a,filter=/tmp/b,limit=7,ring:+trace=1,sim:82576";
+    assert_eq!(
+        texts(list),
+        [
+            "pci:0000:01:00.0+trace=5,snap=60+capture=/tmp/a,filter=/tmp/b,limit=7",
+            "ring:+trace=1",
+            "sim:82576"
+        ]
+    );
+    // A plus sign in a path is none of a wrapper's.
+    assert_eq!(texts("vhost-user:/tmp/a+b"), ["vhost-user:/tmp/a+b"]);
+}
+
 #[test]
 fn slips_are_answered_with_the_nearest_right_form() {
     for (text, near) in [
@@ -131,6 +158,15 @@ fn slips_are_answered_with_the_nearest_right_form() {
         ("sim:82576,mode=sync,rate=1", "leave mode=sync out"),
         ("01:00.0,size=60", "leave out \"size=60\""),
         ("null:seize=60", "did you mean size?"),
+        (
+            "sim:82576+trcae=5",
+            "did you mean +trace=, as in sim:82576+trace=10?",
+        ),
+        ("sim:82576+capture", "did you mean +capture=,"),
+        ("sim:82576+trace=0", "write trace=1 to"),
+        ("sim:82576+capture=", "name a file, as in"),
+        ("ring:+trace=1,limt=2", "there is no option \"limt\""),
+        ("smi:82576+trace=5", "did you mean sim:82576?"),
         ("enp1s0", "/sys/class/net/enp1s0/device"),
         ("", crate::kinds::ADDRESS),
         ("0000:01:00.9", crate::kinds::ADDRESS),
