@@ -6,10 +6,12 @@ mod options;
 mod report;
 mod rig;
 mod settings;
+mod tester;
 pub mod work;
 
 pub use barline_app::Failure;
 pub use options::Options;
-pub use report::{Account, FlowReport, PortReport, text};
+pub use report::{Account, FlowReport, PortReport, rate, text};
 pub use rig::Rig;
 pub use settings::Settings;
+pub use tester::Job;

@@ -1,9 +1,10 @@
 //! What the program prints: JSON for programs, a line a second without a terminal, tables at the end.
 
 use barline_app::{Failure, json, print};
+use barline_traffic::rfc2544::Report;
 use pktgen::{Account, PortReport, text};
 use serde::Serialize;
-use std::io::{IsTerminal, stdout};
+use std::io::{IsTerminal, stdin, stdout};
 
 /// Standard output, in one of its forms.
 #[derive(Debug)]
@@ -12,7 +13,6 @@ pub struct Output {
     terminal: bool,
     first: Account,
     before: Account,
-    lines: usize,
 }
 
 #[derive(Serialize)]
@@ -30,6 +30,13 @@ struct Line<'a> {
     rate: f64,
 }
 
+#[derive(Serialize)]
+struct Results<'a> {
+    r#type: &'a str,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
 impl Output {
     /// JSON if that is wanted, else text.
     pub fn new(json: bool) -> Self {
@@ -38,8 +45,12 @@ impl Output {
             terminal: stdout().is_terminal(),
             first: Account::default(),
             before: Account::default(),
-            lines: 0,
         }
+    }
+
+    /// Whether there is a terminal for a live screen.
+    pub fn wants_screen(&self) -> bool {
+        !self.json && self.terminal && stdin().is_terminal()
     }
 
     /// Sending is about to begin. Like [`Output::stats`], false when nobody reads any more.
@@ -68,12 +79,19 @@ impl Output {
         if self.json {
             return print(&line("stats", account, &before));
         }
-        if !self.terminal {
-            return print(&plain(account, &before));
-        }
-        let text = self.redrawn(&text(account, &before));
-        self.lines = text.lines().count();
-        print(&text)
+        print(&plain(account, &before))
+    }
+
+    /// Results of RFC 2544.
+    ///
+    /// # Errors
+    /// As [`Output::started`].
+    pub fn report(&mut self, report: &Report) -> Result<(), Failure> {
+        let line = Results {
+            r#type: "rfc2544",
+            report,
+        };
+        print(&json(&line)).map(drop)
     }
 
     /// The end. Whether anybody reads it makes no difference any more.
@@ -83,17 +101,9 @@ impl Output {
     pub fn summary(&mut self, account: &Account) -> Result<(), Failure> {
         let text = match self.json {
             true => line("summary", account, &self.first),
-            false => self.redrawn(&text(account, &self.first)),
+            false => text(account, &self.first),
         };
         print(&text).map(drop)
-    }
-
-    /// Puts the table over the one before (ECMA-48 CR, CUU, ED).
-    fn redrawn(&self, text: &str) -> String {
-        match self.lines {
-            0 => text.to_owned(),
-            lines => format!("\r\x1b[{lines}A\x1b[J{text}"),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where every packet is, and what became of those that were sent.
 
-use barline_traffic::{FlowState, Order, Stream, Summary};
+use barline_traffic::{Buckets, FlowState, Order, Stream, Summary};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -64,6 +64,9 @@ pub struct FlowReport {
     pub latency_ns: Summary,
     /// Nanoseconds, RFC 3550.
     pub jitter_ns: u64,
+    /// The times themselves.
+    #[serde(skip)]
+    pub buckets: Buckets,
 }
 
 /// One port.
@@ -106,6 +109,7 @@ impl FlowReport {
             order: state.order,
             latency_ns: state.latency.summary(),
             jitter_ns: state.jitter,
+            buckets: state.latency.clone(),
         }
     }
 }

@@ -9,7 +9,7 @@ use barline::worker::{Mailbox, StopToken, Worker};
 use barline_app::Failure;
 use barline_drivers::{Feed, Opened, Opener};
 use barline_traffic::{
-    Analyser, Buckets, Clock, Cost, FlowState, Generator, Pacer, Receiver, Sender, Snapshot, Stream,
+    Analyser, Buckets, Clock, Cost, FlowState, Generator, Pacer, Rate, Receiver, Sender, Snapshot, Stream,
 };
 use crossbeam::utils::CachePadded;
 use std::sync::Arc;
@@ -212,28 +212,63 @@ impl Rig {
     /// # Errors
     /// The rate is above a line's.
     pub fn begin(&mut self) -> Result<(), Failure> {
-        let count = self.settings.count;
+        let (rate, count) = (self.settings.rate, self.settings.count);
+        self.begin_with(rate, count, None, true)
+    }
+
+    /// Begins to send anew at this rate: so many packets of each port, only of this stream if one is given; with `clear`, what
+    /// came before is forgotten.
+    ///
+    /// # Errors
+    /// The rate is above a line's; nothing is sent then.
+    pub fn begin_with(
+        &mut self,
+        rate: Rate,
+        count: Option<u64>,
+        only: Option<u16>,
+        clear: bool,
+    ) -> Result<(), Failure> {
+        self.settings.rate = rate;
+        let mean = match only.and_then(|only| self.settings.streams.get(usize::from(only))) {
+            Some(stream) => stream.sizes.mean(),
+            None => self.settings.mean(),
+        };
+        let cost = |port: usize| rate.cost(self.speed(port), mean).map_err(wrong);
+        let costs: Result<Vec<Cost>, Failure> = (0..self.members.len()).map(cost).collect();
         self.flows = self.other_flows();
         self.abandoned.fill(0);
-        for port in 0..self.members.len() {
-            if self.settings.sends[port] {
-                let cost = self.cost(port)?;
-                let queues = u64::from(self.settings.queues);
-                let packets = count.map(|count| count.div_ceil(queues));
-                let flows = self.flows;
-                self.tell(
-                    Order::Begin {
-                        flows,
-                        packets,
-                        cost,
-                        clear: true,
-                    },
-                    Some(port),
-                );
+        let flows = self.flows;
+        let costs = costs?;
+        if clear {
+            self.tell(Order::Clear, None);
+            // Before anything is sent, or the first packets would be forgotten.
+            self.wait_for_orders();
+        }
+        // Shared between queues; a packet more rather than one less.
+        let packets = count.map(|count| count.div_ceil(self.settings.queues.into()));
+        for (port, cost) in costs.into_iter().enumerate() {
+            if !self.settings.sends[port] {
+                continue;
             }
+            let cost = self.shared(cost);
+            let order = Order::Begin {
+                flows,
+                packets,
+                cost,
+                only,
+            };
+            self.tell(order, Some(port));
         }
         (self.began, self.ended) = (Instant::now(), None);
         Ok(())
+    }
+
+    /// Waits until workers have done what they were told.
+    fn wait_for_orders(&self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        while !self.boards().all(|shown| shown.orders >= self.orders) && Instant::now() < end {
+            sleep(Duration::from_micros(200));
+        }
     }
 
     /// The other half of the numbers: what is late from the run before is not taken for this one's.
@@ -249,7 +284,7 @@ impl Rig {
     ///
     /// # Errors
     /// It is above a line's; nothing has changed then.
-    pub fn set_rate(&mut self, rate: barline_traffic::Rate) -> Result<(), Failure> {
+    pub fn set_rate(&mut self, rate: Rate) -> Result<(), Failure> {
         let before = std::mem::replace(&mut self.settings.rate, rate);
         let costs: Result<Vec<Cost>, Failure> = (0..self.members.len()).map(|port| self.cost(port)).collect();
         let costs = costs.inspect_err(|_| self.settings.rate = before)?;
@@ -259,8 +294,13 @@ impl Rig {
         Ok(())
     }
 
+    /// Whether somebody has told it to send no more.
+    pub fn is_held(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// The rate that is asked for now.
-    pub fn rate(&self) -> barline_traffic::Rate {
+    pub fn rate(&self) -> Rate {
         self.settings.rate
     }
 
@@ -268,6 +308,11 @@ impl Rig {
     pub fn send(&mut self, send: bool) {
         self.tell(Order::Send(send), None);
         self.ended = (!send).then(Instant::now);
+    }
+
+    /// The settings, with the rate as it is now.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Whether every port has sent all that was asked for.
@@ -315,7 +360,7 @@ impl Rig {
         (account.damaged, account.foreign) = (came.damaged, came.foreign);
         account.ports = self.members.iter_mut().map(Member::report).collect();
         for (port, report) in account.ports.iter_mut().enumerate() {
-            report.most = barline_traffic::Rate::most(self.speed(port), self.settings.mean());
+            report.most = Rate::most(self.speed(port), self.settings.mean());
         }
         account.flows = self.flow_reports(&shown, &came);
         let end = self.ended.unwrap_or_else(Instant::now);

@@ -75,9 +75,11 @@ pub enum Order {
         packets: Option<u64>,
         /// What a packet costs.
         cost: Cost,
-        /// Forget what came before.
-        clear: bool,
+        /// Only this stream.
+        only: Option<u16>,
     },
+    /// Forget what came.
+    Clear,
     /// Go on at another rate.
     Rate(Cost),
     /// Send no more, or go on.
@@ -142,18 +144,23 @@ fn obey(mail: &Mail, lanes: &mut [Lane], first_flow: &[u16], now: u64) {
     let meant = |lane: &&mut Lane| mail.port.is_none_or(|port| lane.port == port);
     let each = lanes.iter_mut().zip(first_flow).filter(|(lane, _)| meant(&lane));
     for (lane, first) in each {
-        if let Order::Begin { clear: true, .. } = mail.order {
+        if let Order::Clear = mail.order {
             lane.rx.1.analyser.clear();
         }
         let Some(sender) = &mut lane.tx.1 else { continue };
         match mail.order {
             Order::Begin {
-                flows, packets, cost, ..
+                flows,
+                packets,
+                cost,
+                only,
             } => {
+                sender.generator.select(only);
                 sender.pacer.set_cost(cost);
                 sender.restart(first + flows, packets, now);
                 lane.sending = true;
             }
+            Order::Clear => (),
             Order::Rate(cost) => sender.pacer.set_cost(cost),
             Order::Send(send) => {
                 if send && !lane.sending {

@@ -11,6 +11,8 @@ use barline::pool::{Batch, PoolCache};
 pub struct Generator {
     parts: Vec<Part>,
     order: Vec<u16>,
+    /// The order of all streams, by weight.
+    all: Vec<u16>,
     at: usize,
     room: usize,
     even: bool,
@@ -35,12 +37,13 @@ impl Generator {
             .zip(flows)
             .map(|(s, flow)| Part::new(s, flow, lane, lanes))
             .collect();
+        let all = match parts.len() {
+            1 => Vec::new(),
+            _ => spread(&weights),
+        };
         Ok(Self {
-            order: if parts.len() == 1 {
-                Vec::new()
-            } else {
-                spread(&weights)
-            },
+            order: all.clone(),
+            all,
             at: 0,
             room: streams.iter().map(Stream::room).max().unwrap_or(0),
             even: parts.len() == 1 && streams[0].sizes.all().len() == 1,
@@ -54,6 +57,7 @@ impl Generator {
         Self {
             parts: Vec::new(),
             order: Vec::new(),
+            all: Vec::new(),
             at: 0,
             room: replay.room(),
             even: false,
@@ -72,6 +76,15 @@ impl Generator {
         }
     }
 
+    /// Makes only packets of this stream from now on, or of all again.
+    pub fn select(&mut self, only: Option<u16>) {
+        self.at = 0;
+        self.order = match only {
+            Some(stream) => vec![stream],
+            None => self.all.clone(),
+        };
+    }
+
     /// Bytes that every buffer must have.
     pub fn room(&self) -> usize {
         self.room
@@ -80,7 +93,7 @@ impl Generator {
     /// Whether all frames are of one length.
     #[inline(always)]
     pub fn is_even(&self) -> bool {
-        self.even
+        self.even || (self.order.len() == 1 && self.parts.get(self.next()).is_some_and(Part::is_even))
     }
 
     /// The capture that is replayed, if one is.

@@ -23,6 +23,7 @@ mod pace;
 mod program;
 mod rate;
 mod replay;
+pub mod rfc2544;
 mod sequence;
 mod sign;
 mod size;

@@ -83,6 +83,17 @@ impl Rate {
         Ok(cost)
     }
 
+    /// So many times as fast; as fast as it goes stays that.
+    pub fn times(self, by: f64) -> Self {
+        match self {
+            Self::Max => Self::Max,
+            Self::Packets(rate) => Self::Packets(rate * by),
+            Self::Frames(bits) => Self::Frames(bits * by),
+            Self::Wire(bits) => Self::Wire(bits * by),
+            Self::Percent(share) => Self::Percent(share * by),
+        }
+    }
+
     /// Packets a second that a line of `speed` Mbit/s takes at the most; infinite where the speed is not known.
     pub fn most(speed: u32, mean: f64) -> f64 {
         match speed {

@@ -187,6 +187,12 @@ impl Part {
         (self.flow, self.made, self.at) = (flow, 0, 0);
     }
 
+    /// Whether its frames are of one length.
+    #[inline(always)]
+    pub fn is_even(&self) -> bool {
+        self.programs.len() == 1
+    }
+
     /// The bytes of the next frame, without FCS.
     #[inline(always)]
     pub fn next_len(&self) -> usize {

@@ -263,8 +263,8 @@ impl ImpairTx {
             .draw(self.how.duplicate)
             .then(|| copy(cache, &packet))
             .flatten();
-        // One at a time: another one that is drawn while one waits goes as it comes.
-        if self.draw(self.how.reorder) && self.behind.is_none() {
+        // One at a time, and none that goes twice: its copy would come in its place.
+        if self.draw(self.how.reorder) && self.behind.is_none() && copy.is_none() {
             self.behind = Some((due + PATIENCE, packet));
         } else {
             self.line.push_back((due, packet));
