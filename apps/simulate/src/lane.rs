@@ -1,7 +1,6 @@
 //! One queue's way from a port to the port that sends: l2fwd's, each burst checked.
 
-use crate::oracle::{Oracle, Seen};
-use crate::plan::Plan;
+use crate::oracle::{Limits, Oracle, Seen};
 use crate::world::World;
 use anyhow::{Result, ensure};
 use barline::pool::{Batch, PoolCache};
@@ -25,7 +24,7 @@ pub struct Lane {
     /// What became of its packets.
     pub tally: Tally,
     settings: Settings,
-    oracle: Oracle,
+    oracle: Box<dyn Oracle>,
 }
 
 impl Lane {
@@ -35,6 +34,7 @@ impl Lane {
         (from, to): (usize, usize),
         queue: usize,
         mac: MacAddress,
+        oracle: Box<dyn Oracle>,
     ) -> Self {
         Self {
             rx,
@@ -44,18 +44,12 @@ impl Lane {
             queue,
             tally: Tally::default(),
             settings: Settings::l2fwd(to as u8, mac),
-            oracle: Oracle::default(),
+            oracle,
         }
     }
 
     /// Moves one burst. It must find what is there, read no register, and ring each doorbell once at most.
-    pub fn burst(
-        &mut self,
-        world: &World,
-        plan: &Plan,
-        cache: &mut PoolCache,
-        batch: &mut Batch,
-    ) -> Result<()> {
+    pub fn burst(&mut self, world: &World, cache: &mut PoolCache, batch: &mut Batch) -> Result<()> {
         let (source, target) = (
             &*world.stations[self.from].device,
             &*world.stations[self.to].device,
@@ -63,9 +57,12 @@ impl Lane {
         let wanted = if source.is_gone() {
             None
         } else {
-            let limits = (batch.room() as u64, world.pool.data_room() as u32);
-            self.oracle
-                .look(plan.subject(), source, self.queue, &world.domain, limits)
+            let limits = Limits {
+                room: batch.room() as u64,
+                buffer: world.pool.data_room() as u32,
+                frame: world.stations[self.from].mtu.get() + 18,
+            };
+            self.oracle.look(&world.domain, limits)
         };
         let before = (Seen::of(self.rx.counters()), source.counts(), target.counts());
         let way = Way {
@@ -112,13 +109,12 @@ impl Lane {
     }
 
     /// Whether a healthy device has left a frame for the receive queue.
-    pub fn has_news(&self, world: &World, plan: &Plan) -> bool {
+    pub fn has_news(&self, world: &World) -> bool {
         let station = &world.stations[self.from];
-        if station.plan.may_not_wake() || station.device.is_gone() {
+        if station.plan.may_not_wake() || !station.device.works() {
             return false;
         }
-        self.oracle
-            .pending(plan.subject(), &*station.device, self.queue, &world.domain)
+        self.oracle.pending(&world.domain)
     }
 
     /// What was received is sent, or dropped for a reason; and both queues say the same.

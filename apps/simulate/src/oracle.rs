@@ -1,8 +1,11 @@
 //! What a receive call must find, worked out from memory as the device left it.
 
-use crate::subject::{Completion, Device, Subject};
-use barline::mem::{Iova, LocalDomain};
+pub mod in_place;
+pub mod used;
+
+use barline::mem::LocalDomain;
 use barline::telemetry::RxCounters;
+use std::fmt::Debug;
 
 /// What a receive call counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,61 +47,32 @@ impl Seen {
     }
 }
 
-/// One receive queue, read a second time and in another way.
-#[derive(Debug, Default)]
-pub struct Oracle {
-    /// The next descriptor.
-    head: u32,
-    /// Parts of a frame came before it.
-    within: bool,
+/// What bounds a receive call.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Packets that it has room for.
+    pub room: u64,
+    /// Bytes of a buffer.
+    pub buffer: u32,
+    /// Bytes of a frame at this MTU, with its tag and FCS.
+    pub frame: u32,
 }
 
-impl Oracle {
-    /// Whether a call would find anything.
-    pub fn pending(
-        &self,
-        subject: &Subject,
-        device: &dyn Device,
-        queue: usize,
-        domain: &LocalDomain,
-    ) -> bool {
-        let (head, within) = (self.head, self.within);
-        let seen = Self { head, within }.look(subject, device, queue, domain, (1, u32::MAX));
-        seen.is_some_and(|seen| seen.frames() > 0)
-    }
+/// One receive queue, read a second time and in another way than its driver reads it.
+pub trait Oracle: Debug {
+    /// What a call must find; `None` when there is no ring, or no telling.
+    fn look(&mut self, domain: &LocalDomain, limits: Limits) -> Option<Seen>;
+    /// Another one, at the same place.
+    fn copy(&self) -> Box<dyn Oracle>;
 
-    /// What a call with room for `room` packets, whose buffers have `most` bytes, must find; `None` when the ring is
-    /// nowhere.
-    pub fn look(
-        &mut self,
-        subject: &Subject,
-        device: &dyn Device,
-        queue: usize,
-        domain: &LocalDomain,
-        (room, most): (u64, u32),
-    ) -> Option<Seen> {
-        let ring = device.receive_ring(queue)?;
-        let mut seen = Seen::default();
-        while self.head != ring.tail && seen.packets < room {
-            let at = Iova::new(ring.base + u64::from(self.head) * 16);
-            let words = [domain.load(at).ok()?, domain.load(at.offset(8)).ok()?];
-            match (subject.completion)(words) {
-                Completion::Pending => break,
-                Completion::Part => self.within = true,
-                Completion::End { len, damaged } => {
-                    if damaged {
-                        seen.errors += 1;
-                    } else if self.within || len == 0 || len > most {
-                        seen.lengths += 1;
-                    } else {
-                        seen.packets += 1;
-                        seen.bytes += u64::from(len);
-                    }
-                    self.within = false;
-                }
-            }
-            self.head = (self.head + 1) % ring.size;
-        }
-        Some(seen)
+    /// Whether a call would find anything.
+    fn pending(&self, domain: &LocalDomain) -> bool {
+        let limits = Limits {
+            room: 1,
+            buffer: u32::MAX,
+            frame: u32::MAX,
+        };
+        let seen = self.copy().look(domain, limits);
+        seen.is_some_and(|seen| seen.frames() > 0)
     }
 }

@@ -13,8 +13,6 @@ pub const AMPLE: usize = (128 + 128) * 4 * 3 + 512 + 64;
 pub struct Plan {
     /// The seed it was drawn from.
     pub seed: u64,
-    /// Index in [`SUBJECTS`].
-    pub subject: usize,
     /// Queues a port.
     pub queues: u16,
     /// Descriptors of a receive and of a transmit ring.
@@ -53,6 +51,8 @@ pub enum End {
 /// One port's part.
 #[derive(Clone, Debug)]
 pub struct PortPlan {
+    /// Driver and device: index in [`SUBJECTS`].
+    pub subject: usize,
     /// Frames that come in.
     pub frames: u64,
     /// Their lengths without FCS.
@@ -80,6 +80,17 @@ pub struct PortPlan {
 }
 
 impl PortPlan {
+    /// What is plugged in.
+    pub fn subject(&self) -> &'static Subject {
+        &SUBJECTS[self.subject]
+    }
+
+    /// Whether a wrong write-back may have given a buffer back that the device still writes to or reads: nobody knows then what
+    /// is in it.
+    pub fn mixes(&self) -> bool {
+        self.subject().names_buffers && self.has(|fault| matches!(fault, Fault::WriteBack { .. }))
+    }
+
     /// Whether a fault of this kind is planned.
     pub fn has(&self, kind: impl Fn(&Fault) -> bool) -> bool {
         self.faults.iter().any(kind)
@@ -105,7 +116,12 @@ impl PortPlan {
 
     /// Whether the device may fail to come up.
     pub fn may_fail(&self) -> bool {
-        self.has(|fault| matches!(fault, Fault::Removed { .. } | Fault::Stuck { .. }))
+        let commands = self.subject().has_commands;
+        self.has(|fault| match fault {
+            Fault::Removed { .. } | Fault::Stuck { .. } => true,
+            Fault::Dma { .. } => commands,
+            _ => false,
+        })
     }
 
     /// Whether what is handed to the device may stay there.
@@ -128,10 +144,10 @@ impl Plan {
         for _ in 0..4 {
             rng.draw();
         }
-        let subject = rng.below(SUBJECTS.len() as u32) as usize;
-        let chosen = &SUBJECTS[subject];
-        let queues = [1, 1, 1, 2, chosen.queues][rng.below(5) as usize];
         let ports = [1, 2, 2, 2, 3][rng.below(5) as usize];
+        let subjects = subjects(&mut rng, ports);
+        let most = subjects.iter().map(|subject| SUBJECTS[*subject].queues).min();
+        let queues = [1, 1, 1, 2, most.unwrap_or(1)][rng.below(5) as usize];
         let rings = (
             [64, 64, 128][rng.below(3) as usize],
             [64, 64, 128][rng.below(3) as usize],
@@ -143,7 +159,6 @@ impl Plan {
         };
         Self {
             seed,
-            subject,
             queues,
             rings,
             packets,
@@ -154,13 +169,11 @@ impl Plan {
             sleeps: rng.below(2) == 0,
             round: Duration::from_micros(1 + u64::from(rng.below(5))),
             end: [End::Stop, End::Stop, End::PortsFirst, End::QueuesFirst][rng.below(4) as usize],
-            ports: (0..ports).map(|_| port(&mut rng, chosen)).collect(),
+            ports: subjects
+                .into_iter()
+                .map(|subject| port(&mut rng, subject))
+                .collect(),
         }
-    }
-
-    /// What it is a plan for.
-    pub fn subject(&self) -> &'static Subject {
-        &SUBJECTS[self.subject]
     }
 
     /// The port that sends what port `index` receives.
@@ -195,7 +208,15 @@ impl Plan {
     }
 }
 
-fn port(rng: &mut Rng, subject: &Subject) -> PortPlan {
+/// What is plugged in: the same everywhere, or one of each kind that comes.
+fn subjects(rng: &mut Rng, ports: usize) -> Vec<usize> {
+    let mut draw = || rng.below(SUBJECTS.len() as u32) as usize;
+    let (first, mixed) = (draw(), draw() == 0);
+    (0..ports).map(|_| if mixed { draw() } else { first }).collect()
+}
+
+fn port(rng: &mut Rng, subject: usize) -> PortPlan {
+    let kind = &SUBJECTS[subject];
     let count = [0, 1, 1, 2, 4][rng.below(5) as usize];
     let changes = if rng.below(4) == 0 { 1 + rng.below(3) } else { 0 };
     let seed = u64::from(rng.draw());
@@ -209,6 +230,7 @@ fn port(rng: &mut Rng, subject: &Subject) -> PortPlan {
         seed,
     };
     PortPlan {
+        subject,
         frames: u64::from([rng.below(4), rng.below(60), rng.below(400)][rng.below(3) as usize]),
         sizes: vec![
             60,
@@ -223,7 +245,7 @@ fn port(rng: &mut Rng, subject: &Subject) -> PortPlan {
         promiscuous: rng.below(3) > 0,
         link: rng.below(16) > 0,
         impairment,
-        faults: (0..count).flat_map(|_| fault(rng, subject)).collect(),
+        faults: (0..count).flat_map(|_| fault(rng, kind)).collect(),
         changes: (0..changes).map(|_| (rng.below(60), change(rng))).collect(),
     }
 }
@@ -252,9 +274,9 @@ fn fault(rng: &mut Rng, subject: &Subject) -> Vec<Fault> {
         0 => vec![Fault::Removed {
             access: early(rng, 13),
         }],
-        // In traffic: some 280 accesses bring a port up, and then each doorbell is one.
+        // In traffic: then each doorbell is one.
         1 => vec![Fault::Removed {
-            access: 250 + early(rng, 9),
+            access: subject.accesses + early(rng, 9),
         }],
         2 => vec![stuck(rng, subject)],
         3 => vec![Fault::Dma { nth: early(rng, 11) }],
@@ -297,16 +319,10 @@ fn spoiled(rng: &mut Rng, subject: &Subject) -> Spoiled {
         _ => {
             let bits = subject.lies[rng.below(subject.lies.len() as u32) as usize];
             let any = u64::from(rng.draw()) << 32 | u64::from(rng.draw());
+            let some = |bits: u64, any: u64| if bits.is_power_of_two() { bits } else { bits & any };
             Spoiled::Words {
                 clear: [0; 2],
-                flip: [
-                    any,
-                    if bits.is_power_of_two() {
-                        bits
-                    } else {
-                        bits & any.rotate_left(7)
-                    },
-                ],
+                flip: [some(bits[0], any), some(bits[1], any.rotate_left(7))],
             }
         }
     }

@@ -34,6 +34,8 @@ pub struct Station {
     pub tap: Tap,
     /// The plan's part.
     pub plan: PortPlan,
+    /// The port's MTU as it was set last.
+    pub mtu: Cell<u32>,
 }
 
 /// Everything but the ports.
@@ -78,7 +80,7 @@ impl World {
         } else {
             traffic.impatient()
         };
-        let (function, device) = (plan.subject().build)(Parts {
+        let (function, device) = (port.subject().build)(Parts {
             index,
             peer: Box::new(Impaired::new(traffic, port.impairment).0),
             domain: self.domain.clone(),
@@ -91,17 +93,18 @@ impl World {
             sink,
             tap,
             plan: port.clone(),
+            mtu: Cell::new(port.mtu),
         });
         let Some(driver) = driver_for(function.id()) else {
             ensure!(port.may_fail(), "no driver for {}", function.id());
             return Ok(None);
         };
         ensure!(
-            driver.name == plan.subject().name,
+            driver.name == port.subject().driver,
             "{} is not the driver",
             driver.name
         );
-        let opened = self.bounded("open", || (driver.open)(function, ""))?;
+        let opened = self.bounded("open", || (driver.open)(function, port.subject().options))?;
         match opened {
             Ok(port) => Ok(Some(port)),
             Err(_) if port.may_fail() => Ok(None),
@@ -139,6 +142,7 @@ impl World {
 
     /// Nothing that a device does is out of bounds, now and when it is pushed; `quiet`: it does nothing at all.
     pub fn check_devices(&self, quiet: bool) -> Result<()> {
+        let mixed = self.stations.iter().any(|station| station.plan.mixes());
         for (index, station) in self.stations.iter().enumerate() {
             let device = &station.device;
             let before = device.counts();
@@ -158,7 +162,7 @@ impl World {
                 after.dma_faults
             };
             ensure!(faults == 0, "device {index}: {after:?}");
-            let complaints = device.complaints(strays);
+            let complaints = device.complaints(&station.plan, mixed);
             ensure!(complaints.is_empty(), "device {index}: {}", complaints.join("; "));
         }
         let (faults, strays) = (self.domain.take_faults(), |station: &Station| {

@@ -31,7 +31,13 @@ fn plans_are_not_idle() {
 }
 
 fn plain(faults: Vec<Fault>) -> Plan {
+    plain_of(0, faults)
+}
+
+/// Likewise, of another subject.
+fn plain_of(subject: usize, faults: Vec<Fault>) -> Plan {
     let port = PortPlan {
+        subject,
         frames: 200,
         sizes: vec![60, 1514],
         rate: 16,
@@ -47,7 +53,6 @@ fn plain(faults: Vec<Fault>) -> Plan {
     };
     Plan {
         seed: 1,
-        subject: 0,
         queues: 1,
         rings: (64, 64),
         burst: 32,

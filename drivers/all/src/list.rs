@@ -63,6 +63,12 @@ pub(crate) fn knows(option: &str) -> bool {
     ALL.iter().any(|driver| driver.options.contains(&option))
 }
 
+/// The options of the driver of this name; none where this build does not have it.
+pub(crate) fn options_of(name: &str) -> &'static [&'static str] {
+    let driver = ALL.iter().find(|driver| driver.name == name);
+    driver.map_or(&[], |driver| driver.options)
+}
+
 /// The driver for a device, if there is one.
 pub fn driver_for(id: PciId) -> Option<&'static Driver> {
     ALL.iter()

@@ -5,12 +5,89 @@ use barline::bus::{PciFunction, PowerEvent};
 use barline::mem::LocalDomain;
 use barline::pci::PciAddress;
 use barline::wait::EventFd;
-use barline_models::e82576::{E82576, Options};
-use barline_sim::{FrameSpec, Frames, Generator, Peer, SimDevice, Sink, Source, Traffic, Wire, WireEnd};
+use barline_models::{e82576, virtio};
+use barline_sim::{
+    FrameSpec, Frames, Generator, Mode, Model, Peer, SimDevice, Sink, Source, Traffic, Wire, WireEnd,
+};
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A device that there is a model of.
+#[derive(Debug)]
+pub(crate) struct Simulated {
+    /// What it is called in `sim:NAME`.
+    pub name: &'static str,
+    /// Its driver, whose options the port takes.
+    pub driver: &'static str,
+    /// Most queues that it can be given (`queues=N`), where that is a matter of choice.
+    pub queues: Option<u16>,
+    build: fn(Parts) -> Arc<dyn Device>,
+}
+
+/// All of them; the first is the one that a port is without being told.
+pub(crate) const MODELS: &[Simulated] = &[
+    Simulated {
+        name: "82576",
+        driver: "igb",
+        queues: None,
+        build: |parts| {
+            e82576::E82576::new(e82576::Options {
+                mac: parts.mac,
+                peer: parts.peer,
+                domain: parts.domain,
+                mode: parts.mode,
+            })
+        },
+    },
+    Simulated {
+        name: "virtio-net",
+        driver: "virtio",
+        queues: Some(16),
+        build: |parts| {
+            virtio::VirtioNet::new(virtio::Options {
+                mac: parts.mac,
+                peer: parts.peer,
+                domain: parts.domain,
+                mode: parts.mode,
+                offer: virtio::Offer {
+                    pairs: parts.queues,
+                    rss: (parts.queues > 1).then(virtio::RssOffer::default),
+                    vectors: parts.queues + 1,
+                    statistics: true,
+                    ..virtio::Offer::default()
+                },
+            })
+        },
+    },
+];
+
+/// What a device is built with.
+struct Parts {
+    mac: [u8; 6],
+    peer: Box<dyn Peer>,
+    domain: Arc<LocalDomain>,
+    mode: Mode,
+    queues: u16,
+}
+
+/// A model behind the bus, whichever it is.
+trait Device: LocalDevice {
+    fn remove(&self);
+    fn set_link(&self, up: bool);
+}
+
+impl<M: Model> Device for SimDevice<M> {
+    fn remove(&self) {
+        self.surprise_remove();
+    }
+
+    fn set_link(&self, up: bool) {
+        self.set_link(up);
+    }
+}
 
 /// What comes in at the wire of simulated ports.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +113,7 @@ pub struct SimEnd {
     pub sink: Sink,
     /// When frames went past the plug of a port that has a rate.
     pub times: Times,
-    device: Arc<SimDevice<E82576>>,
+    device: Arc<dyn Device>,
     request: Arc<EventFd>,
     error: Arc<EventFd>,
     power: Arc<LocalPower>,
@@ -55,7 +132,7 @@ impl SimEnd {
 
     /// Pulls the device out: it does not answer any more.
     pub fn remove(&self) {
-        self.device.surprise_remove();
+        self.device.remove();
     }
 
     /// Pulls the cable, or plugs it in.
@@ -148,7 +225,7 @@ pub(crate) fn build(
     wires: &mut Wires,
     domain: &Arc<LocalDomain>,
 ) -> io::Result<(Arc<dyn PciFunction>, SimEnd)> {
-    // Locally administered, with the device's name in it.
+    // Locally administered, with the first model's name in it.
     let mac = [0x52, 0x54, 0x82, 0x57, 0x60, index];
     let (sink, dry) = (Sink::new(), Arc::new(AtomicBool::new(false)));
     let times = Times::default();
@@ -156,11 +233,12 @@ pub(crate) fn build(
         Some(name) => Box::new(wires.end(name)),
         None => peer(spec, source(spec, index, mac, feed, &dry), &sink, &times),
     };
-    let device = E82576::new(Options {
+    let device = (spec.device().build)(Parts {
         mac,
         peer,
         domain: domain.clone(),
         mode: spec.mode,
+        queues: spec.queues,
     });
     let address = PciAddress {
         segment: SEGMENT,

@@ -6,6 +6,35 @@ use std::sync::Arc;
 pub trait Subject: Sync {
     /// So many fresh ports, all in one address space, each with a cable of its own.
     fn bench(&self, ports: usize) -> Vec<Station>;
+    /// Where good devices and drivers differ, how this one is.
+    fn nature(&self) -> Nature {
+        Nature::default()
+    }
+}
+
+/// What is right for one device or driver and not for another. The default is a device that writes over its descriptors,
+/// and has registers for all that it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nature {
+    /// A completion can say that its frame is damaged; otherwise what is damaged has an impossible length.
+    pub marks_damage: bool,
+    /// A completion speaks for all those before it that were not told.
+    pub speaks_for_others: bool,
+    /// A report of transmission that was lost is missed, made up for and counted; otherwise its packet alone stays away.
+    pub makes_up_for_reports: bool,
+    /// The driver itself drops frames that are longer than the MTU allows.
+    pub limits_lengths: bool,
+}
+
+impl Default for Nature {
+    fn default() -> Self {
+        Self {
+            marks_damage: true,
+            speaks_for_others: false,
+            makes_up_for_reports: true,
+            limits_lengths: false,
+        }
+    }
 }
 
 /// How a port is opened, again and again.
@@ -82,6 +111,8 @@ pub enum Mishap {
     MisplaceReport(u32),
     /// The next receive completion says that its frame goes on in another buffer.
     Unended,
+    /// The next receive completion says that its frame stands in so many buffers.
+    Parts(u16),
     /// An interrupt that nothing caused, of the first queue's vector.
     Interrupt,
     /// From now on no reset ends, and no stop.

@@ -17,7 +17,7 @@ mod frames;
 mod lane;
 pub mod local;
 
-pub use far::{Costs, FarEnd, Mappings, Mishap, Spoil, Station, Subject, clean};
+pub use far::{Costs, FarEnd, Mappings, Mishap, Nature, Spoil, Station, Subject, clean};
 pub use frames::{frame, number, tagged, udp};
 pub use lane::{Lane, Patience, pool};
 
@@ -108,6 +108,7 @@ cases! { $
         a_lost_report_does_not_stop_its_queue,
         a_report_of_another_descriptor_is_survived,
         a_frame_that_does_not_end_is_one_counted_frame,
+        a_wrong_number_of_buffers_is_survived,
         interrupts_without_a_cause_change_nothing,
         a_device_that_does_not_stop_is_cut_off,
         pointers_beyond_the_ring_are_not_followed,

@@ -10,17 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What a model says of its driver's mistakes.
 pub type Misuses<M> = fn(&M) -> Vec<String>;
 
-/// Bits of a register of BAR 0 that are stuck: its offset, bits that read as 1, bits that read as 0.
-pub type Stuck = (u32, u32, u32);
+/// Bits of a register that are stuck: its BAR and offset, bits that read as 1, bits that read as 0.
+pub type Stuck = (u8, u32, u32, u32);
 
 /// What a model needs to know of its device to misbehave.
 #[derive(Clone, Copy, Debug)]
 pub struct Vices {
-    /// The end-of-frame bit of a receive completion, as [`Spoiled::Words`] clears it.
-    pub end: [u64; 2],
+    /// The end-of-frame bit of a receive completion, as [`Spoiled::Words`] clears it; none where there is no such bit.
+    pub end: Option<[u64; 2]>,
+    /// Changes the number of buffers that a receive completion tells; none where it tells none.
+    pub parts: Option<fn(&mut [u64; 2], u16)>,
+    /// The first receive queue's interrupt.
+    pub vector: u16,
     /// Registers by which a reset or a stop never ends.
     pub wedged: &'static [Stuck],
-    /// Registers that tell of places in rings.
+    /// Registers that tell of places in rings; none where there are none.
     pub pointers: &'static [Stuck],
     /// Whether a complaint is the device's own doing, once it has written to the wrong descriptor.
     pub own: fn(&str) -> bool,
@@ -157,24 +161,31 @@ impl<M: Model> FarEnd for LocalFar<M> {
         let Some(vices) = self.vices else {
             return false;
         };
+        let device = &self.device;
         let stick = |registers: &[Stuck]| {
-            for (offset, set, clear) in registers {
-                self.device.stick(0, *offset, *set, *clear);
+            for (bar, offset, set, clear) in registers {
+                device.stick(*bar, *offset, *set, *clear);
             }
         };
         match mishap {
-            Mishap::LoseReceive => self.device.spoil_next(Side::Rx, Spoiled::Never),
+            Mishap::LoseReceive => device.spoil_next(Side::Rx, Spoiled::Never),
             Mishap::MisplaceReceive(further) => self.misplace(Side::Rx, further),
-            Mishap::LoseReport => self.device.spoil_next(Side::Tx, Spoiled::Never),
+            Mishap::LoseReport => device.spoil_next(Side::Tx, Spoiled::Never),
             Mishap::MisplaceReport(further) => self.misplace(Side::Tx, further),
             Mishap::Unended => {
-                let (clear, flip) = (vices.end, [0; 2]);
-                self.device.spoil_next(Side::Rx, Spoiled::Words { clear, flip });
+                let Some(clear) = vices.end else { return false };
+                device.spoil_next(Side::Rx, Spoiled::Words { clear, flip: [0; 2] });
             }
-            Mishap::Interrupt => self.device.interrupt(0),
+            Mishap::Parts(count) => {
+                let Some(change) = vices.parts else { return false };
+                let change = move |words: &mut [u64; 2]| change(words, count);
+                device.corrupt_next_receive(Corrupt::Words(Box::new(change)));
+            }
+            Mishap::Interrupt => device.interrupt(vices.vector),
             Mishap::Wedge => stick(vices.wedged),
+            Mishap::Lose if vices.pointers.is_empty() => return false,
             Mishap::Lose => stick(vices.pointers),
-            Mishap::Mend => self.device.unstick(),
+            Mishap::Mend => device.unstick(),
         }
         true
     }

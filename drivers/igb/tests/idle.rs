@@ -108,6 +108,15 @@ impl LocalDevice for Posting {
         }
     }
 
+    // Registers of the 82576 have 32 bits.
+    fn bar_read_part(&self, index: u8, offset: usize, bytes: usize) -> u32 {
+        self.device.bar_read_part(index, offset, bytes)
+    }
+
+    fn bar_write_part(&self, index: u8, offset: usize, bytes: usize, value: u32) {
+        self.device.bar_write_part(index, offset, bytes, value);
+    }
+
     fn msix_vectors(&self) -> u16 {
         self.device.msix_vectors()
     }

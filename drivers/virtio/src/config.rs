@@ -53,11 +53,13 @@ impl DeviceConfig {
             let device = &at.device;
             let has = |feature| features.contains(feature);
             let several = features.intersects(Features::MQ | Features::RSS);
-            let rss = (
-                device.read(net::RSS_MAX_KEY),
-                device.read(net::RSS_MAX_TABLE),
-                device.read(net::RSS_TYPES),
-            );
+            let rss = || {
+                (
+                    device.read(net::RSS_MAX_KEY),
+                    device.read(net::RSS_MAX_TABLE),
+                    device.read(net::RSS_TYPES),
+                )
+            };
             Self {
                 mac: has(Features::MAC)
                     .then(|| MacAddress(std::array::from_fn(|i| device.read_at(net::MAC + i)))),
@@ -67,7 +69,7 @@ impl DeviceConfig {
                     1
                 },
                 mtu: has(Features::MTU).then(|| device.read(net::MTU)),
-                rss: if has(Features::RSS) { rss } else { (0, 0, 0) },
+                rss: if has(Features::RSS) { rss() } else { (0, 0, 0) },
             }
         })
     }
@@ -80,20 +82,24 @@ pub fn link(at: &Structures, features: Features) -> Link {
         speed: 0,
         full_duplex: false,
     };
+    let (says, tells) = (
+        features.contains(Features::STATUS),
+        features.contains(Features::SPEED_DUPLEX),
+    );
+    // Fields that the device does not have are not read.
     let read = consistent(at, || {
-        (
-            at.device.read(net::STATUS),
-            at.device.read(net::SPEED),
-            at.device.read(net::DUPLEX),
-        )
+        let status = says.then(|| at.device.read(net::STATUS));
+        let speed = tells.then(|| (at.device.read(net::SPEED), at.device.read(net::DUPLEX)));
+        (status, speed)
     });
-    let Ok((status, speed, duplex)) = read else {
+    let Ok((status, speed)) = read else {
         return down;
     };
-    if features.contains(Features::STATUS) && (status == u16::MAX || status & net::LINK_UP == 0) {
+    if status.is_some_and(|status| status == u16::MAX || status & net::LINK_UP == 0) {
         return down;
     }
-    let known = features.contains(Features::SPEED_DUPLEX) && speed <= i32::MAX as u32;
+    let (speed, duplex) = speed.unwrap_or((u32::MAX, 1));
+    let known = speed <= i32::MAX as u32;
     Link {
         up: true,
         speed: if known { speed } else { 0 },

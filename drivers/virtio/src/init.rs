@@ -79,7 +79,8 @@ pub fn chosen(offered: Features, options: &Options) -> Features {
     let merges = offered.contains(Features::MRG_RXBUF) && options.merge;
     wanted.set(Features::IN_ORDER, options.in_order && !merges);
     // These need the control queue (5.1.3.1).
-    let control = Features::CTRL_RX | Features::CTRL_MAC_ADDR | Features::MQ | Features::RSS;
+    let control =
+        Features::CTRL_RX | Features::CTRL_MAC_ADDR | Features::MQ | Features::RSS | Features::DEVICE_STATS;
     wanted.set(control, offered.contains(Features::CTRL_VQ));
     offered & wanted
 }
@@ -190,6 +191,7 @@ mod tests {
         let alone = chosen(all - Features::CTRL_VQ, &options);
         assert!(
             !alone.intersects(Features::MQ | Features::RSS | Features::CTRL_RX | Features::CTRL_MAC_ADDR)
+                && !alone.contains(Features::DEVICE_STATS)
         );
         assert_eq!(chosen(Features::empty(), &merge), Features::empty());
     }

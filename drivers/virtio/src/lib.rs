@@ -18,6 +18,7 @@ mod regs;
 mod rings;
 mod split;
 mod start;
+mod statistics;
 
 pub use options::Options;
 pub use packed::Packed;
@@ -50,6 +51,7 @@ pub struct Virtio {
     caps: PortCaps,
     mac: MacAddress,
     running: Option<start::Running>,
+    statistics: statistics::Statistics,
     /// Alive as long as queues of the last start are.
     last: Weak<Custody>,
     events: BusEvents,
@@ -89,6 +91,7 @@ impl Virtio {
             device,
             caps: caps?,
             running: None,
+            statistics: statistics::Statistics::default(),
             last: Weak::new(),
             events: function.events().into(),
             function,

@@ -1,4 +1,5 @@
-//! What happens to the device as a whole: the host wants it back, an error, it is gone, somebody reset it.
+//! What happens to the device as a whole: the host wants it back, an error, it is gone, somebody reset it, a queue stands
+//! still.
 
 use crate::regs::Status;
 use crate::{Virtio, caps, init};
@@ -12,7 +13,7 @@ fn raised(event: Option<&EventFd>) -> bool {
 
 impl Virtio {
     /// The bus's word first.
-    pub(crate) fn look(&self) -> Option<PortEvent> {
+    pub(crate) fn look(&mut self) -> Option<PortEvent> {
         if let Some(event) = self.events.first(self.function.as_ref()) {
             return Some(event);
         }
@@ -26,9 +27,19 @@ impl Virtio {
             Some(self.events.silent(self.function.as_ref()))
         } else if failed || broken || status.contains(Status::NEEDS_RESET) {
             Some(PortEvent::Error)
+        } else if running.is_some() && !status.contains(Status::DRIVER_OK) {
+            Some(PortEvent::Reset)
         } else {
-            (running.is_some() && !status.contains(Status::DRIVER_OK)).then_some(PortEvent::Reset)
+            self.has_stalled().then_some(PortEvent::Stalled)
         }
+    }
+
+    /// A transmit ring that stays full says so. Receive rings do not: a device has no register that tells how far it is, so
+    /// one that keeps buffers to itself is like one to which nothing comes.
+    fn has_stalled(&mut self) -> bool {
+        let (now, up) = (self.at.common.bar().now(), self.link_now().up);
+        let running = self.running.as_mut();
+        running.is_some_and(|running| running.progress.has_stalled(now, up, |_| None))
     }
 
     pub(crate) fn event_fds(&self) -> Vec<BorrowedFd<'_>> {

@@ -164,6 +164,7 @@ impl Port for Virtio {
 
     fn stop(&mut self, queues: Queues) -> Result<(), PortError> {
         drop(queues); // their buffers go to the custody, which opens when the device is quiet
+        self.count();
         self.shut_down()
     }
 
@@ -171,8 +172,10 @@ impl Port for Virtio {
         self.link_now()
     }
 
-    /// A virtio network device has no statistics in the features that are taken.
-    fn counters(&mut self, _out: &mut dyn CounterSink) {}
+    fn counters(&mut self, out: &mut dyn CounterSink) {
+        self.count();
+        self.show_statistics(out);
+    }
 
     fn event(&mut self) -> Option<PortEvent> {
         self.look()

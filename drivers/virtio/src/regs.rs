@@ -154,6 +154,8 @@ bitflags! {
         const IN_ORDER = 1 << 35;
         /// Memory accesses are ordered as the platform orders those of devices.
         const ORDER_PLATFORM = 1 << 36;
+        /// The control queue tells statistics (version 1.4).
+        const DEVICE_STATS = 1 << 50;
         /// Receive-side scaling.
         const RSS = 1 << 60;
         /// The device says the speed of its link.
@@ -177,6 +179,26 @@ pub mod control {
     pub const MQ_PAIRS_SET: [u8; 2] = [4, 0];
     /// Receive-side scaling.
     pub const MQ_RSS_CONFIG: [u8; 2] = [4, 1];
+    /// Which statistics there are.
+    pub const STATS_QUERY: [u8; 2] = [8, 0];
+    /// Statistics of queues.
+    pub const STATS_GET: [u8; 2] = [8, 1];
     /// The device's answer: done.
     pub const OK: u8 = 0;
+}
+
+/// Statistics of a queue, as the control queue tells them (version 1.4, 5.1.6.5, "Device Statistics").
+pub mod stats {
+    /// Basic statistics of a receive queue, as bit and as kind of a reply.
+    pub const RX_BASIC: u8 = 0;
+    /// Of a transmit queue.
+    pub const TX_BASIC: u8 = 16;
+    /// Bytes of either: a header of 8, then notifications, packets, bytes, interrupts, drops, overruns (receive) or malformed.
+    pub const BASIC: usize = 56;
+    /// Offsets in a reply.
+    pub const PACKETS: usize = 16;
+    /// All packets dropped.
+    pub const DROPS: usize = 40;
+    /// Of these, for want of a descriptor.
+    pub const OVERRUNS: usize = 48;
 }

@@ -52,6 +52,7 @@ pub(crate) struct Words {
     /// Id and length.
     used_ring: DmaSlice<[AtomicU32; 2]>,
     avail_event: DmaSlice<AtomicU16>,
+    event_idx: bool,
 }
 
 impl Words {
@@ -70,7 +71,7 @@ impl Words {
         (driver, device, (device + 6 + 8 * len).next_multiple_of(LINE))
     }
 
-    pub fn new(memory: &Arc<Mapping>, at: usize, len: u32) -> Option<Self> {
+    pub fn new(memory: &Arc<Mapping>, at: usize, len: u32, event_idx: bool) -> Option<Self> {
         let (driver, device, _) = Self::offsets(len);
         let (driver, device, n) = (at + driver, at + device, len as usize);
         let words = Self {
@@ -81,6 +82,7 @@ impl Words {
             used: DmaSlice::new(memory, device, 1)?,
             used_ring: DmaSlice::new(memory, device + 4, len)?,
             avail_event: DmaSlice::new(memory, device + 4 + 8 * n, 1)?,
+            event_idx,
         };
         words.clear();
         Some(words)
@@ -117,13 +119,13 @@ impl Words {
     }
 
     #[inline(always)]
-    pub fn publish(&self, from: u32, to: u32, event_idx: bool) -> bool {
+    pub fn publish(&self, from: u32, to: u32) -> bool {
         // Descriptors before the index that announces them (2.7.13.1).
         order::dma_wmb();
         self.avail.at(0)[1].store(to as u16, Release);
         // The index before the look at whether the device sleeps (2.7.13.4.1); it does the same the other way round.
         order::dma_mb();
-        if event_idx {
+        if self.event_idx {
             passes(self.avail_event.at(0).load(Relaxed), from as u16, to as u16)
         } else {
             self.used.at(0)[0].load(Relaxed) & QUIET == 0
@@ -149,14 +151,20 @@ impl Words {
     }
 
     fn wake_at(&self, at: u32) {
-        self.used_event.at(0).store(at as u16, Relaxed);
-        self.avail.at(0)[0].store(0, Relaxed);
+        if self.event_idx {
+            self.used_event.at(0).store(at as u16, Relaxed);
+        } else {
+            self.avail.at(0)[0].store(0, Relaxed);
+        }
     }
 
-    /// With EVENT_IDX the flag means nothing, and the event is one that passes once in 65,536 completions.
+    /// With EVENT_IDX the flag has to be 0 (2.7.7.1), and the event is one that passes once in 65,536 completions.
     fn hush(&self, at: u32) {
-        self.used_event.at(0).store((at as u16).wrapping_sub(1), Relaxed);
-        self.avail.at(0)[0].store(QUIET, Relaxed);
+        if self.event_idx {
+            self.used_event.at(0).store((at as u16).wrapping_sub(1), Relaxed);
+        } else {
+            self.avail.at(0)[0].store(QUIET, Relaxed);
+        }
     }
 }
 
@@ -186,7 +194,7 @@ impl<const RX: bool> Split<RX> {
     /// `None` where it does not fit there.
     pub fn new(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self> {
         Some(Self {
-            words: Words::new(memory, at, len)?,
+            words: Words::new(memory, at, len, with.event_idx)?,
             seen: 0,
             with,
         })
@@ -232,7 +240,7 @@ impl<const RX: bool> Format for Split<RX> {
 
     #[inline(always)]
     fn publish(&mut self, from: u32, to: u32) -> bool {
-        self.words.publish(from, to, self.with.event_idx)
+        self.words.publish(from, to)
     }
 
     #[inline(always)]

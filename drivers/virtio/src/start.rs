@@ -7,7 +7,7 @@ use crate::split::{Split, Traits};
 use crate::{Packed, Virtio, init, irq};
 use barline::mem::{Access, Mapping, Memory, Numa};
 use barline::pool::{Custody, PoolMap};
-use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Queues, TxQueue};
+use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Progress, Queues, TxQueue};
 use barline::ring::FrameLimit;
 use barline::ring::completion::{Health, RxRing, TxRing};
 use barline::wait::EventFd;
@@ -19,12 +19,15 @@ use std::time::Duration;
 pub(crate) struct Running {
     pub custody: Arc<Custody>,
     pub health: Health,
+    pub progress: Progress,
     pub limit: FrameLimit,
     /// Bytes of a buffer behind the headroom.
     pub room: usize,
     /// Raised when the configuration changes.
     pub config: Option<EventFd>,
     pub vectors: u16,
+    /// Pairs of queues in use.
+    pub pairs: u16,
     pub control: Option<Control>,
     _rings: Arc<Mapping>,
     _pools: Vec<PoolMap>,
@@ -103,11 +106,20 @@ impl Virtio {
         }
         self.set_up_control(&mut common)?;
         init::go(&self.at);
+        self.begin_statistics();
         self.configure(config)?;
         let mut cache = config.pool.cache();
         for mut queue in empty {
             queue.fill(&mut cache);
             queues.rx.push(queue);
+        }
+        if let Some(running) = &mut self.running {
+            for queue in &queues.tx {
+                running.progress.transmit(&queue.shared_counters());
+            }
+            for queue in &queues.rx {
+                running.progress.receive(&queue.shared_counters());
+            }
         }
         self.await_link(config.link);
         Ok(queues)
@@ -132,10 +144,12 @@ impl Virtio {
         self.running = Some(Running {
             custody: custody.clone(),
             health: health.clone(),
+            progress: Progress::default(),
             limit: limit.clone(),
             room: config.pool.data_room(),
             config: None,
             vectors: 0,
+            pairs: config.rx_queues.max(config.tx_queues),
             control: None,
             _rings: rings.clone(),
             _pools: others.iter().chain([&pool]).cloned().collect(),
@@ -265,9 +279,19 @@ impl Virtio {
             return Ok(());
         }
         let several = self.features.intersects(Features::MQ | Features::RSS);
-        let index = if several { 2 * self.device.pairs } else { 2 };
+        let index = if several {
+            self.device.pairs.saturating_mul(2)
+        } else {
+            2
+        };
         let packed = self.features.contains(Features::RING_PACKED);
-        let queue = Control::new(&common.rings, common.at, packed, index, self.at.common.bar());
+        let queue = Control::new(
+            &common.rings,
+            common.at,
+            self.features,
+            index,
+            self.at.common.bar(),
+        );
         let mut queue = queue.ok_or(LAYOUT)?;
         common.at += control::bytes(packed);
         let setup = init::Setup {

@@ -234,12 +234,14 @@ impl<M: Model> Core<M> {
             match effect {
                 Effect::RxDoorbell(queue) => host.counts.rx_doorbells[usize::from(queue) % MAX_QUEUES] += 1,
                 Effect::TxDoorbell(queue) => host.counts.tx_doorbells[usize::from(queue) % MAX_QUEUES] += 1,
-                Effect::None | Effect::Run => {}
+                Effect::None | Effect::Run | Effect::Command => {}
             }
-            if effect == Effect::None || *held || self.mode == Mode::Thread {
-                return (effect, None);
+            match (effect, *held) {
+                (Effect::Command, true) => _ = state.run(0),
+                (Effect::None, _) | (_, true) => return (effect, None),
+                _ if self.mode == Mode::Thread => return (effect, None),
+                _ => self.run_here(state),
             }
-            self.run_here(state);
             (effect, state.host.peer().owed_kick())
         });
         fire(owed);

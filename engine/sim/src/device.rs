@@ -25,6 +25,8 @@ pub enum Effect {
     None,
     /// The device may have something to do now.
     Run,
+    /// There is a command to obey: a device that is held does that too.
+    Command,
     /// New receive descriptors of this queue.
     RxDoorbell(u8),
     /// New transmit descriptors of this queue.
@@ -66,7 +68,7 @@ pub trait Model: Debug + Send + 'static {
         self.config_mut().write(offset, buf);
         false
     }
-    /// Moves up to `budget` frames each way; how many it moved (the budget: there may be more).
+    /// Obeys commands and moves up to `budget` frames each way; how many it moved (the budget: there may be more).
     fn run(&mut self, host: &mut Host, budget: u32) -> u32;
     /// Function-level reset of everything but configuration space.
     fn reset(&mut self);
@@ -151,7 +153,7 @@ impl<M: Model> SimDevice<M> {
         self.core.with(|state| look(&state.model))
     }
 
-    /// The device processes nothing until [`SimDevice::release`]; registers still answer.
+    /// The device moves no frames until [`SimDevice::release`]; registers still answer, and commands are obeyed.
     pub fn hold(&self) {
         self.core.with(|state| state.held = true);
     }
@@ -184,28 +186,6 @@ impl<M: Model> SimDevice<M> {
     /// Takes the device out of the machine: reads are all ones, writes are lost, nothing moves any more.
     pub fn surprise_remove(&self) {
         self.core.with(|state| state.gone = true);
-    }
-
-    /// A register read of 1 or 2 bytes (anything else is taken for 4), naturally aligned; all ones where the device
-    /// is gone. What a bus with narrow accesses calls.
-    pub fn read_narrow(&self, bar: u8, offset: usize, bytes: u8) -> u32 {
-        let value = self.core.bar_read(bar, offset, |model, host| match bytes {
-            1 | 2 => model.read_narrow(host, bar, offset, bytes),
-            _ => model.read(host, bar, offset),
-        });
-        if matches!(bytes, 1 | 2) {
-            value & narrow_mask(bytes)
-        } else {
-            value
-        }
-    }
-
-    /// A register write, likewise.
-    pub fn write_narrow(&self, bar: u8, offset: usize, bytes: u8, value: u32) {
-        self.core.bar_write(|model, host| match bytes {
-            1 | 2 => model.write_narrow(host, bar, offset, bytes, value & narrow_mask(bytes)),
-            _ => model.write(host, bar, offset, value),
-        });
     }
 
     /// Spoils the next receive descriptor that is written back; calls queue up, one a descriptor.
@@ -315,6 +295,27 @@ impl<M: Model> LocalDevice for SimDevice<M> {
     fn bar_write(&self, index: u8, offset: usize, value: u32) {
         self.core
             .bar_write(|model, host| model.write(host, index, offset, value));
+    }
+
+    fn bar_read_part(&self, index: u8, offset: usize, bytes: usize) -> u32 {
+        let narrow = match bytes {
+            1 | 2 => bytes as u8,
+            _ => return self.bar_read(index, offset),
+        };
+        let value = self.core.bar_read(index, offset, |model, host| {
+            model.read_narrow(host, index, offset, narrow)
+        });
+        value & narrow_mask(narrow)
+    }
+
+    fn bar_write_part(&self, index: u8, offset: usize, bytes: usize, value: u32) {
+        let narrow = match bytes {
+            1 | 2 => bytes as u8,
+            _ => return self.bar_write(index, offset, value),
+        };
+        let value = value & narrow_mask(narrow);
+        self.core
+            .bar_write(|model, host| model.write_narrow(host, index, offset, narrow, value));
     }
 
     fn msix_vectors(&self) -> u16 {

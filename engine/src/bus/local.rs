@@ -25,22 +25,11 @@ pub trait LocalDevice: Send + Sync + std::fmt::Debug {
     fn bar_read(&self, index: u8, offset: usize) -> u32;
     /// A 32-bit register write; likewise. May run the device on the caller's stack.
     fn bar_write(&self, index: u8, offset: usize, value: u32);
-    /// A read of `bytes` (1, 2 or 4) at a multiple of that, inside the BAR. Devices whose registers all have 32 bits leave
-    /// it as it is.
-    fn bar_read_part(&self, index: u8, offset: usize, bytes: usize) -> u32 {
-        let word = self.bar_read(index, offset & !3) >> (offset % 4 * 8);
-        word & u32::MAX >> (32 - 8 * bytes.clamp(1, 4))
-    }
+    /// A read of `bytes` (1, 2 or 4) at a multiple of that, inside the BAR. What it means is the device's matter: to some a
+    /// narrow access is not a part of a wide one.
+    fn bar_read_part(&self, index: u8, offset: usize, bytes: usize) -> u32;
     /// A write, likewise. May run the device on the caller's stack.
-    fn bar_write_part(&self, index: u8, offset: usize, bytes: usize, value: u32) {
-        if bytes == 4 {
-            return self.bar_write(index, offset, value);
-        }
-        let (at, shift) = (offset & !3, offset % 4 * 8);
-        let ones = u32::MAX >> (32 - 8 * bytes.clamp(1, 4));
-        let rest = self.bar_read(index, at) & !(ones << shift);
-        self.bar_write(index, at, rest | (value & ones) << shift);
-    }
+    fn bar_write_part(&self, index: u8, offset: usize, bytes: usize, value: u32);
     /// Number of MSI-X vectors.
     fn msix_vectors(&self) -> u16;
     /// Directs a vector to an eventfd (a duplicate, owned by the device), or switches it off.

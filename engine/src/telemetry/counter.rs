@@ -137,7 +137,15 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
         "Frames shorter than 64 bytes with a right FCS; dropped.",
     ),
     ("nic_rx_oversize", "Frames longer than the MTU allows; dropped."),
+    (
+        "nic_rx_other_drops",
+        "Frames that the device dropped for another reason, which it does not tell.",
+    ),
     ("nic_tx_packets", "Frames that left the device."),
+    (
+        "nic_tx_drops",
+        "Packets that the device took and did not send, as without a link; dropped.",
+    ),
     ("nic_tx_bytes", "Their bytes, with FCS."),
     ("peer_connects", "Times that a peer connected."),
     (

@@ -1,8 +1,10 @@
-//! `sim:82576`: a model of a device, in this process.
+//! `sim:82576`, `sim:virtio-net`: a model of a device, in this process.
 
 use super::{Given, Kind, Target, no_option, number};
+use crate::list;
 use crate::near::nearest;
 use crate::open::Fresh;
+use crate::sim::{MODELS, Simulated};
 use crate::{OpenError, Opener};
 use barline_sim::Mode;
 use std::fmt;
@@ -10,7 +12,7 @@ use std::ops::RangeInclusive;
 
 pub(super) const KIND: Kind = Kind {
     name: "sim",
-    form: "sim:82576[,mode=sync|thread,size=BYTES,rate=FRAMES A SECOND,wire=NAME]",
+    form: "sim:82576|virtio-net[,mode=sync|thread,size=BYTES,rate=FRAMES A SECOND,wire=NAME][,queues=N,OPTIONS OF THE DRIVER]",
     about: "a simulated NIC; needs no NIC, no root, no huge pages",
     example: "sim:82576",
     flags: &[],
@@ -32,10 +34,12 @@ pub struct SimSpec {
     /// The cable it is plugged into, with the other port of the same name: `wire=a`. It then receives what that one sends
     /// and nothing else.
     pub wire: Option<String>,
+    /// Pairs of queues that a virtio device has: `queues=1`.
+    pub queues: u16,
+    /// Options of its driver, as in `packed=off,mrg=on`.
+    pub driver: String,
 }
 
-/// Devices that there is a model of.
-pub(crate) const MODELS: &[&str] = &["82576"];
 /// Frames without FCS that a port takes at the standard MTU.
 const SIZES: RangeInclusive<usize> = 60..=1514;
 /// Frames a second of a gigabit link at most.
@@ -45,22 +49,33 @@ impl SimSpec {
     /// A simulated 82576 with 60-byte frames.
     pub fn new() -> Self {
         Self {
-            model: MODELS[0],
+            model: MODELS[0].name,
             mode: Mode::Sync,
             size: *SIZES.start(),
             rate: None,
             wire: None,
+            queues: 1,
+            driver: String::new(),
         }
+    }
+
+    /// What it is a simulation of; of an unknown name, the default.
+    pub(crate) fn device(&self) -> &'static Simulated {
+        let named = MODELS.iter().find(|model| model.name == self.model);
+        named.unwrap_or(&MODELS[0])
     }
 
     fn parse(given: &Given<'_>) -> Result<Self, String> {
         let name = given.name;
-        let known = MODELS.iter().find(|known| **known == name);
+        let known = MODELS.iter().find(|known| known.name == name);
         let model = known.ok_or_else(|| {
-            let near = nearest(name, MODELS.iter().copied());
+            let near = nearest(name, MODELS.iter().map(|model| model.name));
             format!("there is no model {name:?}; did you mean sim:{near}?")
         })?;
-        let mut sim = Self { model, ..Self::new() };
+        let mut sim = Self {
+            model: model.name,
+            ..Self::new()
+        };
         given.options().try_for_each(|option| sim.set(option))?;
         if sim.rate.is_some() {
             // Somebody has to notice that the next frame is due while the port's core sleeps.
@@ -76,6 +91,7 @@ impl SimSpec {
     }
 
     fn set(&mut self, option: (&str, &str)) -> Result<(), String> {
+        let device = self.device();
         match option {
             ("mode", "sync") => self.mode = Mode::Sync,
             ("mode", "thread") => self.mode = Mode::Thread,
@@ -87,7 +103,23 @@ impl SimSpec {
             }
             ("wire", "") => return Err("write wire=a, for two ports".to_owned()),
             ("wire", name) => self.wire = Some(name.to_owned()),
-            (key, _) => return Err(no_option(key, &["mode=", "size=", "rate=", "wire="])),
+            ("queues", queues) if device.queues.is_some() => {
+                self.queues = number("queues", queues, 1, device.queues.unwrap_or(1))?;
+            }
+            (key, value) if list::options_of(device.driver).contains(&key) => {
+                let comma = if self.driver.is_empty() { "" } else { "," };
+                self.driver = format!("{}{comma}{key}={value}", self.driver);
+            }
+            (key, _) => {
+                let own = ["mode=", "size=", "rate=", "wire="];
+                let more = device.queues.map(|_| "queues=");
+                let known: Vec<_> = own
+                    .into_iter()
+                    .chain(more)
+                    .chain(list::options_of(device.driver).iter().copied())
+                    .collect();
+                return Err(no_option(key, &known));
+            }
         }
         Ok(())
     }
@@ -96,7 +128,7 @@ impl SimSpec {
 impl Target for SimSpec {
     fn open(&self, opener: &mut Opener) -> Result<Fresh, OpenError> {
         let (function, end) = opener.open_sim(self)?;
-        let port = opener.drive(function, self, "")?;
+        let port = opener.drive(function, self, &self.driver)?;
         Ok(Fresh::simulated(port, end))
     }
 
@@ -118,9 +150,15 @@ impl fmt::Display for SimSpec {
         if let Some(rate) = self.rate {
             write!(f, ",rate={rate}")?;
         }
-        match &self.wire {
-            Some(wire) => write!(f, ",wire={wire}"),
-            None => Ok(()),
+        if let Some(wire) = &self.wire {
+            write!(f, ",wire={wire}")?;
+        }
+        if self.queues > 1 {
+            write!(f, ",queues={}", self.queues)?;
+        }
+        match &*self.driver {
+            "" => Ok(()),
+            options => write!(f, ",{options}"),
         }
     }
 }

@@ -133,6 +133,22 @@ fn every_wrapper_goes_around_any_port() {
     assert_eq!(texts("vhost-user:/tmp/a+b"), ["vhost-user:/tmp/a+b"]);
 }
 
+#[cfg(feature = "virtio")]
+#[test]
+fn a_simulated_virtio_device_has_queues_and_options_of_its_driver() {
+    let text = "sim:virtio-net,mode=thread,size=64,queues=4,packed=off,mrg=on";
+    assert_eq!(texts(text), [text]);
+    for (text, near) in [
+        ("sim:virtio-net,queues=17", "queues=16"),
+        ("sim:virtio-net,paked=off", "packed"),
+        ("sim:virtio", "sim:virtio-net"),
+        ("sim:82576,packed=off", "there is no option"),
+        ("sim:82576,queues=2", "there is no option"),
+    ] {
+        assert!(why(text).contains(near), "{text}: {}", why(text));
+    }
+}
+
 #[test]
 fn slips_are_answered_with_the_nearest_right_form() {
     for (text, near) in [

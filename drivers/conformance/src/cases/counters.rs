@@ -4,7 +4,7 @@ use crate::{Lane, Patience, Spoil, Subject, skip};
 use barline::telemetry::DEVICE_COUNTERS;
 
 /// The names under which every driver counts what its device dropped of the frames that were for the port.
-const DROPS: [&str; 7] = [
+const DROPS: [&str; 8] = [
     "nic_rx_missed",
     "nic_rx_queue_drops",
     "nic_rx_crc_errors",
@@ -12,7 +12,10 @@ const DROPS: [&str; 7] = [
     "nic_rx_length_errors",
     "nic_rx_undersize",
     "nic_rx_oversize",
+    "nic_rx_other_drops",
 ];
+
+const NO_COUNTERS: &str = "the device does not tell what it drops";
 
 /// Frames accounted for: delivered, dropped by the driver, dropped by the device.
 fn fates(lane: &mut Lane) -> [u64; 4] {
@@ -60,6 +63,9 @@ pub fn every_frame_is_in_one_counter(subject: &dyn Subject) {
         let mut lane = Lane::with(subject, |config| {
             (config.rx_ring, config.rx_queues) = (64, queues);
         });
+        if lane.device_counters().is_empty() {
+            return skip(NO_COUNTERS);
+        }
         let mut all = 0;
         for round in 0..8 {
             // More than ring and device can hold, and nobody polls.
@@ -77,7 +83,9 @@ pub fn every_frame_is_in_one_counter(subject: &dyn Subject) {
                 }
             }
             let seen = account(&mut lane, all);
-            assert!(seen[0] > 0 && seen[3] >= 2 * (round + 1), "{seen:?}");
+            // The long and the short one, by driver or device.
+            let odd = seen[2] + seen[3];
+            assert!(seen[0] > 0 && odd >= 2 * (round + 1), "{seen:?}");
         }
         let [delivered, .., drops] = fates(&mut lane);
         assert!(drops > 16, "the ring was never full: {delivered}, {drops}");
@@ -102,7 +110,9 @@ pub fn damaged_frames_and_wrong_lengths_are_counted(subject: &dyn Subject) {
     for (packet, n) in packets.iter().zip(5..) {
         crate::lane::same(packet, &lane.frame(60, n));
     }
-    assert_eq!(account(&mut lane, 20), [15, 2, 3, 0]);
+    let damaged = if subject.nature().marks_damage { 2 } else { 0 };
+    let wanted = [15, damaged, 5 - damaged, 0];
+    assert_eq!(account(&mut lane, 20), wanted);
     drop(packets);
     lane.end();
 }
@@ -121,6 +131,9 @@ pub fn the_device_shows_names_of_the_table_only(subject: &dyn Subject) {
 
 pub fn the_device_counts_what_we_count(subject: &dyn Subject) {
     let mut lane = Lane::up(subject);
+    if lane.device_counters().is_empty() {
+        return skip(NO_COUNTERS);
+    }
     let mac = lane.mac;
     lane.echo(500, 32, 64, |n| crate::frame(mac, 60 + n as usize, n));
     let device = lane.device_counters();

@@ -77,7 +77,10 @@ pub fn a_lost_completion_is_missed_and_nothing_else(subject: &dyn Subject) {
         let counted = lane.rx_sum("rx_packets") - before;
         assert_eq!(counted, got);
         let lost = lane.rx_sum("rx_errors") + lane.rx_sum("rx_lengths");
-        assert_eq!(lost, 0, "what was not reported is in no counter");
+        // What was not reported is in no counter. One that tells of the last of several alone, and then goes back, has
+        // said that frames are done that were not reported, and which ones is not clear any more.
+        let few = got + lost <= u64::from(RING) * 2;
+        assert!(few && (lost == 0 || subject.nature().speaks_for_others), "{lost}");
         recovers(lane);
     }
 }
@@ -110,7 +113,7 @@ fn send(lane: &mut Lane, count: u64) -> u64 {
             std::thread::yield_now();
         }
     }
-    assert!(lane.tx[0].in_flight() < RING as usize);
+    assert!(lane.tx[0].in_flight() <= RING as usize);
     assert_eq!(lane.tx_sum("tx_packets"), taken);
     taken
 }
@@ -121,14 +124,40 @@ pub fn a_lost_report_does_not_stop_its_queue(subject: &dyn Subject) {
         return skip(CANNOT);
     }
     let count = u64::from(RING) * 5;
-    assert_eq!(send(&mut lane, count), count, "the queue stands still");
-    assert_eq!(lane.tx_sum("tx_reports_lost"), 1);
-    assert!(lane.tx_sum("tx_full") > 0);
+    let taken = send(&mut lane, count);
+    if taken < count {
+        assert!(subject.nature().speaks_for_others, "the queue stands still");
+        stands_still(&mut lane);
+        return recovers(lane);
+    }
+    if subject.nature().makes_up_for_reports {
+        assert_eq!(lane.tx_sum("tx_reports_lost"), 1);
+        assert!(lane.tx_sum("tx_full") > 0);
+    }
     let sent = lane.take(count as usize);
     for (frame, n) in sent.iter().zip(0..) {
         crate::lane::same(frame, &lane.frame(60, n));
     }
     recovers(lane);
+}
+
+/// A queue that has ended, or does not get on, is told of.
+fn stands_still(lane: &mut Lane) {
+    let patience = crate::Patience::new();
+    let mut event = None;
+    while event.is_none() {
+        let frame = lane.frame(60, 0);
+        let mut batch = lane.batch(&[frame]);
+        lane.tx[0].transmit(&mut lane.cache, &mut batch);
+        lane.cache.free(&mut batch);
+        event = lane.port().event();
+        patience.wait("the port to say that a queue stands still");
+    }
+    let wanted = match lane.tx[0].has_ended() {
+        true => PortEvent::Error,
+        false => PortEvent::Stalled,
+    };
+    assert_eq!(event, Some(wanted));
 }
 
 pub fn a_report_of_another_descriptor_is_survived(subject: &dyn Subject) {
@@ -155,7 +184,7 @@ pub fn a_report_of_another_descriptor_is_survived(subject: &dyn Subject) {
         // It goes on, or stands still: then that is counted, and no more than a ring is held.
         let full = lane.tx_sum("tx_full");
         assert!(handed == 4040 || full > 0, "{handed} taken, {full} refused");
-        assert!(lane.tx[0].in_flight() < RING as usize);
+        assert!(lane.tx[0].in_flight() <= RING as usize);
         recovers(lane);
     }
 }
@@ -185,6 +214,22 @@ pub fn a_frame_that_does_not_end_is_one_counted_frame(subject: &dyn Subject) {
     let mac = lane.mac;
     lane.echo(100, 16, 16, |n| crate::frame(mac, 60, n));
     recovers(lane);
+}
+
+pub fn a_wrong_number_of_buffers_is_survived(subject: &dyn Subject) {
+    let ring = RING as u16;
+    for parts in [0, 2, 3, ring - 1, ring, ring + 1, u16::MAX] {
+        let mut lane = short(subject);
+        if !lane.far.mishap(Mishap::Parts(parts)) {
+            return skip(CANNOT);
+        }
+        let got = fill(&mut lane);
+        assert_eq!(lane.rx_sum("rx_packets"), got);
+        // With the frames that it takes with it, it is one frame: received where they fit together, or dropped.
+        let dropped = lane.rx_sum("rx_lengths");
+        assert_eq!(dropped, u64::from(parts == 0 || parts > 3), "{parts} buffers");
+        recovers(lane);
+    }
 }
 
 pub fn interrupts_without_a_cause_change_nothing(subject: &dyn Subject) {

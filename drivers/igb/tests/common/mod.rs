@@ -58,13 +58,15 @@ fn plugged(domain: &Arc<LocalDomain>, device: &Arc<SimDevice<E82576>>, far: Wire
 /// EOP (7.1.5.2); CTRL.RST and STATUS.GIO_MASTER_EN (8.2.1, 8.2.2); RDH, RDT, TDH, TDT of queue 0 (8.10, 8.12), of
 /// which no ring has the number.
 const VICES: Vices = Vices {
-    end: [0, 1 << 1],
-    wedged: &[(0x0000, 1 << 26, 0), (0x0008, 1 << 19, 0)],
+    end: Some([0, 1 << 1]),
+    parts: None,
+    vector: 0,
+    wedged: &[(0, 0x0000, 1 << 26, 0), (0, 0x0008, 1 << 19, 0)],
     pointers: &[
-        (0xC010, 0xffff, 0),
-        (0xC018, 0xfffe, 0),
-        (0xE010, 0xffff, 0),
-        (0xE018, 0xfffe, 0),
+        (0, 0xC010, 0xffff, 0),
+        (0, 0xC018, 0xfffe, 0),
+        (0, 0xE010, 0xffff, 0),
+        (0, 0xE018, 0xfffe, 0),
     ],
     own: |complaint| {
         ["DoneNotCleared", "TransmitType", "EmptyTransmit"]

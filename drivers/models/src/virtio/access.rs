@@ -162,7 +162,7 @@ impl VirtioNet {
         state.stats.notifications += 1;
         state.awake = true;
         match (self.control_queue() == Some(queue), queue % 2) {
-            (true, _) => Effect::Run,
+            (true, _) => Effect::Command,
             (false, 0) => Effect::RxDoorbell((queue / 2) as u8),
             (false, _) => Effect::TxDoorbell((queue / 2) as u8),
         }

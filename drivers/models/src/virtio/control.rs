@@ -60,13 +60,13 @@ impl<'a> Reader<'a> {
 }
 
 impl VirtioNet {
-    /// Does what waits in the control queue.
+    /// Does what waits in the control queue: one command at least, whatever the budget for frames.
     pub(super) fn control(&mut self, host: &mut Host, budget: u32) -> Result<u32, (u16, Fail)> {
         let Some(number) = self.control_queue() else {
             return Ok(0);
         };
         let mut done = 0;
-        while done < budget {
+        while done < budget.max(1) {
             let result = self.next_buffer(host, number).and_then(|chain| match chain {
                 Some(chain) => self.obey(host, number, &chain).map(|()| true),
                 None => Ok(false),

@@ -142,6 +142,12 @@ impl VirtioNet {
         self.queues.get(usize::from(queue)).map(|queue| queue.stats)
     }
 
+    /// Whether a queue's ring holds lies about ids or places: what its driver then does is not held against it.
+    pub fn has_lied(&self, queue: u16) -> bool {
+        let queue = self.queues.get(usize::from(queue));
+        queue.is_some_and(|queue| queue.lied())
+    }
+
     /// Size and addresses (descriptor, driver, device area) of an enabled queue.
     pub fn queue_areas(&self, queue: u16) -> Option<(u16, [u64; 3])> {
         let queue = self

@@ -122,12 +122,12 @@ impl Rig {
     /// A field of a structure: 1 common, 2 notify, 3 ISR, 4 device.
     pub fn read(&self, kind: u8, at: usize, bytes: u8) -> u32 {
         let (bar, offset, _) = self.places[&kind];
-        self.device.read_narrow(bar, offset + at, bytes)
+        self.device.bar_read_part(bar, offset + at, bytes.into())
     }
 
     pub fn write(&self, kind: u8, at: usize, bytes: u8, value: u32) {
         let (bar, offset, _) = self.places[&kind];
-        self.device.write_narrow(bar, offset + at, bytes, value);
+        self.device.bar_write_part(bar, offset + at, bytes.into(), value);
     }
 
     pub fn status(&self) -> u32 {

@@ -189,17 +189,17 @@ fn any_registers_are_survived() {
         let (mut rig, far) = Rig::new(offer);
         rig.start(set, 1, SIZE);
         for ((kind, offset, width, wide, is_read), value) in accesses {
-            let bytes = 1 << width;
+            let bytes: usize = 1 << width;
             let (bar, start, len) = rig.places.get(&kind).copied().unwrap_or((4, 0, 0x4000));
-            let inside = (usize::from(offset) % (len.max(4) as usize)) & !(usize::from(bytes) - 1);
+            let inside = (usize::from(offset) % (len.max(4) as usize)) & !(bytes - 1);
             let at = start + inside;
             match (kind, is_read) {
                 (5, true) => drop(rig.config(offset % 4092, 4)),
                 (5, false) => rig
                     .device
-                    .config_write(offset % 4092, &wide.to_le_bytes()[..bytes.into()]),
-                (_, true) => drop(rig.device.read_narrow(bar, at, bytes)),
-                (_, false) => rig.device.write_narrow(bar, at, bytes, value),
+                    .config_write(offset % 4092, &wide.to_le_bytes()[..bytes]),
+                (_, true) => drop(rig.device.bar_read_part(bar, at, bytes)),
+                (_, false) => rig.device.bar_write_part(bar, at, bytes, value),
             }
             far.send(&frame(MAC, 60, 1));
         }
