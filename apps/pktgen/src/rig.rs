@@ -1,16 +1,15 @@
-use crate::report::{Account, FlowReport, PortReport};
-use crate::settings::{Settings, wrong};
-use crate::work::{self, Board, Lane, Mail, Order, Shown};
+use crate::make::{lane, longest, rings, shape};
+use crate::report::Account;
+use crate::settings::Settings;
+use crate::work::{self, Board, Lane, Mail};
 use barline::mem::Plan;
-use barline::pool::{Pool, PoolBuilder};
+use barline::pool::Pool;
 use barline::port::{LinkRequest, PortConfig, Queues};
 use barline::telemetry::{RxCounters, TxCounters};
 use barline::worker::{Mailbox, StopToken, Worker};
 use barline_app::Failure;
 use barline_drivers::{Feed, Opened, Opener};
-use barline_traffic::{
-    Analyser, Buckets, Clock, Cost, FlowState, Generator, Pacer, Rate, Receiver, Sender, Snapshot, Stream,
-};
+use barline_traffic::Clock;
 use crossbeam::utils::CachePadded;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,44 +20,43 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Rig {
     // Declared first: workers end before the ports whose queues they have go.
-    workers: Vec<Worker<Vec<Lane>>>,
-    mailboxes: Vec<Mailbox<Mail>>,
-    lanes: Vec<Seat>,
-    members: Vec<Member>,
-    pool: Pool,
-    settings: Settings,
+    pub(crate) workers: Vec<Worker<Vec<Lane>>>,
+    pub(crate) mailboxes: Vec<Mailbox<Mail>>,
+    pub(crate) lanes: Vec<Seat>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) pool: Pool,
+    pub(crate) settings: Settings,
     /// Flows of packets that were made and then given up at the end.
-    abandoned: Vec<u64>,
-    unsent: u64,
-    in_flight: u64,
-    began: Instant,
-    ended: Option<Instant>,
-    orders: u64,
+    pub(crate) abandoned: Vec<u64>,
+    pub(crate) unsent: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) began: Instant,
+    pub(crate) ended: Option<Instant>,
+    pub(crate) orders: u64,
     /// What is added to flows' numbers: every run has others than the one before.
-    flows: u16,
+    pub(crate) flows: u16,
 }
 
 /// What is known here of a lane that its worker has.
 #[derive(Debug)]
-struct Seat {
-    port: usize,
-    queue: usize,
-    board: Arc<Board>,
+pub(crate) struct Seat {
+    pub(crate) port: usize,
+    pub(crate) queue: usize,
+    pub(crate) board: Arc<Board>,
 }
 
 #[derive(Debug)]
-struct Member {
-    opened: Opened,
-    rx: Vec<Arc<CachePadded<RxCounters>>>,
-    tx: Vec<Arc<CachePadded<TxCounters>>>,
+pub(crate) struct Member {
+    pub(crate) opened: Opened,
+    pub(crate) rx: Vec<Arc<CachePadded<RxCounters>>>,
+    pub(crate) tx: Vec<Arc<CachePadded<TxCounters>>>,
 }
 
 /// Longest wait for the links.
 const LINK_WAIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(5);
-/// Bytes that a driver needs for a descriptor at most, packets that a worker's cache can hold.
+/// Bytes that a driver needs for a descriptor at most.
 const DESCRIPTOR: usize = 32;
-const CACHE: usize = 512;
 
 impl Rig {
     /// Opens and starts the ports and waits for their links, or until `stop`; nothing is sent yet.
@@ -167,232 +165,6 @@ impl Rig {
         Ok(())
     }
 
-    /// Mbit/s of a port's link; of one that is down, of the fastest it could be; 0 where nothing limits it.
-    pub fn speed(&self, port: usize) -> u32 {
-        let port = &self.members[port].opened.port;
-        match port.link() {
-            link if link.up => link.speed,
-            _ => port.caps().speed,
-        }
-    }
-
-    /// What a packet costs on one queue of a port, at the rate of the settings.
-    fn cost(&self, port: usize) -> Result<Cost, Failure> {
-        let cost = self
-            .settings
-            .rate
-            .cost(self.speed(port), self.settings.mean())
-            .map_err(wrong)?;
-        Ok(self.shared(cost))
-    }
-
-    /// A queue's part of a port's rate.
-    fn shared(&self, cost: Cost) -> Cost {
-        let queues = f64::from(self.settings.queues);
-        Cost {
-            packet: cost.packet * queues,
-            bit: cost.bit * queues,
-        }
-    }
-
-    fn tell(&mut self, order: Order, port: Option<usize>) {
-        self.orders += 1;
-        for mailbox in &self.mailboxes {
-            let mut mail = Mail { order, port };
-            // A full mailbox is one that the worker is about to empty.
-            while let Err(back) = mailbox.send(mail) {
-                mail = back;
-                sleep(Duration::from_micros(100));
-            }
-        }
-    }
-
-    /// Begins to send, at the rate of the settings, everything anew.
-    ///
-    /// # Errors
-    /// The rate is above a line's.
-    pub fn begin(&mut self) -> Result<(), Failure> {
-        let (rate, count) = (self.settings.rate, self.settings.count);
-        self.begin_with(rate, count, None, true)
-    }
-
-    /// Begins to send anew at this rate: so many packets of each port, only of this stream if one is given; with `clear`, what
-    /// came before is forgotten.
-    ///
-    /// # Errors
-    /// The rate is above a line's; nothing is sent then.
-    pub fn begin_with(
-        &mut self,
-        rate: Rate,
-        count: Option<u64>,
-        only: Option<u16>,
-        clear: bool,
-    ) -> Result<(), Failure> {
-        self.settings.rate = rate;
-        let mean = match only.and_then(|only| self.settings.streams.get(usize::from(only))) {
-            Some(stream) => stream.sizes.mean(),
-            None => self.settings.mean(),
-        };
-        let cost = |port: usize| rate.cost(self.speed(port), mean).map_err(wrong);
-        let costs: Result<Vec<Cost>, Failure> = (0..self.members.len()).map(cost).collect();
-        self.flows = self.other_flows();
-        self.abandoned.fill(0);
-        let flows = self.flows;
-        let costs = costs?;
-        if clear {
-            self.tell(Order::Clear, None);
-            // Before anything is sent, or the first packets would be forgotten.
-            self.wait_for_orders();
-        }
-        // Shared between queues; a packet more rather than one less.
-        let packets = count.map(|count| count.div_ceil(self.settings.queues.into()));
-        for (port, cost) in costs.into_iter().enumerate() {
-            if !self.settings.sends[port] {
-                continue;
-            }
-            let cost = self.shared(cost);
-            let order = Order::Begin {
-                flows,
-                packets,
-                cost,
-                only,
-            };
-            self.tell(order, Some(port));
-        }
-        (self.began, self.ended) = (Instant::now(), None);
-        Ok(())
-    }
-
-    /// Waits until workers have done what they were told.
-    fn wait_for_orders(&self) {
-        let end = Instant::now() + Duration::from_secs(1);
-        while !self.boards().all(|shown| shown.orders >= self.orders) && Instant::now() < end {
-            sleep(Duration::from_micros(200));
-        }
-    }
-
-    /// The other half of the numbers: what is late from the run before is not taken for this one's.
-    fn other_flows(&self) -> u16 {
-        if self.flows == 0 && self.orders > 0 {
-            self.settings.flows() as u16
-        } else {
-            0
-        }
-    }
-
-    /// Changes the rate while it runs.
-    ///
-    /// # Errors
-    /// It is above a line's; nothing has changed then.
-    pub fn set_rate(&mut self, rate: Rate) -> Result<(), Failure> {
-        let before = std::mem::replace(&mut self.settings.rate, rate);
-        let costs: Result<Vec<Cost>, Failure> = (0..self.members.len()).map(|port| self.cost(port)).collect();
-        let costs = costs.inspect_err(|_| self.settings.rate = before)?;
-        for (port, cost) in costs.into_iter().enumerate() {
-            self.tell(Order::Rate(cost), Some(port));
-        }
-        Ok(())
-    }
-
-    /// Whether somebody has told it to send no more.
-    pub fn is_held(&self) -> bool {
-        self.ended.is_some()
-    }
-
-    /// The rate that is asked for now.
-    pub fn rate(&self) -> Rate {
-        self.settings.rate
-    }
-
-    /// Sends no more, or goes on.
-    pub fn send(&mut self, send: bool) {
-        self.tell(Order::Send(send), None);
-        self.ended = (!send).then(Instant::now);
-    }
-
-    /// The settings, with the rate as it is now.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// Whether every port has sent all that was asked for.
-    pub fn is_done(&self) -> bool {
-        self.boards()
-            .all(|shown| shown.done && shown.orders >= self.orders)
-    }
-
-    /// Whether a worker has ended by itself, which none does unless it failed.
-    pub fn has_failed(&self) -> bool {
-        self.workers.iter().any(Worker::is_finished)
-    }
-
-    /// The first port whose run a device or its bus has ended, and how.
-    pub fn died(&mut self) -> Option<String> {
-        self.members.iter_mut().find_map(|member| {
-            let event = std::iter::from_fn(|| member.opened.port.event())
-                .take(8)
-                .find(|event| event.ends_run())?;
-            Some(format!(
-                "{}: the port died in the middle of the test ({event:?}); results so far are below",
-                member.opened.spec
-            ))
-        })
-    }
-
-    fn boards(&self) -> impl Iterator<Item = Shown> + '_ {
-        self.lanes.iter().map(|seat| seat.board.look())
-    }
-
-    /// Where every packet is now, and what is known of those that came.
-    pub fn account(&mut self) -> Account {
-        let shown: Vec<Shown> = self.boards().collect();
-        let mut account = Account::default();
-        let mut came = Snapshot::default();
-        let mut late = Buckets::new();
-        for one in &shown {
-            account.made += one.made_ever;
-            account.starved += one.starved;
-            account.slipped_ns += one.slipped;
-            came.add(&one.came);
-            late.add(&one.late);
-        }
-        account.pacing = late.summary();
-        (account.damaged, account.foreign) = (came.damaged, came.foreign);
-        account.ports = self.members.iter_mut().map(Member::report).collect();
-        for (port, report) in account.ports.iter_mut().enumerate() {
-            report.most = Rate::most(self.speed(port), self.settings.mean());
-        }
-        account.flows = self.flow_reports(&shown, &came);
-        let end = self.ended.unwrap_or_else(Instant::now);
-        account.seconds = end.saturating_duration_since(self.began).as_secs_f64();
-        account.settle(self.unsent, self.in_flight);
-        account
-    }
-
-    /// One of each stream of each port.
-    fn flow_reports(&self, shown: &[Shown], came: &Snapshot) -> Vec<FlowReport> {
-        let settings = &self.settings;
-        let mut reports = Vec::new();
-        if settings.replay.is_some() {
-            return reports;
-        }
-        for port in (0..self.members.len()).filter(|port| settings.sends[*port]) {
-            for (index, stream) in settings.streams.iter().enumerate() {
-                let (mut made, mut state) = (0, FlowState::default());
-                for (seat, shown) in self.lanes.iter().zip(shown).filter(|(seat, _)| seat.port == port) {
-                    let flow = settings.first_flow(port, seat.queue) + index + usize::from(self.flows);
-                    made += shown.made.get(index).copied().unwrap_or(0);
-                    made -= self.abandoned.get(flow).copied().unwrap_or(0).min(made);
-                    if let Some(Some(one)) = came.flows.get(flow) {
-                        state.add(one);
-                    }
-                }
-                reports.push(FlowReport::new(port, index, stream, made, &state));
-            }
-        }
-        reports
-    }
-
     /// Sends no more, waits for what is on its way, stops workers and ports, and closes the account.
     ///
     /// # Errors
@@ -457,102 +229,4 @@ impl Rig {
             leaked => Err(Failure::run(format!("{leaked} packets leaked"))),
         }
     }
-}
-
-impl Member {
-    fn start(mut opened: Opened, config: &PortConfig) -> Result<(Self, Queues), Failure> {
-        let queues = opened.port.start(config).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure::new(failure.fault(), format!("{}: {failure}", opened.spec))
-        })?;
-        let member = Self {
-            rx: queues.rx.iter().map(|rx| rx.shared_counters()).collect(),
-            tx: queues.tx.iter().map(|tx| tx.shared_counters()).collect(),
-            opened,
-        };
-        Ok((member, queues))
-    }
-
-    fn report(&mut self) -> PortReport {
-        let mut report = PortReport {
-            port: self.opened.spec.to_string(),
-            mac: self.opened.port.mac().to_string(),
-            ..PortReport::default()
-        };
-        let link = self.opened.port.link();
-        report.link = if link.up { link.speed } else { 0 };
-        let mut add = |name, value| *report.queues.entry(name).or_default() += value;
-        // Sent before received: what is on its way is not seen as come out of nowhere.
-        self.rx.iter().for_each(|rx| rx.each(&mut add));
-        self.tx.iter().for_each(|tx| tx.each(&mut add));
-        self.opened
-            .port
-            .counters(&mut |name, value| *report.device.entry(name).or_default() += value);
-        report
-    }
-}
-
-/// The longest frame, without FCS.
-fn longest(settings: &Settings) -> usize {
-    let replayed = settings.replay.as_ref().map_or(0, |replay| replay.longest());
-    settings
-        .streams
-        .iter()
-        .map(Stream::longest)
-        .max()
-        .unwrap_or(0)
-        .max(replayed)
-}
-
-/// Receive and transmit ring: as asked for, or 512, or what all ports take.
-fn rings(settings: &Settings, opened: &[Opened]) -> [u32; 2] {
-    let most = opened
-        .iter()
-        .map(|opened| opened.port.caps().ring.1)
-        .min()
-        .unwrap_or(512);
-    [settings.rx_ring, settings.tx_ring].map(|ring| ring.unwrap_or(512.min(most)))
-}
-
-/// Enough packets that no ring ever starves.
-fn shape(settings: &Settings, rings: [u32; 2], longest: usize) -> PoolBuilder {
-    let rings = (rings[0] + rings[1]) as usize * usize::from(settings.queues) * settings.ports.len();
-    let hands = (CACHE + 2 * settings.burst * settings.ports.len()) * settings.workers.len();
-    // Frames are written in blocks; NICs count buffers in KiB.
-    let room = (longest + 64 + 18).next_multiple_of(1024).max(2048);
-    Pool::builder()
-        .packets(rings + hands)
-        .data_room(room)
-        .source(settings.huge.pool)
-}
-
-fn lane(
-    settings: &Settings,
-    port: usize,
-    queue: usize,
-    first: u16,
-) -> Result<(Option<Sender>, Receiver), Failure> {
-    let flows = settings.flows() * 2;
-    if flows > usize::from(u16::MAX) {
-        return Err(Failure::usage(format!(
-            "{flows} flows: 32767 streams times queues times ports are the most"
-        )));
-    }
-    let fill = settings
-        .streams
-        .first()
-        .map(|stream| stream.fill)
-        .filter(|_| settings.verify);
-    let receiver = Receiver::new(Analyser::new(flows, &settings.places(), fill), settings.burst);
-    if !settings.sends[port] {
-        return Ok((None, receiver));
-    }
-    let generator = match &settings.replay {
-        Some(replay) => Generator::replaying(replay.clone()),
-        None => {
-            Generator::new(&settings.streams, first, queue as u64, settings.queues.into()).map_err(wrong)?
-        }
-    };
-    let pacer = Pacer::new(settings.shape, Cost::NONE, 0);
-    Ok((Some(Sender::new(generator, pacer, settings.burst)), receiver))
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::Wrapped;
-use barline::pool::Pool;
+use barline::pool::{Batch, Pool, PoolCache};
 use barline::port::{Port, PortConfig, Queues};
 use barline_null::Loopback;
 use std::collections::BTreeMap;
