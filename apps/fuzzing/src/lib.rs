@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod kernel;
 mod pci;
 mod rig;
 mod rx;
@@ -12,6 +13,7 @@ mod text;
 mod tx;
 mod vhost;
 
+pub use kernel::{packet_block, pcap_port};
 pub use pci::pci_config;
 pub use rx::rx_ring;
 pub use text::{config, pcap, port_spec};
@@ -27,6 +29,8 @@ pub const TARGETS: &[Target] = &[
     ("rx_ring", rx_ring),
     ("tx_ring", tx_ring),
     ("pcap", pcap),
+    ("pcap_port", pcap_port),
+    ("packet_block", packet_block),
     ("config", config),
     ("port_spec", port_spec),
     ("vfio_info", vfio_info),

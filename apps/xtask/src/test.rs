@@ -4,6 +4,7 @@ use crate::bench::instructions::{self, Verdict};
 use crate::cmd;
 use crate::host::{self, Missing, Tools};
 use crate::kmod;
+use crate::netns;
 use crate::paths::{Paths, on_path};
 use crate::sim;
 use crate::testpmd;
@@ -128,7 +129,15 @@ const LOCAL: &[Local] = &[
     },
     Local {
         name: "vhost-testpmd",
-        run: testpmd::run,
+        run: testpmd::vhost::run,
+    },
+    Local {
+        name: "virtio-user-testpmd",
+        run: testpmd::virtio_user::run,
+    },
+    Local {
+        name: "netns",
+        run: netns::run,
     },
     Local {
         name: "deny",

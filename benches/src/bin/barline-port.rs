@@ -18,7 +18,7 @@ use std::thread;
 /// Works on one port until its input ends.
 #[derive(Debug, Parser)]
 struct Options {
-    /// The port, as in `vhost-user:/tmp/socket`.
+    /// The port, as in `virtio-user:/tmp/socket`.
     port: PortSpec,
     /// `io` (what comes goes back out), `rxonly`, `txonly`.
     mode: Mode,

@@ -79,6 +79,18 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    pub(crate) fn refused(
+        port: &impl std::fmt::Display,
+        fault: Fault,
+        cause: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Refused {
+            port: port.to_string(),
+            fault,
+            cause: Box::new(cause),
+        }
+    }
+
     pub(crate) fn port(port: &impl std::fmt::Display, source: PortError) -> Self {
         let port = port.to_string();
         Self::Port { port, source }
@@ -122,6 +134,7 @@ fn fault_of_kmod(error: &KmodError) -> Fault {
 
 fn fault_of_dma(error: &DmaError) -> Fault {
     match error {
+        DmaError::Private { .. } => Fault::Usage,
         DmaError::Memlock { .. } | DmaError::NoEntries | DmaError::NoWindow { .. } => Fault::Machine,
         _ => Fault::Run,
     }
@@ -131,7 +144,7 @@ fn fault_of_dma(error: &DmaError) -> Fault {
 pub fn fault_of_port(error: &PortError) -> Fault {
     match error {
         PortError::Config(_) | PortError::Unsupported(_) | PortError::WrongDevice { .. } => Fault::Usage,
-        PortError::Memory(_) | PortError::Plan(_) => Fault::Machine,
+        PortError::Memory(_) | PortError::Plan(_) | PortError::Lacks(_) => Fault::Machine,
         PortError::Dma(error) | PortError::Bus(BusError::Dma(error)) => fault_of_dma(error),
         PortError::Bus(BusError::Vfio(error)) => fault_of_vfio(error),
         PortError::Bus(BusError::Kmod(error)) => fault_of_kmod(error),

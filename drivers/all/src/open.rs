@@ -278,7 +278,7 @@ impl Opener {
         Ok((function, end))
     }
 
-    fn remember(&mut self, domain: &Arc<dyn DmaDomain>) {
+    pub(crate) fn remember(&mut self, domain: &Arc<dyn DmaDomain>) {
         if !self.domains.iter().any(|known| Arc::ptr_eq(known, domain)) {
             self.domains.push(domain.clone());
         }

@@ -203,8 +203,7 @@ fn guess(port: &str, options: &str) -> Option<String> {
     }
     if !port.contains(':') {
         return Some(format!(
-            "if it is an interface of the kernel, this tells its address: readlink /sys/class/net/{name}/device; then {}",
-            crate::kinds::ADDRESS
+            "for an interface of the kernel write af_packet:{name}; for its whole NIC write pci: and its address: readlink /sys/class/net/{name}/device"
         ));
     }
     let kinds: Vec<String> = KINDS.iter().map(|kind| format!("{}:", kind.name)).collect();

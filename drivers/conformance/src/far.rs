@@ -10,6 +10,11 @@ pub trait Subject: Sync {
     fn nature(&self) -> Nature {
         Nature::default()
     }
+    /// Why a case is not for this subject, if it is not.
+    fn excuse(&self, case: &str) -> Option<String> {
+        let _ = case;
+        None
+    }
 }
 
 /// What is right for one device or driver and not for another. The default is a device that writes over its descriptors,

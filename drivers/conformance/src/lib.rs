@@ -122,7 +122,10 @@ cases! { $
 pub fn run(subject: &dyn Subject, name: &str) {
     let case = CASES.iter().find(|(known, _)| *known == name);
     let (_, case) = case.unwrap_or_else(|| panic!("no case is called {name}"));
-    case(subject);
+    match subject.excuse(name) {
+        Some(why) => skip(&why),
+        None => case(subject),
+    }
 }
 
 /// Says why a case was not run, where the test's output is shown.

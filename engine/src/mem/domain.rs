@@ -1,5 +1,6 @@
 use super::Iova;
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
 /// What the device may do with a mapping.
@@ -92,6 +93,14 @@ pub enum DmaError {
         /// Required alignment.
         align: usize,
     },
+    /// Memory without a descriptor, and the other side is another process.
+    #[error(
+        "{len} bytes of private memory cannot be shared with another process; make pools and rings with Source::Auto or Source::MemFd"
+    )]
+    Private {
+        /// Bytes.
+        len: usize,
+    },
     /// Anything else the kernel said.
     #[error("mapping {len} bytes for DMA: {source}")]
     Os {
@@ -113,6 +122,26 @@ pub trait DmaDomain: Send + Sync + std::fmt::Debug {
     /// `va..va+len` stays mapped in this process, and is used as memory that a device reads and writes, until
     /// [`DmaDomain::unmap`] of the returned address has succeeded.
     unsafe fn map(&self, va: NonNull<u8>, len: usize, access: Access) -> Result<Iova, DmaError>;
+
+    /// Like [`DmaDomain::map`], for memory that starts at byte 0 of a file, where it has one: a domain whose device is
+    /// another process hands that on.
+    ///
+    /// # Errors
+    /// As [`DmaDomain::map`], and [`DmaError::Private`].
+    ///
+    /// # Safety
+    /// As [`DmaDomain::map`]; and `va..va+len` is a shared mapping of the file's bytes `0..len`.
+    unsafe fn map_file(
+        &self,
+        va: NonNull<u8>,
+        len: usize,
+        access: Access,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<Iova, DmaError> {
+        let _ = file;
+        // SAFETY: the caller's promise.
+        unsafe { self.map(va, len, access) }
+    }
 
     /// Takes a whole mapping away again. After an `Ok` no device of this domain reaches the memory.
     ///

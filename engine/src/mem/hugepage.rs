@@ -1,3 +1,4 @@
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::alloc::Layout;
@@ -221,9 +222,15 @@ unsafe fn map_memfd(
         PageSize::Huge2M => MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_2MB,
         PageSize::Huge1G => MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_1GB,
     };
-    let fd = memfd_create(c"barline", MFdFlags::MFD_CLOEXEC | huge)
-        .map_err(|e| MemoryError::os("make a memfd for DMA memory", e))?;
+    let fd = memfd_create(
+        c"barline",
+        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | huge,
+    )
+    .map_err(|e| MemoryError::os("make a memfd for DMA memory", e))?;
     nix::unistd::ftruncate(&fd, len.get() as i64).map_err(|e| MemoryError::os("size a memfd", e))?;
+    // Another process that it is shared with must not be able to cut it off under our feet.
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).map_err(|e| MemoryError::os("seal a memfd", e))?;
     let flags = MapFlags::MAP_SHARED | fixed.map_or(MapFlags::empty(), |_| MapFlags::MAP_FIXED);
     let at = fixed.and_then(|p| NonZeroUsize::new(p.as_ptr() as usize));
     // SAFETY: without `fixed` the kernel picks free address space; with it, the caller reserved the range.

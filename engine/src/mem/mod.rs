@@ -11,6 +11,7 @@ mod local;
 pub mod order;
 mod plan;
 mod region;
+mod shared;
 mod slice;
 
 pub use domain::{Access, DmaDomain, DmaError, DmaLimits, IovaMap, Window};
@@ -20,4 +21,5 @@ pub use local::{DmaFault, LocalDomain};
 pub use plan::{Plan, PlanError};
 pub(crate) use region::ARENA;
 pub use region::{Mapping, Memory, Numa};
+pub use shared::{SharedDomain, SharedRegion};
 pub use slice::{Desc16, DescWords, DmaSlice};

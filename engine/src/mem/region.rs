@@ -199,8 +199,9 @@ impl Mapping {
         access: Access,
     ) -> Result<Arc<Self>, DmaError> {
         let (ptr, len) = (memory.as_ptr(), memory.len());
-        // SAFETY: this value holds the memory until its drop has unmapped it.
-        let iova = unsafe { domain.map(ptr, len, access) }?;
+        // SAFETY: this value holds the memory until its drop has unmapped it; memory with a descriptor is a shared mapping
+        // of the whole file.
+        let iova = unsafe { domain.map_file(ptr, len, access, memory.fd()) }?;
         Ok(Arc::new(Self {
             memory: Some(memory.clone()),
             domain: domain.clone(),

@@ -371,7 +371,7 @@ impl Pool {
         maps.insert(key, Arc::downgrade(&mapping));
         Ok(PoolMap {
             delta: mapping.delta(),
-            _mapping: mapping,
+            mapping,
             pool: self.clone(),
         })
     }
@@ -424,7 +424,7 @@ impl fmt::Debug for Pool {
 #[derive(Clone, Debug)]
 pub struct PoolMap {
     // Declared before the pool: unmapped before the memory can go.
-    _mapping: Arc<Mapping>,
+    mapping: Arc<Mapping>,
     pool: Pool,
     delta: u64,
 }
@@ -433,6 +433,11 @@ impl PoolMap {
     /// The pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The pool's memory, as the device sees it.
+    pub fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
     }
 
     /// Where the device finds a slot's received data: after the headroom.

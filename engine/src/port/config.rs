@@ -195,6 +195,9 @@ pub enum PortError {
     /// A value that the port cannot take.
     #[error("{0}")]
     Config(String),
+    /// The machine lacks something; the text says what, and how to mend it.
+    #[error("{0}")]
+    Lacks(String),
     /// Not this port.
     #[error("this port cannot {0}")]
     Unsupported(&'static str),

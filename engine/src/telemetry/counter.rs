@@ -119,6 +119,10 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
         "Of these, frames whose queue had no descriptor and is not to wait; dropped.",
     ),
     (
+        "nic_rx_segments",
+        "Packets beyond the first that the driver has cut a long frame of the kernel's into.",
+    ),
+    (
         "nic_rx_missed",
         "Frames that the device's own buffer had no room for; dropped.",
     ),
@@ -185,6 +189,10 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
     (
         "impair_corrupted",
         "Frames that an impaired port sent with one bit changed.",
+    ),
+    (
+        "peer_tx_lost",
+        "Packets in `tx_packets` that a peer had not given back when it went.",
     ),
 ];
 

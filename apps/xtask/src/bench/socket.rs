@@ -81,11 +81,14 @@ impl SocketTask {
         }
     }
 
-    /// Our port; only the back end has one.
-    fn port(self, socket: &Path) -> Result<String> {
-        match self.end {
-            End::Vhost => Ok(format!("vhost-user:{}", socket.display())),
-            End::VirtioUser => bail!("there is no virtio-user port to compare"),
+    /// Our port.
+    fn port(self, socket: &Path) -> String {
+        let socket = socket.display();
+        match (self.end, self.ring) {
+            (End::Vhost, _) => format!("vhost-user:{socket}"),
+            (End::VirtioUser, Ring::Split) => format!("virtio-user:{socket},packed=off,mrg=on"),
+            (End::VirtioUser, Ring::Packed) => format!("virtio-user:{socket},mrg=on"),
+            (End::VirtioUser, Ring::PackedInOrder) => format!("virtio-user:{socket}"),
         }
     }
 }
@@ -146,7 +149,7 @@ pub fn start(
                 peer.interactive(&vdev, cores.poller, &log("tested"), interrupt)
             }
             Tested::Ours(ours) => {
-                let port = task.port(&socket)?;
+                let port = task.port(&socket);
                 let program = ours.port(&port, task.mode(), cores.poller, &log("tested"), interrupt)?;
                 Ok((program, tempfile::tempdir()?))
             }

@@ -21,6 +21,8 @@ const WANTED: &[&str] = &[
     "virtio_net",
     "virtio_pci",
     "bridge",
+    "vhost_net",
+    "tun",
 ];
 
 /// File whose presence says that a kernel directory is complete; holds the module list it was made for.

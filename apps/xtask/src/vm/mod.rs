@@ -32,6 +32,7 @@ pub mod traffic;
 pub mod unplug;
 pub mod vfio;
 pub mod vhost;
+mod vhost_net;
 pub mod wire;
 
 use crate::host::{Missing, Tools, Usage};

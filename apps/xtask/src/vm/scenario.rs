@@ -10,6 +10,7 @@ use super::traffic::Lines;
 use super::unplug::{self, How};
 use super::vfio;
 use super::vhost;
+use super::vhost_net;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -262,6 +263,18 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the same; packed rings, frames in one buffer each",
         kernels: &[Series::V6_12],
         run: |bed| vhost::run(bed, ",mrg=off", true),
+    },
+    Scenario {
+        name: "vhost-net",
+        about: "l2fwd between two taps through the kernel's vhost-net: pings, streams, a tap that is removed",
+        kernels: &Series::STOCK,
+        run: |bed| vhost_net::run(bed, ""),
+    },
+    Scenario {
+        name: "vhost-net-mrg",
+        about: "the same with mergeable buffers, without event indices",
+        kernels: &[Series::V6_12],
+        run: |bed| vhost_net::run(bed, ",mrg=on,event-idx=off"),
     },
     Scenario {
         name: "l2fwd-errors",

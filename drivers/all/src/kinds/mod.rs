@@ -3,13 +3,19 @@
 //! To add one: a file beside this one with a [`Target`] and a `pub(super) const KIND`, and its row in [`KINDS`]. The
 //! parser, `--help` of the applications, messages, `engine/docs/ports.md` and the tests all read that table.
 
+mod af_packet;
 mod null;
+mod pcap;
 mod pci;
 mod ring;
 mod sim;
+mod tap;
 mod vhost_user;
+mod virtio_user;
 
-pub(crate) use pci::{ADDRESS, Pci};
+#[cfg(test)]
+pub(crate) use pci::ADDRESS;
+pub(crate) use pci::Pci;
 pub use sim::SimSpec;
 
 use crate::near::nearest;
@@ -41,6 +47,10 @@ pub const KINDS: &[Kind] = &[
     pci::KMOD,
     sim::KIND,
     vhost_user::KIND,
+    virtio_user::KIND,
+    af_packet::KIND,
+    tap::KIND,
+    pcap::KIND,
     null::KIND,
     ring::KIND,
 ];

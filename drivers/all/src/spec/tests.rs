@@ -184,6 +184,7 @@ fn slips_are_answered_with_the_nearest_right_form() {
         ("ring:+trace=1,limt=2", "there is no option \"limt\""),
         ("smi:82576+trace=5", "did you mean sim:82576?"),
         ("enp1s0", "/sys/class/net/enp1s0/device"),
+        ("eth0", "write af_packet:eth0"),
         ("", crate::kinds::ADDRESS),
         ("0000:01:00.9", crate::kinds::ADDRESS),
         ("pci:sim", crate::kinds::ADDRESS),

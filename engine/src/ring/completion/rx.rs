@@ -77,6 +77,12 @@ impl<F: Format, N: Notify> RxRing<F, N> {
         self
     }
 
+    /// Goes on with the counters of an earlier ring of the same queue.
+    pub fn with_counters(mut self, counters: &Arc<CachePadded<RxCounters>>) -> Self {
+        self.counters = counters.clone();
+        self
+    }
+
     /// The queue's counters, to read from elsewhere.
     pub fn counters(&self) -> &Arc<CachePadded<RxCounters>> {
         &self.counters

@@ -53,6 +53,12 @@ impl<F: Format, N: Notify> TxRing<F, N> {
         })
     }
 
+    /// Goes on with the counters of an earlier ring of the same queue.
+    pub fn with_counters(mut self, counters: &Arc<CachePadded<TxCounters>>) -> Self {
+        self.counters = counters.clone();
+        self
+    }
+
     /// The queue's counters, to read from elsewhere.
     pub fn counters(&self) -> &Arc<CachePadded<TxCounters>> {
         &self.counters

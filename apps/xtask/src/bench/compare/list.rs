@@ -106,6 +106,12 @@ pub const COMPARISONS: &[Comparison] = &[
     alone("mpmc-32", 1.6),
     alone("pool-32", 0.7),
     alone("packet-alloc-free-32", 2.5),
+    socket("virtio-split-out", End::VirtioUser, Ring::Split, Flow::Out),
+    socket("virtio-split-in", End::VirtioUser, Ring::Split, Flow::In),
+    socket("virtio-split-loop", End::VirtioUser, Ring::Split, Flow::Loop),
+    socket("virtio-packed-out", End::VirtioUser, Ring::Packed, Flow::Out),
+    socket("virtio-packed-in", End::VirtioUser, Ring::Packed, Flow::In),
+    socket("virtio-packed-loop", End::VirtioUser, Ring::Packed, Flow::Loop),
     socket(
         "virtio-in-order-out",
         End::VirtioUser,

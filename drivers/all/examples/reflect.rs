@@ -1,7 +1,7 @@
 //! Sends numbered frames to a peer that reflects them, such as DPDK's testpmd in io mode, and checks every one that comes
 //! back: its order, its length, each of its bytes.
 //!
-//! `reflect PATH [client] [queues=N] [frames=N] [rounds=N] [least=60] [most=1514] [rate=N] [window=N]`
+//! `reflect PORT [frames=N] [rounds=N] [least=60] [most=1514] [rate=N] [window=N]`, PORT as in `vhost-user:/tmp/socket,queues=2`
 //!
 //! A round begins when the peer's rings are there, and begins anew when the peer goes in the middle of it; both print a
 //! line, and so does its end. Between rounds the peer has to go and come. At the end of the last one it exits with 0; at
@@ -11,7 +11,7 @@
 
 use barline::pool::{Batch, Pool, PoolCache};
 use barline::port::{LinkRequest, Port, PortConfig, Queues};
-use barline_vhost::{Options, Vhost};
+use barline_drivers::{Feed, Opener, PortSpec};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::thread::{sleep, yield_now};
@@ -30,26 +30,29 @@ struct Plan {
     rate: u64,
     /// Most frames on their way, a queue.
     window: u64,
+    /// Whose frames these are: no other process, and no attempt of this one, has them.
+    session: u64,
 }
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let mut options = Options::new(arguments.next().ok_or("which socket?")?);
+    let spec: PortSpec = arguments.next().ok_or("which port?")?.parse()?;
+    let mut port = Opener::new(Feed::Generated).open(&spec)?.port;
+    let port = &mut *port;
     let mut plan = Plan {
-        queues: 1,
+        queues: u64::from(port.caps().rx_queues),
         frames: 100_000,
         rounds: 1,
         least: 60,
         most: 1514,
         rate: 50_000,
         window: 128,
+        session: u64::from(std::process::id()) << 16,
     };
     for argument in arguments {
         let (key, value) = argument.split_once('=').unwrap_or((&argument, "1"));
         let value: u64 = value.parse()?;
         match key {
-            "client" => options.client = true,
-            "queues" => plan.queues = value,
             "frames" => plan.frames = value,
             "rounds" => plan.rounds = value,
             "least" => plan.least = value,
@@ -59,7 +62,6 @@ fn main() -> Result<()> {
             _ => return Err(format!("what is {argument}?").into()),
         }
     }
-    let mut port = Vhost::open(&options)?;
     let pool = Pool::builder()
         .packets(8192)
         .data_room(plan.most as usize + 18)
@@ -75,14 +77,15 @@ fn main() -> Result<()> {
     let mut cache = pool.cache();
     for round in 0..plan.rounds {
         let seconds = loop {
-            if let Err(error) = wait_for(&port, true) {
-                explain(&mut port, &queues);
+            if let Err(error) = wait_for(port, true) {
+                explain(port, &queues);
                 return Err(error);
             }
             println!("round {round} begins");
-            let played = play(&plan, &port, &mut queues, &mut cache);
+            plan.session += 1;
+            let played = play(&plan, port, &mut queues, &mut cache);
             if played.is_err() {
-                explain(&mut port, &queues);
+                explain(port, &queues);
             }
             match played? {
                 Some(seconds) => break seconds,
@@ -92,14 +95,10 @@ fn main() -> Result<()> {
         let frames = plan.frames * plan.queues;
         println!("round {round}: {frames} frames came back whole and in order, {seconds:.2} s");
         if round + 1 < plan.rounds {
-            wait_for(&port, false)?;
+            wait_for(port, false)?;
         }
     }
-    let mut faults = 0;
-    port.counters(&mut |name: &'static str, value: u64| {
-        println!("{name} {value}");
-        faults += if name.starts_with("peer_bad") { value } else { 0 };
-    });
+    let faults = faults(port, &queues);
     port.stop(queues)?;
     drop(cache);
     match (faults, pool.packets() - pool.available()) {
@@ -108,8 +107,25 @@ fn main() -> Result<()> {
     }
 }
 
+/// Counts of what no peer should do.
+fn faults(port: &mut dyn Port, queues: &Queues) -> u64 {
+    let mut faults = 0;
+    let mut look = |name: &'static str, value: u64| {
+        println!("{name} {value}");
+        let is_fault = name.starts_with("peer_bad")
+            || ["_bad_ids", "_overruns", "_lengths"]
+                .iter()
+                .any(|end| name.ends_with(end));
+        faults += if is_fault { value } else { 0 };
+    };
+    port.counters(&mut look);
+    queues.rx.iter().for_each(|rx| rx.counters().each(&mut look));
+    queues.tx.iter().for_each(|tx| tx.counters().each(&mut look));
+    faults
+}
+
 /// What may tell why a frame is wrong or missing.
-fn explain(port: &mut Vhost, queues: &Queues) {
+fn explain(port: &mut dyn Port, queues: &Queues) {
     let mut show = |name: &'static str, value: u64| eprint!("{name} {value}, ");
     port.counters(&mut show);
     queues.rx.iter().for_each(|rx| rx.counters().each(&mut show));
@@ -122,7 +138,7 @@ fn explain(port: &mut Vhost, queues: &Queues) {
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn wait_for(port: &Vhost, up: bool) -> Result<()> {
+fn wait_for(port: &dyn Port, up: bool) -> Result<()> {
     let end = Instant::now() + LIMIT;
     while port.link().up != up {
         if Instant::now() > end {
@@ -131,6 +147,17 @@ fn wait_for(port: &Vhost, up: bool) -> Result<()> {
         sleep(Duration::from_millis(2));
     }
     Ok(())
+}
+
+/// How many peers there have been; none while there is none.
+fn connects(port: &mut dyn Port) -> Option<u64> {
+    let mut connects = None;
+    port.counters(&mut |name: &'static str, value: u64| {
+        if name == "peer_connects" {
+            connects = Some(value);
+        }
+    });
+    connects.filter(|_| port.link().up)
 }
 
 /// What one queue has sent and not seen again: sequence numbers.
@@ -145,11 +172,6 @@ fn len(plan: &Plan, n: u64) -> usize {
     (plan.least + n.wrapping_mul(0x9e37_79b9) % (plan.most - plan.least + 1)) as usize
 }
 
-/// Whose frames these are: no other process has them.
-fn session() -> u64 {
-    u64::from(std::process::id())
-}
-
 /// Fills a frame: addresses, a local experimental Ethertype, number, session, and bytes that follow from them and from the
 /// queue.
 fn write(bytes: &mut [u8], queue: usize, n: u64, session: u64) {
@@ -162,7 +184,7 @@ fn write(bytes: &mut [u8], queue: usize, n: u64, session: u64) {
     }
 }
 
-/// Whether it is, whole, a frame of another process's.
+/// Whether it is, whole, a frame of another process's or attempt's.
 fn is_foreign(plan: &Plan, packet: &[u8], queue: usize) -> bool {
     let word = |at: usize| {
         packet
@@ -172,7 +194,7 @@ fn is_foreign(plan: &Plan, packet: &[u8], queue: usize) -> bool {
     let (Some(n), Some(other)) = (word(14), word(22)) else {
         return false;
     };
-    if other == session() {
+    if other == plan.session {
         return false;
     }
     let mut wanted = vec![0; packet.len()];
@@ -182,7 +204,7 @@ fn is_foreign(plan: &Plan, packet: &[u8], queue: usize) -> bool {
 
 /// Sends probes until each queue has brought one back: a driver may throw away what came before it was ready, as DPDK's
 /// does. Whether it came to that before the peer went.
-fn warm_up(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -> Result<bool> {
+fn warm_up(plan: &Plan, port: &dyn Port, queues: &mut Queues, cache: &mut PoolCache) -> Result<bool> {
     let (end, mut batch) = (Instant::now() + LIMIT, Batch::new());
     let mut cold: Vec<usize> = (0..queues.rx.len()).collect();
     while !cold.is_empty() {
@@ -192,7 +214,7 @@ fn warm_up(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache
         for index in &cold {
             let mut packet = cache.alloc().ok_or("the pool is empty")?;
             let frame = packet.append(len(plan, 0)).ok_or("a buffer is short")?;
-            write(frame, *index, 0, !session());
+            write(frame, *index, 0, !plan.session);
             batch.extend([packet]);
             queues.tx[*index].transmit(cache, &mut batch);
             cache.free(&mut batch);
@@ -211,7 +233,8 @@ fn warm_up(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache
 }
 
 /// The seconds that it took; none where the peer has gone.
-fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -> Result<Option<f64>> {
+fn play(plan: &Plan, port: &mut dyn Port, queues: &mut Queues, cache: &mut PoolCache) -> Result<Option<f64>> {
+    let peer = connects(port);
     if !warm_up(plan, port, queues, cache)? {
         return Ok(None);
     }
@@ -221,7 +244,7 @@ fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -
     let (mut batch, mut turns) = (Batch::with_burst(32), 0u32);
     loop {
         turns += 1;
-        if turns.is_multiple_of(64) && !port.link().up {
+        if turns.is_multiple_of(64) && connects(port) != peer {
             return Ok(None);
         }
         let due = 1 + begin.elapsed().as_micros() as u64 * plan.rate / 1_000_000;
@@ -231,7 +254,7 @@ fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -
             while state.sent < most && (state.away.len() as u64) < plan.window && batch.room() > 0 {
                 let mut packet = cache.alloc().ok_or("the pool is empty")?;
                 let frame = packet.append(len(plan, state.sent)).ok_or("a buffer is short")?;
-                write(frame, index, state.sent, session());
+                write(frame, index, state.sent, plan.session);
                 state.away.push_back(state.sent);
                 state.sent += 1;
                 if batch.push(packet).is_err() {
@@ -250,7 +273,7 @@ fn play(plan: &Plan, port: &Vhost, queues: &mut Queues, cache: &mut PoolCache) -
                 }
                 let n = state.away.pop_front().ok_or("a frame came that was not sent")?;
                 let wanted = &mut scratch[..len(plan, n)];
-                write(wanted, index, n, session());
+                write(wanted, index, n, plan.session);
                 if packet[..] != *wanted {
                     let got = packet
                         .get(14..22)

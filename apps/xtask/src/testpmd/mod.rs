@@ -1,0 +1,187 @@
+//! Ports over a vhost-user socket with DPDK's testpmd at the other end: it sends back what `drivers/all/examples/reflect.rs` sends
+//! and checks. As many frames a device as `BARLINE_FRAMES` says, 20,000 without.
+
+mod device;
+mod program;
+pub mod vhost;
+pub mod virtio_user;
+
+use crate::cmd;
+use crate::host::need_packages;
+use crate::paths::Paths;
+use anyhow::{Context, Result};
+use device::Device;
+use program::{Ours, Running, await_file};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Times that either side is killed in the middle of traffic.
+const KILLS: usize = 10;
+/// How long traffic runs before that.
+const RUN: Duration = Duration::from_millis(200);
+/// Frames a second and queue.
+const RATE: u32 = 200_000;
+/// Frames that last longer than a run before a kill.
+const LASTING: u32 = 10 * RATE;
+
+/// The two programs, and where they leave their logs.
+struct Bench {
+    reflect: PathBuf,
+    dir: PathBuf,
+    frames: u32,
+}
+
+/// A directory for a socket of its own: a listener that was killed leaves its file.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir().context("cannot make a directory")?))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.path().join("s")
+    }
+
+    /// Keeps one DPDK program's files from another's.
+    fn prefix(&self) -> String {
+        let name = self.0.path().file_name().unwrap_or_default();
+        name.to_string_lossy().replace('.', "")
+    }
+}
+
+impl Bench {
+    /// Builds our side.
+    fn new(paths: &Paths, step: &str) -> Result<Self> {
+        need_packages(&["dpdk", "dpdk-dev"])?;
+        let frames = match std::env::var("BARLINE_FRAMES") {
+            Ok(frames) => frames.parse().context("BARLINE_FRAMES is no number")?,
+            Err(_) => 20_000,
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let build = [
+            "build",
+            "--release",
+            "-p",
+            "barline-drivers",
+            "--example",
+            "reflect",
+        ];
+        cmd::run(Command::new(cargo).args(build).current_dir(&paths.root))?;
+        let bench = Self {
+            reflect: paths.target.join("release/examples/reflect"),
+            dir: paths.run_dir(step),
+            frames,
+        };
+        std::fs::create_dir_all(&bench.dir).context("cannot make a directory")?;
+        Ok(bench)
+    }
+
+    fn ours(&self, place: &Place, device: Device, frames: u32) -> Result<Ours> {
+        let mut command = Command::new(&self.reflect);
+        command.arg(device.port(&place.socket()));
+        command.args([
+            format!("frames={frames}"),
+            format!("most={}", device.most),
+            format!("rate={RATE}"),
+        ]);
+        let ours = Ours::start(command, self.dir.join("reflect.log"))?;
+        if device.we_listen {
+            await_file(&place.socket(), || ours.complaint())?;
+        }
+        Ok(ours)
+    }
+
+    fn theirs(&self, place: &Place, device: Device) -> Result<Running> {
+        let socket = place.socket();
+        if !device.we_listen && socket.exists() {
+            std::fs::remove_file(&socket).context("cannot remove what a killed testpmd has left")?;
+        }
+        let path = self.dir.join("testpmd.log");
+        let log = File::create(&path).context("cannot make a log")?;
+        let mut command = Command::new("dpdk-testpmd");
+        command.args(environment(&place.prefix()));
+        command.args(["--vdev", &device.vdev(&socket), "--"]);
+        command.args(device.testpmd());
+        // It ends when its input does.
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        let theirs = Running::start(&mut command, "dpdk-testpmd")?;
+        if !device.we_listen {
+            await_file(&socket, || said(&path))?;
+        }
+        Ok(theirs)
+    }
+
+    /// Both, who listens first.
+    fn both(&self, place: &Place, device: Device, frames: u32) -> Result<(Ours, Running)> {
+        if device.we_listen {
+            let ours = self.ours(place, device, frames)?;
+            return Ok((ours, self.theirs(place, device)?));
+        }
+        let theirs = self.theirs(place, device)?;
+        Ok((self.ours(place, device, frames)?, theirs))
+    }
+
+    /// Frames of every length there and back.
+    fn round(&self, device: Device) -> Result<()> {
+        let place = Place::new()?;
+        let (ours, _theirs) = self.both(&place, device, self.frames)?;
+        ours.end().with_context(|| format!("{device:?}"))
+    }
+
+    /// testpmd dies in the middle of traffic, again and again; ours goes on by itself.
+    fn theirs_is_killed(&self, device: Device) -> Result<()> {
+        let place = Place::new()?;
+        let (ours, mut theirs) = self.both(&place, device, LASTING)?;
+        for _ in 0..KILLS {
+            ours.line("begins")?;
+            thread::sleep(RUN);
+            drop(theirs);
+            ours.line("the peer is gone")?;
+            theirs = self.theirs(&place, device)?;
+        }
+        ours.line("begins")?;
+        // What it does not say any more is that frames are wrong: those of the last testpmd are checked as all others.
+        thread::sleep(RUN);
+        ours.is_well()
+            .with_context(|| format!("testpmd killed, {device:?}"))
+    }
+
+    /// Ours dies in the middle of traffic, again and again; the last one has all its frames back.
+    fn ours_is_killed(&self, device: Device) -> Result<()> {
+        let place = Place::new()?;
+        let _theirs = self.theirs(&place, device)?;
+        for _ in 0..KILLS {
+            let ours = self.ours(&place, device, LASTING)?;
+            ours.line("begins")?;
+            thread::sleep(RUN);
+        }
+        let ours = self.ours(&place, device, self.frames)?;
+        ours.end().with_context(|| format!("ours killed, {device:?}"))
+    }
+}
+
+/// What testpmd is given of the machine: threads that are bound to no processor, since there may be one only.
+fn environment(prefix: &str) -> Vec<String> {
+    let last = thread::available_parallelism().map_or(0, |count| count.get() - 1);
+    let lcores = format!("0@(0-{last}),1@(0-{last})");
+    let given = [
+        "--lcores",
+        &lcores,
+        "-m",
+        "256",
+        "--no-huge",
+        "--no-pci",
+        "--no-telemetry",
+    ];
+    let mut given: Vec<String> = given.map(str::to_owned).to_vec();
+    given.extend(["--file-prefix".to_owned(), prefix.to_owned()]);
+    given
+}
+
+fn said(log: &Path) -> String {
+    std::fs::read_to_string(log).unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,264 @@
+use crate::rx::{AfPacketRx, Shared};
+use crate::socket::{self, Wanted};
+use crate::tx::AfPacketTx;
+use crate::{AfPacketError, Options, sys};
+use barline::port::{
+    Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue,
+    TxQueue,
+};
+use barline::telemetry::{Cell, CounterSink};
+use barline_netif::{Interface, LinkWatch};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Most queues each way.
+const MOST_QUEUES: u16 = 64;
+
+/// A port over an interface of the kernel.
+#[derive(Debug)]
+pub struct AfPacket {
+    interface: Interface,
+    watch: LinkWatch,
+    options: Options,
+    mac: MacAddress,
+    caps: PortCaps,
+    running: Option<Running>,
+    /// Kept when it stops: what its sockets counted.
+    counts: Counts,
+    gone: bool,
+    /// Queues of the last start.
+    last: Weak<Shared>,
+}
+
+/// What the sockets of a start counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    arrived: u64,
+    dropped: u64,
+    segments: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    /// The receive queues' sockets: their filters and memberships, and their counts.
+    sockets: Vec<OwnedFd>,
+    segments: Vec<Arc<Cell>>,
+    wanted: Wanted,
+    room: usize,
+}
+
+impl AfPacket {
+    /// Finds the interface, and asks whether this process may use packet sockets. Nothing is received before the start.
+    ///
+    /// # Errors
+    /// [`AfPacketError`].
+    pub fn open(options: &Options) -> Result<Self, AfPacketError> {
+        let (interface, facts) = Interface::ethernet(&options.interface)?;
+        drop(sys::socket().map_err(AfPacketError::of("socket"))?);
+        let watch = LinkWatch::new().map_err(|error| AfPacketError::Os {
+            call: "socket NETLINK_ROUTE",
+            errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+        })?;
+        let caps = PortCaps {
+            rx_queues: MOST_QUEUES,
+            tx_queues: MOST_QUEUES,
+            // Descriptors are only a measure of the ring's memory.
+            ring: (8, 1 << 14),
+            mtu: facts.mtu.max(68),
+            speed: interface.speed().unwrap_or(0),
+        };
+        Ok(Self {
+            interface,
+            watch,
+            options: options.clone(),
+            mac: facts.mac,
+            caps,
+            running: None,
+            counts: Counts::default(),
+            gone: false,
+            last: Weak::new(),
+        })
+    }
+
+    /// Reads what the sockets count, which forget it when it is read.
+    fn collect(&mut self) {
+        if let Some(running) = &self.running {
+            for socket in &running.sockets {
+                let [arrived, dropped] = sys::statistics(socket.as_fd()).unwrap_or_default();
+                self.counts.arrived += u64::from(arrived);
+                self.counts.dropped += u64::from(dropped);
+            }
+            self.counts.segments = running.segments.iter().map(|cell| cell.get()).sum();
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.collect();
+        if let Some(running) = self.running.take() {
+            running.shared.ended.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn queues(&self, config: &PortConfig) -> Result<(Queues, Running), AfPacketError> {
+        let index = self.interface.index();
+        let rings = socket::receivers(index, config.rx_queues, config.rx_ring, self.options.fanout)?;
+        let shared = Arc::new(Shared {
+            ended: AtomicBool::new(false),
+            limit: AtomicU32::new(config.max_frame()),
+        });
+        let wanted = Wanted {
+            promiscuous: config.promiscuous,
+            multicast: false,
+        };
+        let clone = |ring: &sys::Ring| {
+            ring.as_fd().try_clone_to_owned().map_err(|error| {
+                AfPacketError::of("dup")(nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+            })
+        };
+        let running = Running {
+            sockets: rings.iter().map(clone).collect::<Result<_, _>>()?,
+            segments: rings.iter().map(|_| Arc::default()).collect(),
+            shared: shared.clone(),
+            wanted,
+            room: config.pool.data_room(),
+        };
+        let mut queues = Queues::default();
+        for _ in 0..config.tx_queues {
+            let tx = AfPacketTx::new(socket::sender(index)?, &shared);
+            queues.tx.push(Box::new(tx) as Box<dyn TxQueue>);
+        }
+        // Last: from here on frames arrive.
+        let fds: Vec<BorrowedFd<'_>> = rings.iter().map(AsFd::as_fd).collect();
+        socket::want(&fds, index, Wanted::default(), wanted).map_err(AfPacketError::of("setsockopt"))?;
+        drop(fds);
+        for (ring, segments) in rings.into_iter().zip(&running.segments) {
+            let rx = AfPacketRx::new(ring, &shared, segments);
+            queues.rx.push(Box::new(rx) as Box<dyn RxQueue>);
+        }
+        Ok((queues, running))
+    }
+
+    fn want(&mut self, wanted: Wanted) -> Result<(), PortError> {
+        let index = self.interface.index();
+        let Some(running) = &mut self.running else {
+            return Err(PortError::State("stopped; start it first"));
+        };
+        let fds: Vec<BorrowedFd<'_>> = running.sockets.iter().map(AsFd::as_fd).collect();
+        socket::want(&fds, index, running.wanted, wanted)
+            .map_err(|errno| PortError::Config(format!("{}: {errno}", self.options.interface)))?;
+        running.wanted = wanted;
+        Ok(())
+    }
+
+    fn set_mtu(&self, mtu: u32) -> Result<(), PortError> {
+        let Some(running) = &self.running else {
+            return Err(PortError::State("stopped; start it first"));
+        };
+        let most = self.caps.mtu.min(running.room.saturating_sub(18) as u32);
+        if !(68..=most).contains(&mtu) {
+            return Err(PortError::Config(format!(
+                "MTU {mtu} asked for, 68 to {most} fit the interface and the port's buffers"
+            )));
+        }
+        running.shared.limit.store(mtu + 18, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Port for AfPacket {
+    fn caps(&self) -> &PortCaps {
+        &self.caps
+    }
+
+    fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
+        if self.running.is_some() {
+            return Err(PortError::State("started already; stop it first"));
+        }
+        if self.last.strong_count() > 0 {
+            return Err(PortError::State(
+                "waiting for queues of its last start; drop them first",
+            ));
+        }
+        config.check(&self.caps)?;
+        let failed = |error: AfPacketError| PortError::Config(format!("{}: {error}", self.options.interface));
+        let (queues, running) = self.queues(config).map_err(failed)?;
+        self.last = Arc::downgrade(&running.shared);
+        self.running = Some(running);
+        self.counts = Counts::default();
+        if let LinkRequest::WaitMillis(limit) = config.link {
+            let end = Instant::now() + Duration::from_millis(limit.into());
+            while !self.link().up && self.interface.is_there() && Instant::now() < end {
+                sleep(Duration::from_millis(5));
+            }
+        }
+        Ok(queues)
+    }
+
+    fn stop(&mut self, queues: Queues) -> Result<(), PortError> {
+        self.shut_down();
+        drop(queues);
+        Ok(())
+    }
+
+    fn link(&self) -> Link {
+        self.interface.link()
+    }
+
+    fn counters(&mut self, out: &mut dyn CounterSink) {
+        self.collect();
+        let Counts {
+            arrived,
+            dropped,
+            segments,
+        } = self.counts;
+        out.counter("nic_rx_packets", arrived);
+        out.counter("nic_rx_queue_drops", dropped);
+        out.counter("nic_rx_segments", segments);
+    }
+
+    /// Only that the interface is gone, or in another network namespace, ends the run: one that is set down or renamed is
+    /// still there.
+    fn event(&mut self) -> Option<PortEvent> {
+        self.watch.look();
+        if self.gone || self.interface.is_there() {
+            return None;
+        }
+        self.gone = true;
+        Some(PortEvent::Gone)
+    }
+
+    fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.watch.as_fd()]
+    }
+
+    fn set(&mut self, change: Change) -> Result<(), PortError> {
+        let wanted = self.running.as_ref().map(|running| running.wanted);
+        let wanted = wanted.ok_or(PortError::State("stopped; start it first"))?;
+        match change {
+            Change::Promiscuous(promiscuous) => self.want(Wanted {
+                promiscuous,
+                ..wanted
+            }),
+            Change::AllMulticast(multicast) => self.want(Wanted { multicast, ..wanted }),
+            Change::Mtu(mtu) => self.set_mtu(mtu),
+            // The interface's own would stay changed when this process is gone.
+            _ => Err(PortError::Unsupported(
+                "change this setting of the kernel's interface; use ip link",
+            )),
+        }
+    }
+}
+
+impl Drop for AfPacket {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}

@@ -1,0 +1,163 @@
+use crate::block::Place;
+use crate::segment::Cursor;
+use crate::sys::Ring;
+use barline::pool::{Batch, PoolCache};
+use barline::port::RxQueue;
+use barline::telemetry::{Cell, RxCounters};
+use barline::wait::Armed;
+use crossbeam::utils::CachePadded;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// What a port shares with its queues.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The port was stopped.
+    pub ended: AtomicBool,
+    /// Longest frame in bytes.
+    pub limit: AtomicU32,
+}
+
+/// A receive queue: one socket's ring.
+#[derive(Debug)]
+pub struct AfPacketRx {
+    ring: Ring,
+    place: Place,
+    /// The frame at `place`, when some packets of it have been made and others not.
+    cursor: Option<Cursor>,
+    shared: Arc<Shared>,
+    counters: Arc<CachePadded<RxCounters>>,
+    /// Packets beyond the first of a frame.
+    segments: Arc<Cell>,
+}
+
+/// What a burst brought.
+#[derive(Default)]
+struct Got {
+    packets: u64,
+    bytes: u64,
+    lengths: u64,
+    segments: u64,
+    /// The pool had too few.
+    short: bool,
+}
+
+impl AfPacketRx {
+    pub(crate) fn new(ring: Ring, shared: &Arc<Shared>, segments: &Arc<Cell>) -> Self {
+        Self {
+            ring,
+            place: Place::default(),
+            cursor: None,
+            shared: shared.clone(),
+            counters: RxCounters::shared(),
+            segments: segments.clone(),
+        }
+    }
+
+    /// Makes sure that there is a frame at `place`.
+    #[inline]
+    fn has_frame(&mut self) -> bool {
+        while !self.place.has_more() {
+            self.ring.release();
+            if !self.ring.hold() {
+                return false;
+            }
+            self.place = Place::start(self.ring.bytes());
+        }
+        true
+    }
+
+    /// Makes packets of frames until there is no more of either, or no room.
+    fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut Got) {
+        let limit = self.shared.limit.load(Ordering::Relaxed) as usize;
+        let most = limit.min(cache.pool().data_room());
+        while out.room() > 0 && self.has_frame() {
+            let block = self.ring.bytes();
+            let Some(frame) = self.place.peek(block) else {
+                // A header that points out of its block: nothing behind it can be found.
+                got.lengths += u64::from(self.place.left());
+                self.place = Place::default();
+                continue;
+            };
+            let cursor = match self.cursor.take() {
+                Some(cursor) => Some(cursor),
+                None => Cursor::new(&frame, most),
+            };
+            let Some(mut cursor) = cursor else {
+                got.lengths += 1;
+                self.place.step(block);
+                continue;
+            };
+            let Some(len) = cursor.length(&frame) else {
+                self.place.step(block);
+                continue;
+            };
+            let Some(mut packet) = cache.alloc() else {
+                got.short = true;
+                self.cursor = Some(cursor);
+                return;
+            };
+            got.segments += u64::from(!cursor.is_first());
+            if let Some(bytes) = packet.append(len) {
+                cursor.write(&frame, bytes);
+            }
+            got.packets += 1;
+            got.bytes += len as u64;
+            out.extend([packet]);
+            if cursor.length(&frame).is_some() {
+                self.cursor = Some(cursor);
+            } else {
+                self.place.step(block);
+            }
+        }
+    }
+}
+
+impl RxQueue for AfPacketRx {
+    fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
+        let mut got = Got::default();
+        if !self.has_ended() {
+            self.fill(cache, out, &mut got);
+        }
+        let counters = &**self.counters;
+        counters.rx_polls.add(1);
+        counters.rx_packets.add(got.packets);
+        counters.rx_bytes.add(got.bytes);
+        counters.rx_lengths.add(got.lengths);
+        counters.rx_idle_polls.add(u64::from(got.packets == 0));
+        counters.rx_no_buffer.add(u64::from(got.short));
+        if got.segments > 0 {
+            self.segments.add(got.segments);
+        }
+        got.packets as usize
+    }
+
+    fn counters(&self) -> &RxCounters {
+        &self.counters
+    }
+
+    fn shared_counters(&self) -> Arc<CachePadded<RxCounters>> {
+        self.counters.clone()
+    }
+
+    /// The socket can be read when the kernel has handed a block over, and wakes whoever waits for that: there is nothing to
+    /// switch on.
+    fn arm(&mut self) -> Armed {
+        if self.has_ended() {
+            return Armed::Wakes;
+        }
+        match self.place.has_more() || self.ring.is_ready() {
+            true => Armed::Pending,
+            false => Armed::Wakes,
+        }
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.ring.as_fd())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::Relaxed)
+    }
+}

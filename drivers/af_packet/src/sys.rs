@@ -1,0 +1,270 @@
+//! Packet sockets: options, the mapped receive ring, and sending many frames in a call. All `unsafe` of the crate is here.
+#![allow(unsafe_code)]
+
+use barline::pool::{MAX_BURST, Packet};
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use std::mem::MaybeUninit;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Types that are plain numbers all through, as the kernel's structures for socket options are.
+///
+/// # Safety
+/// Any bytes are a value, and there is no padding.
+unsafe trait Plain: Copy {}
+// SAFETY: a number.
+unsafe impl Plain for i32 {}
+// SAFETY: numbers of 32 bits.
+unsafe impl Plain for libc::tpacket_req3 {}
+// SAFETY: two numbers of 16 and 32 bits in this order: 4, 2, 2, 8 bytes without holes.
+unsafe impl Plain for libc::packet_mreq {}
+// SAFETY: three numbers of 32 bits.
+unsafe impl Plain for [u32; 3] {}
+
+fn set<T: Plain>(fd: BorrowedFd<'_>, level: i32, option: i32, value: &T) -> nix::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes of a value of that size.
+    let done = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (value as *const T).cast(), len) };
+    Errno::result(done).map(drop)
+}
+
+fn get<T: Plain>(fd: BorrowedFd<'_>, option: i32, mut value: T) -> nix::Result<T> {
+    let mut len = size_of::<T>() as libc::socklen_t;
+    let place = (&raw mut value).cast();
+    // SAFETY: the kernel writes at most `len` bytes into a value of that size, of which any bytes are one.
+    let done = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_PACKET, option, place, &mut len) };
+    Errno::result(done).map(|_| value)
+}
+
+/// A packet socket that receives nothing yet.
+pub(crate) fn socket() -> nix::Result<OwnedFd> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Packet, SockType::Raw, flags, None)
+}
+
+/// Sets an option that is a number.
+pub(crate) fn option(fd: BorrowedFd<'_>, option: i32, value: i32) -> nix::Result<()> {
+    set(fd, libc::SOL_PACKET, option, &value)
+}
+
+/// Reads an option that is a number.
+pub(crate) fn option_of(fd: BorrowedFd<'_>, option: i32) -> nix::Result<i32> {
+    get(fd, option, 0)
+}
+
+/// Binds it to an interface: to all its frames, or (`receive` false) for sending alone.
+pub(crate) fn bind(fd: BorrowedFd<'_>, index: i32, receive: bool) -> nix::Result<()> {
+    let protocol = if receive { libc::ETH_P_ALL as u16 } else { 0 };
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: index,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the kernel reads an address of that size.
+    let done = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) };
+    Errno::result(done).map(drop)
+}
+
+/// Joins or leaves a membership of the interface (PACKET_MR_PROMISC and others). It ends with the socket.
+pub(crate) fn membership(fd: BorrowedFd<'_>, index: i32, kind: i32, on: bool) -> nix::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: index,
+        mr_type: kind as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    let option = match on {
+        true => libc::PACKET_ADD_MEMBERSHIP,
+        false => libc::PACKET_DROP_MEMBERSHIP,
+    };
+    set(fd, libc::SOL_PACKET, option, &request)
+}
+
+/// Frames that arrived and that found no room, since this was last asked.
+pub(crate) fn statistics(fd: BorrowedFd<'_>) -> nix::Result<[u32; 2]> {
+    let [packets, drops, _] = get(fd, libc::PACKET_STATISTICS, [0u32; 3])?;
+    Ok([packets, drops])
+}
+
+/// One instruction of a classic BPF program: code, jump if true, jump if false, constant.
+pub(crate) type Instruction = (u16, u8, u8, u32);
+
+/// Puts a filter in the place of the one before.
+pub(crate) fn filter(fd: BorrowedFd<'_>, program: &[Instruction]) -> nix::Result<()> {
+    let code = |&(code, jt, jf, k): &Instruction| libc::sock_filter { code, jt, jf, k };
+    let mut program: Vec<libc::sock_filter> = program.iter().map(code).collect();
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    let len = size_of_val(&program) as libc::socklen_t;
+    let place = (&raw const program).cast();
+    // SAFETY: the kernel reads the structure and as many instructions as it says, which live until behind the call.
+    let done = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            place,
+            len,
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Where a block's status is (`struct tpacket_block_desc`).
+const STATUS: usize = 8;
+
+/// The receive ring of a socket (TPACKET_V3), mapped. The kernel fills blocks in turn and hands them over; this side holds
+/// one at a time, and gives it back.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    base: NonNull<u8>,
+    blocks: usize,
+    block: usize,
+    /// The block that is held, or comes next.
+    at: usize,
+    held: bool,
+    socket: OwnedFd,
+}
+
+// SAFETY: it is memory, the same for all threads, with one owner.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    /// Makes `blocks` blocks of `block` bytes each (a multiple of the page) on a socket, handed over after a millisecond at
+    /// the latest.
+    pub fn new(socket: OwnedFd, blocks: usize, block: usize) -> nix::Result<Self> {
+        let fd = socket.as_fd();
+        option(
+            fd,
+            libc::PACKET_VERSION,
+            libc::tpacket_versions::TPACKET_V3 as i32,
+        )?;
+        let request = libc::tpacket_req3 {
+            tp_block_size: block as u32,
+            tp_block_nr: blocks as u32,
+            // Frames of version 3 are as long as they are; the kernel wants these two to agree.
+            tp_frame_size: block as u32,
+            tp_frame_nr: blocks as u32,
+            tp_retire_blk_tov: 1,
+            tp_sizeof_priv: 0,
+            tp_feature_req_word: 0,
+        };
+        set(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
+        let len = NonZeroUsize::new(blocks * block).ok_or(Errno::EINVAL)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping, wherever the kernel likes: nothing else is there.
+        let base = unsafe { mmap(None, len, access, MapFlags::MAP_SHARED, fd, 0) }?.cast();
+        Ok(Self {
+            base,
+            blocks,
+            block,
+            at: 0,
+            held: false,
+            socket,
+        })
+    }
+
+    fn status(&self) -> &AtomicU32 {
+        let offset = self.at * self.block + STATUS;
+        // SAFETY: within the mapping, which lives as long as `self`; aligned, as blocks are pages; and an atomic, since
+        // the kernel writes it too.
+        unsafe { self.base.add(offset).cast::<AtomicU32>().as_ref() }
+    }
+
+    /// Whether the next block is there, or one is held.
+    pub fn is_ready(&self) -> bool {
+        // Acquire: what the kernel wrote to the block before it handed it over is seen after this.
+        self.held || self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
+    }
+
+    /// Takes the next block, if it is there or one is held already.
+    pub fn hold(&mut self) -> bool {
+        self.held = self.is_ready();
+        self.held
+    }
+
+    /// The block that is held; empty if none is.
+    pub fn bytes(&self) -> &[u8] {
+        if !self.held {
+            return &[];
+        }
+        // SAFETY: within the mapping; the kernel does not write to a block that it has handed over, until `release`,
+        // which wants `&mut self` and so ends this borrow.
+        unsafe { std::slice::from_raw_parts(self.base.add(self.at * self.block).as_ptr(), self.block) }
+    }
+
+    /// Gives the block back.
+    pub fn release(&mut self) {
+        if self.held {
+            // Release: the block has been read before the kernel sees that it may write to it.
+            self.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
+            self.held = false;
+            self.at = (self.at + 1) % self.blocks;
+        }
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: made in `new` with this length; nothing borrowed from it can outlive `self`.
+        if let Err(errno) = unsafe { munmap(self.base.cast(), self.blocks * self.block) } {
+            tracing::warn!(%errno, "a receive ring stays mapped");
+        }
+    }
+}
+
+/// Sends frames, at most [`MAX_BURST`] of them, in one call; how many of them, from the first on, were sent.
+pub(crate) fn send(fd: BorrowedFd<'_>, packets: &[Packet]) -> nix::Result<usize> {
+    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; MAX_BURST];
+    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MAX_BURST];
+    let count = packets.len().min(MAX_BURST);
+    for ((packet, part), message) in packets.iter().zip(&mut parts).zip(&mut messages) {
+        let part = part.write(libc::iovec {
+            iov_base: packet.as_ptr().cast_mut().cast(),
+            iov_len: packet.len(),
+        });
+        // SAFETY: numbers and pointers, of which zero is a value of each.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = part;
+        header.msg_iovlen = 1;
+        message.write(libc::mmsghdr {
+            msg_hdr: header,
+            msg_len: 0,
+        });
+    }
+    let messages = messages.as_mut_ptr().cast();
+    // SAFETY: the first `count` messages were written, each with one part, whose bytes are a packet's that is borrowed here;
+    // the kernel only reads them, and writes `msg_len`.
+    let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages, count as u32, libc::MSG_DONTWAIT) };
+    Errno::result(sent).map(|sent| sent as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structures_have_the_kernels_layout() {
+        assert_eq!(size_of::<libc::tpacket_req3>(), 28);
+        assert_eq!(size_of::<libc::packet_mreq>(), 16);
+        assert_eq!(std::mem::offset_of!(libc::tpacket_block_desc, hdr), STATUS);
+        assert_eq!(size_of::<libc::sockaddr_ll>(), 20);
+    }
+}

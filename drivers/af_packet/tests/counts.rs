@@ -1,0 +1,216 @@
+//! What is peculiar to packet sockets: counts, queues, tags, events.
+
+mod common;
+
+use barline::port::{Change, PortEvent};
+use barline::wait::{Armed, IdlePolicy, Watch};
+use barline_af_packet::{AfPacket, AfPacketError, Fanout, Options};
+use barline_conformance::{FarEnd, Lane, Patience, frame, pool};
+use barline_netif::testing::ip;
+use std::time::Duration;
+
+macro_rules! or_skip {
+    () => {
+        if let Some(why) = common::lacking() {
+            return eprintln!("SKIPPED: {why}");
+        }
+    };
+}
+
+fn lane(fanout: Fanout, queues: u16) -> (Lane, std::sync::Arc<common::VethFar>) {
+    let (station, far) = common::station(fanout);
+    let lane = Lane::at(station, &pool(8192), |config| {
+        (config.rx_queues, config.tx_queues) = (queues, queues);
+    });
+    (lane, far)
+}
+
+/// Frames that nobody polls for fill the ring; those that found no room are counted, and no frame is in two counters.
+#[test]
+fn what_the_ring_has_no_room_for_is_counted() {
+    or_skip!();
+    const ALL: u64 = 6000;
+    let (mut lane, _far) = lane(Fanout::Hash, 1);
+    (0..ALL).for_each(|n| lane.inject(&lane.frame(200, n)));
+    let (mut patience, mut last) = (Patience::new(), 0);
+    loop {
+        for (_, packet) in lane.poll() {
+            lane.cache.free_one(packet);
+        }
+        let device = lane.device_counters();
+        assert_eq!(device["nic_rx_packets"], ALL, "{device:?}");
+        let sum = lane.rx_sum("rx_packets") + device["nic_rx_queue_drops"];
+        assert!(sum <= ALL, "{device:?}");
+        if sum == ALL {
+            assert!(device["nic_rx_queue_drops"] > 0 && lane.rx_sum("rx_packets") > 512);
+            break;
+        }
+        if sum != last {
+            patience.renew();
+        }
+        last = sum;
+        patience.wait("all frames in a counter");
+    }
+    let device = lane.device_counters();
+    lane.stop().unwrap();
+    assert_eq!(lane.device_counters(), device, "a stop does not lose them");
+    lane.start().unwrap();
+    assert!(lane.device_counters().values().all(|value| *value == 0));
+    lane.end();
+}
+
+/// Frames wait in the ring while there is no buffer for them, and that is counted.
+#[test]
+fn an_empty_pool_holds_frames_back() {
+    or_skip!();
+    let (station, _far) = common::station(Fanout::Hash);
+    let pool = pool(64);
+    let mut lane = Lane::at(station, &pool, |_| {});
+    (0..100).for_each(|n| lane.inject(&lane.frame(60, n)));
+    let held = lane.receive(64);
+    let patience = Patience::new();
+    while lane.rx_sum("rx_no_buffer") == 0 {
+        assert!(lane.poll().is_empty());
+        patience.wait("the empty pool to be counted");
+    }
+    for (packet, n) in held.into_iter().zip(0..) {
+        assert_eq!(packet[..], lane.frame(60, n));
+        lane.cache.free_one(packet);
+    }
+    for (packet, n) in lane.receive(36).iter().zip(64..) {
+        assert_eq!(packet[..], lane.frame(60, n));
+    }
+    lane.end();
+}
+
+/// Two sockets of one interface must not both get a frame, from the first frame on.
+#[test]
+fn no_frame_comes_to_two_queues() {
+    or_skip!();
+    for (_, fanout) in Fanout::ALL {
+        let (mut lane, _far) = lane(fanout, 4);
+        let mut seen = std::collections::BTreeSet::new();
+        for n in 0..400 {
+            lane.inject(&barline_conformance::udp(lane.mac, n as u32, n));
+        }
+        let patience = Patience::new();
+        while seen.len() < 400 {
+            for (_, packet) in lane.poll() {
+                assert!(seen.insert(packet[42..50].to_vec()), "{fanout}: twice");
+                lane.cache.free_one(packet);
+            }
+            patience.wait("all frames");
+        }
+        assert_eq!(lane.device_counters()["nic_rx_packets"], 400, "{fanout}");
+        lane.end();
+    }
+}
+
+#[test]
+fn tags_are_restored_and_what_is_sent_does_not_come_back() {
+    or_skip!();
+    let (mut lane, far) = lane(Fanout::Hash, 1);
+    let tagged = barline_conformance::tagged(lane.mac, 80, 3);
+    lane.expect(std::slice::from_ref(&tagged));
+    let mut batch = lane.batch(std::slice::from_ref(&tagged));
+    lane.transmit(0, &mut batch);
+    // The plain socket at the other side does not put back what the kernel takes out.
+    let bare = [&tagged[..12], &tagged[16..]].concat();
+    assert_eq!(lane.take(1), [bare]);
+    // A frame from the other side is behind whatever could have come back.
+    let mark = lane.frame(60, 9);
+    lane.expect(&[mark]);
+    assert_eq!(lane.device_counters()["nic_rx_packets"], 2);
+    drop(far);
+    lane.end();
+}
+
+#[test]
+fn a_core_is_woken_by_a_frame() {
+    or_skip!();
+    let (mut lane, far) = lane(Fanout::Hash, 1);
+    let watch = Watch::new().unwrap();
+    watch.add(lane.rx[0].wake_fd().unwrap()).unwrap();
+    for n in 0..20 {
+        assert_eq!(lane.rx[0].arm(), Armed::Wakes);
+        let frame = lane.frame(60, n);
+        assert!(far.inject(&frame));
+        // Nothing else ends this sleep before the test's patience is over.
+        assert!(watch.wait(Duration::from_secs(60)).unwrap(), "frame {n}");
+        let patience = Patience::new();
+        while lane.rx_sum("rx_packets") < n + 1 {
+            lane.poll();
+            patience.wait("the frame that woke us");
+        }
+        lane.rx[0].disarm();
+    }
+    assert!(IdlePolicy::for_link(512, 0).sleeps());
+    lane.end();
+}
+
+#[test]
+fn set_down_renamed_and_removed() {
+    or_skip!();
+    let (mut lane, far) = lane(Fanout::Hash, 1);
+    let echo = |lane: &mut Lane| {
+        let mac = lane.mac;
+        lane.echo(50, 8, 8, |n| frame(mac, 60, n));
+    };
+    echo(&mut lane);
+    ip(&format!("link set {} down", far.near)).unwrap();
+    assert!(!lane.port().link().up);
+    assert_eq!(lane.port().event(), None, "it is still there");
+    let one = lane.frame(60, 1);
+    let mut batch = lane.batch(std::slice::from_ref(&one));
+    assert_eq!(lane.tx[0].transmit(&mut lane.cache, &mut batch), 0);
+    assert_eq!(
+        (batch.len(), lane.tx_sum("tx_full")),
+        (1, 1),
+        "left with the caller"
+    );
+    lane.cache.free(&mut batch);
+    let other = barline_netif::testing::fresh("rn");
+    ip(&format!("link set {} name {other}", far.near)).unwrap();
+    ip(&format!("link set {other} up")).unwrap();
+    // The kernel tells of a carrier when it gets to it.
+    let patience = Patience::new();
+    while !lane.port().link().up {
+        patience.wait("the link, under its new name");
+    }
+    echo(&mut lane);
+    assert!(lane.port().set(Change::Promiscuous(true)).is_ok());
+    ip(&format!("link del {other}")).unwrap();
+    let watch = Watch::new().unwrap();
+    watch.add(lane.port().event_fds()[0]).unwrap();
+    assert_eq!(lane.port().event(), Some(PortEvent::Gone));
+    assert_eq!(lane.port().event(), None, "it is told once");
+    lane.end();
+}
+
+#[test]
+fn what_is_wrong_is_said_with_a_remedy() {
+    or_skip!();
+    let error = AfPacket::open(&Options::new("none-such")).unwrap_err();
+    assert!(matches!(error, AfPacketError::Interface(_)));
+    assert!(error.to_string().contains("there are lo"), "{error}");
+}
+
+/// Promiscuous mode goes with the socket: the interface's count of those who want it is the kernel's.
+#[test]
+fn promiscuous_mode_goes_with_the_port() {
+    or_skip!();
+    let promiscuous = |name: &str| {
+        let output = std::process::Command::new("ip")
+            .args(["-d", "link", "show", name])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (_, rest) = text.split_once("promiscuity ").expect("a count");
+        rest.split_whitespace().next() != Some("0")
+    };
+    let (station, far) = common::station(Fanout::Hash);
+    let lane = Lane::at(station, &pool(4096), |config| config.promiscuous = true);
+    assert!(promiscuous(&far.near));
+    drop(lane);
+    assert!(!promiscuous(&far.near));
+}

@@ -1,0 +1,18 @@
+//! Interfaces of the Linux kernel: what is asked of one by ports that work over it (`af_packet:`, `tap:`) and by tools
+//! that list them.
+//!
+//! An [`Interface`] is known by its index, so that it is still found when somebody renames it, and is asked in the network
+//! namespace in which it was found. Nothing here changes an interface.
+#![deny(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+mod interface;
+mod sum;
+mod sys;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod watch;
+
+pub use interface::{Facts, Interface, NetifError, all};
+pub use sum::{Sum, complete};
+pub use watch::LinkWatch;

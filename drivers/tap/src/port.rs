@@ -1,0 +1,382 @@
+use crate::sys::{Ifreq, Request, request, set_offload};
+use crate::{TapError, TapRx, TapTx};
+use barline::port::{
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue, TxQueue,
+};
+use barline::telemetry::{Cell, CounterSink, RxCounters};
+use barline_netif::{Interface, LinkWatch};
+use crossbeam::utils::CachePadded;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use std::collections::hash_map::DefaultHasher;
+use std::fs::{File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Bytes of `struct virtio_net_hdr`, which is before every frame.
+pub(crate) const VNET: usize = 10;
+/// Most queues each way: the kernel has 256.
+const MOST_QUEUES: u16 = 64;
+/// Longest MTU in bytes.
+const MOST_MTU: u32 = 9600;
+/// Mbit/s of an interface that cannot be asked.
+const ELSEWHERE: u32 = 10_000;
+const DEVICE: &str = "/dev/net/tun";
+
+/// A TAP port.
+#[derive(Debug)]
+pub struct Tap {
+    name: String,
+    /// The first queue, which keeps the interface.
+    first: Arc<File>,
+    interface: Interface,
+    watch: LinkWatch,
+    mac: MacAddress,
+    caps: PortCaps,
+    running: Option<Running>,
+    /// What it counted when it was stopped.
+    counts: [u64; 2],
+    gone: bool,
+    /// Queues of the last start.
+    last: Weak<Shared>,
+}
+
+/// What a port shares with its queues.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The port was stopped.
+    pub ended: AtomicBool,
+    /// Longest frame in bytes.
+    pub limit: AtomicU32,
+    promiscuous: AtomicBool,
+    multicast: AtomicBool,
+    /// The address, as a number.
+    mac: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    room: usize,
+    /// Of each receive queue: its counters, and frames for other stations.
+    queues: Vec<(Arc<CachePadded<RxCounters>>, Arc<Cell>)>,
+}
+
+impl Running {
+    /// Frames that came, and those of them that were for this station.
+    fn counts(&self) -> [u64; 2] {
+        let ours = |rx: &RxCounters| rx.rx_packets.get() + rx.rx_lengths.get();
+        let own = self.queues.iter().map(|(rx, _)| ours(rx)).sum();
+        let others: u64 = self.queues.iter().map(|(_, others)| others.get()).sum();
+        [own + others, own]
+    }
+}
+
+fn number(mac: &[u8]) -> u64 {
+    mac.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+impl Shared {
+    fn new(config: &PortConfig, mac: MacAddress) -> Self {
+        Self {
+            ended: AtomicBool::new(false),
+            limit: AtomicU32::new(config.max_frame()),
+            promiscuous: AtomicBool::new(config.promiscuous),
+            multicast: AtomicBool::new(false),
+            mac: AtomicU64::new(number(&mac.0)),
+        }
+    }
+
+    /// Whether a frame (14 bytes and more) is wanted.
+    #[inline]
+    pub fn is_for_us(&self, frame: &[u8]) -> bool {
+        let on = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let to = number(&frame[..6]);
+        on(&self.promiscuous)
+            || to == self.mac.load(Ordering::Relaxed)
+            || to == 0xffff_ffff_ffff
+            || (frame[0] & 1 != 0 && on(&self.multicast))
+    }
+}
+
+/// Attaches a queue to the interface of this name, and makes it before if there is none.
+fn attach(name: &str) -> Result<File, TapError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(DEVICE)
+        .map_err(|error| match error.kind() {
+            ErrorKind::NotFound => TapError::NoDevice,
+            ErrorKind::PermissionDenied => TapError::NotAllowed {
+                name: name.to_owned(),
+            },
+            _ if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => TapError::NoDevice,
+            _ => TapError::Os {
+                call: "open /dev/net/tun",
+                errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+            },
+        })?;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    let made = request(file.as_fd(), Request::SetIff, &mut Ifreq::number(name, flags));
+    made.map_err(|errno| match errno {
+        Errno::EPERM | Errno::EACCES => TapError::NotAllowed {
+            name: name.to_owned(),
+        },
+        // Another process has its only queue, or it is an interface of another kind.
+        Errno::EBUSY | Errno::EINVAL | Errno::EEXIST => TapError::Taken {
+            name: name.to_owned(),
+        },
+        errno => TapError::Os {
+            call: "TUNSETIFF",
+            errno,
+        },
+    })?;
+    let os = |errno| TapError::Os {
+        call: "TUNSETOFFLOAD",
+        errno,
+    };
+    // The engine has no offloads yet: the kernel is to hand over frames as they would be on a wire.
+    set_offload(file.as_fd(), 0).map_err(os)?;
+    Ok(file)
+}
+
+/// An address of our own making, the same for the same name, locally administered: the kernel's end has another.
+fn address(name: &str) -> MacAddress {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let [a, b, c, ..] = hasher.finish().to_le_bytes();
+    MacAddress([0x52, 0x54, 0x74, a, b, c])
+}
+
+impl Tap {
+    /// Makes the interface, down and without an address.
+    ///
+    /// # Errors
+    /// [`TapError`].
+    pub fn open(name: &str) -> Result<Self, TapError> {
+        let bad = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'%' | b':' | 0);
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.bytes().any(bad) || name.starts_with('.') {
+            return Err(TapError::Name {
+                name: name.to_owned(),
+            });
+        }
+        let first = Arc::new(attach(name)?);
+        let gone = |_| TapError::Taken {
+            name: name.to_owned(),
+        };
+        let interface = Interface::find(name).map_err(gone)?;
+        let watch = LinkWatch::new().map_err(|error| TapError::Os {
+            call: "socket NETLINK_ROUTE",
+            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            first,
+            interface,
+            watch,
+            mac: address(name),
+            caps: PortCaps {
+                rx_queues: MOST_QUEUES,
+                tx_queues: MOST_QUEUES,
+                ring: (8, 1 << 14),
+                mtu: MOST_MTU,
+                speed: 0,
+            },
+            running: None,
+            counts: [0; 2],
+            gone: false,
+            last: Weak::new(),
+        })
+    }
+
+    /// Whether the interface is still there: here, or in another network namespace, where it can be moved to and works on.
+    fn is_there(&self) -> bool {
+        let mut argument = Ifreq::number("", 0);
+        request(self.first.as_fd(), Request::GetIff, &mut argument).is_ok()
+    }
+
+    /// Its MTU, the kernel's queue of frames for us, and up. The interface is ours: nothing of it stays.
+    fn set_up(&self, config: &PortConfig) -> nix::Result<()> {
+        self.ask(Request::SetMtu, config.mtu)?;
+        self.ask(Request::SetQueueLength, config.rx_ring)?;
+        let flags = self.ask(Request::Flags, 0)?.value;
+        let flags = u32::from(u16::from_ne_bytes([flags[0], flags[1]]));
+        self.ask(Request::SetFlags, flags | libc::IFF_UP as u32).map(drop)
+    }
+
+    /// Asks about the interface, under the name that it has now.
+    fn ask(&self, what: Request, number: u32) -> nix::Result<Ifreq> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+        let facts = self.interface.facts();
+        let name = facts.map_or_else(|_| self.name.clone(), |facts| facts.name);
+        let mut argument = Ifreq::number(&name, number as i32);
+        request(socket.as_fd(), what, &mut argument).map(|()| argument)
+    }
+
+    /// The kernel's side too. One in another namespace keeps what it has.
+    fn set_mtu(&self, running: &Running, mtu: u32) -> Result<(), PortError> {
+        let most = self.caps.mtu.min(running.room.saturating_sub(18) as u32);
+        if !(68..=most).contains(&mtu) {
+            return Err(PortError::Config(format!(
+                "MTU {mtu} asked for, 68 to {most} fit the port's buffers"
+            )));
+        }
+        if self.interface.is_there() {
+            let refused = |errno| PortError::Config(format!("tap:{}: MTU {mtu}: {errno}", self.name));
+            self.ask(Request::SetMtu, mtu).map_err(refused)?;
+        }
+        running.shared.limit.store(mtu + 18, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Frames from before the start are of no interest.
+    fn drain(&self, most: u32) {
+        let mut frame = vec![0; VNET + MOST_MTU as usize + 18];
+        for _ in 0..2 * most {
+            if (&*self.first).read(&mut frame).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn files(&self, queues: u16) -> Result<Vec<Arc<File>>, TapError> {
+        let more = (1..queues).map(|_| attach(&self.name).map(Arc::new));
+        std::iter::once(Ok(self.first.clone())).chain(more).collect()
+    }
+
+    fn shut_down(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shared.ended.store(true, Ordering::Relaxed);
+            self.counts = running.counts();
+        }
+    }
+}
+
+impl Port for Tap {
+    fn caps(&self) -> &PortCaps {
+        &self.caps
+    }
+
+    fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
+        if self.running.is_some() {
+            return Err(PortError::State("started already; stop it first"));
+        }
+        if self.last.strong_count() > 0 {
+            return Err(PortError::State(
+                "waiting for queues of its last start; drop them first",
+            ));
+        }
+        config.check(&self.caps)?;
+        if config.rx_queues != config.tx_queues {
+            return Err(PortError::Config(
+                "a tap port needs as many receive as transmit queues".into(),
+            ));
+        }
+        if !self.is_there() {
+            return Err(PortError::Config(format!("the interface {} is gone", self.name)));
+        }
+        let failed = |error: &dyn std::fmt::Display| PortError::Config(format!("tap:{}: {error}", self.name));
+        let files = self.files(config.rx_queues).map_err(|error| failed(&error))?;
+        self.set_up(config)
+            .map_err(|errno| failed(&format!("the interface cannot be set up: {errno}")))?;
+        self.drain(config.rx_ring);
+        let shared = Arc::new(Shared::new(config, self.mac));
+        let (mut queues, mut counters) = (Queues::default(), Vec::new());
+        for file in &files {
+            let rx = TapRx::new(file, &shared);
+            counters.push((rx.shared_counters(), rx.others()));
+            queues.rx.push(Box::new(rx) as Box<dyn RxQueue>);
+            queues
+                .tx
+                .push(Box::new(TapTx::new(file, &shared)) as Box<dyn TxQueue>);
+        }
+        self.last = Arc::downgrade(&shared);
+        self.running = Some(Running {
+            shared,
+            room: config.pool.data_room(),
+            queues: counters,
+        });
+        Ok(queues)
+    }
+
+    fn stop(&mut self, queues: Queues) -> Result<(), PortError> {
+        self.shut_down();
+        drop(queues);
+        Ok(())
+    }
+
+    /// One in another namespace cannot be asked, and is taken to be up.
+    fn link(&self) -> Link {
+        match self.interface.is_there() {
+            true => self.interface.link(),
+            false => {
+                let up = self.is_there();
+                let speed = if up { ELSEWHERE } else { 0 };
+                let full_duplex = true;
+                Link {
+                    up,
+                    speed,
+                    full_duplex,
+                }
+            }
+        }
+    }
+
+    fn counters(&mut self, out: &mut dyn CounterSink) {
+        let counts = self.running.as_ref().map(Running::counts);
+        let [arrived, own] = counts.unwrap_or(self.counts);
+        out.counter("nic_rx_total", arrived);
+        out.counter("nic_rx_packets", own);
+    }
+
+    /// Somebody has deleted the interface.
+    fn event(&mut self) -> Option<PortEvent> {
+        self.watch.look();
+        if self.gone || self.is_there() {
+            return None;
+        }
+        self.gone = true;
+        Some(PortEvent::Gone)
+    }
+
+    fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.watch.as_fd()]
+    }
+
+    fn set(&mut self, change: Change) -> Result<(), PortError> {
+        let Some(running) = &self.running else {
+            return Err(PortError::State("stopped; start it first"));
+        };
+        let shared = &running.shared;
+        match change {
+            Change::Promiscuous(on) => shared.promiscuous.store(on, Ordering::Relaxed),
+            Change::AllMulticast(on) => shared.multicast.store(on, Ordering::Relaxed),
+            Change::Mac(mac) if mac.is_station() => {
+                shared.mac.store(number(&mac.0), Ordering::Relaxed);
+                self.mac = mac;
+            }
+            Change::Mac(mac) => {
+                return Err(PortError::Config(format!("{mac} is no address of a station")));
+            }
+            Change::Mtu(mtu) => return self.set_mtu(running, mtu),
+            _ => return Err(PortError::Unsupported("change this setting")),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}

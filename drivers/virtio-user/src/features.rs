@@ -1,0 +1,77 @@
+//! What of a back end's offers is taken.
+
+use crate::Settings;
+use crate::error::Refusal;
+use barline_virtio::{Features, Options, Traits};
+
+/// There are protocol features (`VHOST_USER_F_PROTOCOL_FEATURES`): bit 30, which virtio itself leaves to the transport.
+pub(crate) const PROTOCOL: Features = Features::from_bits_retain(1 << 30);
+
+/// What of it is taken. No offloads, no control queue (there is nobody who would answer it), no IOMMU.
+///
+/// # Errors
+/// [`Refusal::Lacks`].
+pub(crate) fn choose(offered: Features, settings: &Settings) -> Result<Features, Refusal> {
+    if !offered.contains(Features::VERSION_1) {
+        return Err(Refusal::Lacks("VIRTIO_F_VERSION_1"));
+    }
+    if settings.queues > 1 && !offered.contains(Features::MQ) {
+        return Err(Refusal::Lacks("several queues (VIRTIO_NET_F_MQ); write queues=1"));
+    }
+    let Options {
+        packed,
+        merge,
+        event_idx,
+        in_order,
+    } = settings.rings;
+    let mut wanted = Features::VERSION_1 | Features::ORDER_PLATFORM | PROTOCOL;
+    wanted.set(Features::MTU | Features::MAC, true);
+    wanted.set(Features::MQ, settings.queues > 1);
+    wanted.set(Features::RING_PACKED, packed);
+    // With split rings only, as the PCI driver: a back end may be QEMU's.
+    let packs = packed && offered.contains(Features::RING_PACKED);
+    wanted.set(Features::EVENT_IDX, event_idx.unwrap_or(!packs));
+    wanted.set(Features::MRG_RXBUF, merge);
+    // As the PCI driver does: nobody says what both together mean for a frame in several buffers.
+    let merges = merge && offered.contains(Features::MRG_RXBUF);
+    wanted.set(Features::IN_ORDER, in_order && !merges);
+    Ok(offered & wanted)
+}
+
+/// What of it matters to a ring.
+pub(crate) fn traits(features: Features) -> Traits {
+    Traits {
+        event_idx: features.contains(Features::EVENT_IDX),
+        in_order: features.contains(Features::IN_ORDER),
+        merges: features.contains(Features::MRG_RXBUF),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_offered_or_not_wanted_is_not_taken() {
+        let all = Features::from_bits_retain(u64::MAX);
+        let taken = choose(all, &Settings::default()).unwrap();
+        assert!(taken.contains(Features::RING_PACKED | Features::IN_ORDER | PROTOCOL));
+        assert!(!taken.intersects(
+            Features::EVENT_IDX
+                | Features::MRG_RXBUF
+                | Features::MQ
+                | Features::CTRL_VQ
+                | Features::ACCESS_PLATFORM
+        ));
+        let plain = Settings::parse("queues=2,packed=off,mrg=on,event-idx=off").unwrap();
+        let taken = choose(all, &plain).unwrap();
+        assert!(taken.contains(Features::MRG_RXBUF | Features::MQ));
+        assert!(!taken.intersects(Features::RING_PACKED | Features::IN_ORDER | Features::EVENT_IDX));
+        let split = choose(all - Features::RING_PACKED, &Settings::default()).unwrap();
+        assert!(split.contains(Features::EVENT_IDX));
+        assert!(choose(all - Features::MQ, &plain).is_err());
+        assert!(choose(all - Features::VERSION_1, &Settings::default()).is_err());
+        let in_order = choose(all - Features::MRG_RXBUF, &Settings::parse("mrg=on").unwrap()).unwrap();
+        assert!(in_order.contains(Features::IN_ORDER));
+    }
+}
