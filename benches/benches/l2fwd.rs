@@ -8,13 +8,16 @@ use barline_benches::work::{BURST, Shape, Workload, setup};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 9] = [
     "null-io",
     "null-macswap",
     "null-rxonly",
     "null-txonly",
     "l2fwd-null",
     "l2fwd-igb",
+    "pktgen-txonly",
+    "pktgen-marked",
+    "pktgen-flowgen",
 ];
 
 fn forward(c: &mut Criterion<Tsc>) {

@@ -7,7 +7,6 @@
 #![warn(missing_debug_implementations)]
 
 mod cores;
-mod failure;
 pub mod forward;
 mod life;
 mod member;
@@ -17,9 +16,9 @@ mod run;
 mod settings;
 mod shape;
 
-pub use failure::Failure;
+pub use barline_app::{Failure, Huge};
 pub use life::Incident;
 pub use options::{IdleOptions, Options};
 pub use report::{Account, CoreReport, PortReport, table};
 pub use run::{Forwarder, LINK_WAIT};
-pub use settings::{Huge, Settings};
+pub use settings::Settings;

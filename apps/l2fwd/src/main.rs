@@ -4,13 +4,11 @@
 mod output;
 mod passed;
 
+use barline_app::signals;
 use clap::Parser;
 use l2fwd::{Failure, Forwarder, LINK_WAIT, Options, Settings};
 use output::Output;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -40,18 +38,6 @@ fn run(options: Options) -> Result<(), Failure> {
     let (account, result) = forwarder.stop();
     let printed = output.summary(&account);
     result.and(watched).and(printed)
-}
-
-/// The first signal ends the run in good order, the second at once.
-fn signals() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the second handler sets what the first one looks at.
-        flag::register_conditional_default(signal, stop.clone())
-            .and_then(|_| flag::register(signal, stop.clone()))
-            .map_err(|error| Failure::run(format!("cannot listen to signal {signal}: {error}")))?;
-    }
-    Ok(stop)
 }
 
 const SECOND: Duration = Duration::from_secs(1);

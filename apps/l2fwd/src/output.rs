@@ -1,8 +1,9 @@
 //! What the program prints: JSON for programs, a table on a terminal, a closing summary for both.
 
+use barline_app::{json, print};
 use l2fwd::{Account, Failure, Incident, Settings, table};
 use serde::Serialize;
-use std::io::{ErrorKind, IsTerminal, Write, stdout};
+use std::io::{IsTerminal, stdout};
 
 /// Standard output, in one of its three forms.
 #[derive(Debug)]
@@ -149,19 +150,4 @@ fn line(kind: &str, account: &Account, before: &Account) -> String {
         account,
         rate: account.rate(before).round(),
     })
-}
-
-/// Names and numbers: there is nothing in them that JSON cannot hold.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).map_or_else(|error| error.to_string(), |text| text + "\n")
-}
-
-/// Prints and flushes; false when the reader of a pipe is gone, which is his right.
-fn print(text: &str) -> Result<bool, Failure> {
-    let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::run(format!("cannot write to standard output: {error}"))),
-    }
 }

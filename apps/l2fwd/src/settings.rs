@@ -1,9 +1,9 @@
 use crate::options::IdleOptions;
 use crate::{Failure, Options};
-use barline::mem::{PageSize, Source};
 use barline::pool::MAX_BURST;
 use barline::wait::IdlePolicy;
-use barline::worker::{CoreId, Cores};
+use barline::worker::CoreId;
+use barline_app::{Huge, at_least_one, duration, workers};
 use barline_drivers::{Bus, Feed, PortSpec, SimSpec};
 use barline_sim::frames_from_pcap;
 use std::path::Path;
@@ -48,15 +48,6 @@ pub struct Settings {
     free: [bool; 2],
 }
 
-/// Where packets and rings live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Huge {
-    /// Packets.
-    pub pool: Source,
-    /// Descriptor rings, which are too small for a 1 GiB page.
-    pub rings: Source,
-}
-
 impl Settings {
     /// Checks the options and reads the file to be replayed.
     ///
@@ -82,7 +73,7 @@ impl Settings {
             json: options.json == Some(true),
             mac_update: options.no_mac_update != Some(true),
             promiscuous: options.no_promiscuous != Some(true),
-            huge: huge(options.huge.as_deref().unwrap_or("auto"))?,
+            huge: options.huge.as_deref().unwrap_or("auto").parse()?,
             rx_ring: at_least_one("rx-ring", options.rx_ring.unwrap_or(512))?,
             tx_ring: at_least_one("tx-ring", options.tx_ring.unwrap_or(512))?,
             mtu: at_least_one("mtu", options.mtu.unwrap_or(1500))?,
@@ -142,37 +133,6 @@ fn ports(options: &Options) -> Result<Vec<PortSpec>, Failure> {
     Ok(ports)
 }
 
-fn at_least_one<T: Default + PartialEq>(name: &str, value: T) -> Result<T, Failure> {
-    if value == T::default() {
-        Err(Failure::usage(format!("--{name} 0: at least 1 is needed")))
-    } else {
-        Ok(value)
-    }
-}
-
-/// Queues and their workers: as many queues as cores unless told otherwise.
-fn workers(cores: Option<&str>, queues: Option<u16>) -> Result<(u16, Vec<Option<CoreId>>), Failure> {
-    let Some(list) = cores else {
-        let queues = at_least_one("queues", queues.unwrap_or(1))?;
-        let there = Cores::read().map_or(1, |cores| cores.all().len());
-        return Ok((queues, vec![None; there.min(queues.into())]));
-    };
-    let cores = Cores::read()?.parse(list)?;
-    let queues = at_least_one("queues", queues.unwrap_or(cores.len() as u16))?;
-    // A worker without a queue would have nothing to do.
-    if cores.len() > queues.into() {
-        return Err(Failure::usage(format!(
-            "--cores {list} names {} cores for {queues} queues a port; name fewer, or use --queues {}",
-            cores.len(),
-            cores.len()
-        )));
-    }
-    Ok((queues, cores.into_iter().map(Some).collect()))
-}
-
-/// Some 30 years: a clock must reach the end of a run.
-const LONGEST: Duration = Duration::from_secs(1_000_000_000);
-
 /// A sleep of nothing would be a loop of system calls, and one without end would hide a lost interrupt.
 fn sleep_bounded(idle: &IdleOptions) -> Result<IdleOptions, Failure> {
     let wrong = |text| Err(Failure::usage(text));
@@ -186,18 +146,6 @@ fn sleep_bounded(idle: &IdleOptions) -> Result<IdleOptions, Failure> {
 }
 
 const LONGEST_SLEEP_MS: u32 = 10_000;
-
-fn duration(seconds: f64) -> Result<Duration, Failure> {
-    let duration = Duration::try_from_secs_f64(seconds).ok();
-    duration
-        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
-        .ok_or_else(|| {
-            let most = LONGEST.as_secs();
-            Failure::usage(format!(
-                "--seconds {seconds}: a time above 0 and up to {most} is needed; leave it out to run without end"
-            ))
-        })
-}
 
 fn feed(replay: Option<&Path>, repeat: bool, simulated: bool) -> Result<Feed, Failure> {
     match replay {
@@ -214,22 +162,6 @@ fn feed(replay: Option<&Path>, repeat: bool, simulated: bool) -> Result<Feed, Fa
             Ok(Feed::Frames { frames, repeat })
         }
     }
-}
-
-fn huge(kind: &str) -> Result<Huge, Failure> {
-    let (pool, rings) = match kind {
-        "auto" => (Source::Auto, Source::Auto),
-        "2m" => (Source::MemFd(PageSize::Huge2M), Source::MemFd(PageSize::Huge2M)),
-        "1g" => (Source::MemFd(PageSize::Huge1G), Source::Auto),
-        "private" => (Source::Private, Source::Private),
-        "none" => (Source::MemFd(PageSize::Base4K), Source::MemFd(PageSize::Base4K)),
-        _ => {
-            return Err(Failure::usage(format!(
-                "--huge {kind}: write 2m, 1g, private, auto or none"
-            )));
-        }
-    };
-    Ok(Huge { pool, rings })
 }
 
 #[cfg(test)]

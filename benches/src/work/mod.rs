@@ -4,6 +4,7 @@ mod driver;
 mod in_flight;
 mod ports;
 mod rings;
+pub mod traffic;
 
 use anyhow::{Result, bail};
 use barline::pool::Pool;
@@ -73,6 +74,8 @@ impl<F> fmt::Debug for Rounds<F> {
 pub enum Workload {
     /// Two ports, packets forwarded both ways in a mode, all cores alike.
     Forward(Mode, PortKind),
+    /// The traffic generator on null ports, all cores alike.
+    Traffic(traffic::Kind),
     /// A ring with one producer and one consumer, both on one core.
     Spsc,
     /// The same, on a core each.
@@ -99,6 +102,9 @@ const NAMES: &[(&str, Workload)] = &[
     ("null-txonly", Workload::Forward(Mode::TxOnly, PortKind::Null)),
     ("l2fwd-null", Workload::Forward(Mode::Mac, PortKind::Null)),
     ("l2fwd-igb", Workload::Forward(Mode::Mac, PortKind::SimulatedIgb)),
+    ("pktgen-txonly", Workload::Traffic(traffic::Kind::One)),
+    ("pktgen-marked", Workload::Traffic(traffic::Kind::Marked)),
+    ("pktgen-flowgen", Workload::Traffic(traffic::Kind::Fields)),
     ("spsc-32", Workload::Spsc),
     ("spsc-32-two-cores", Workload::SpscTwoCores),
     ("mpmc-32", Workload::Mpmc),
@@ -148,6 +154,7 @@ pub fn setup(workload: Workload, cores: usize, shape: Shape) -> Result<Setup> {
     let wanted = if workload.is_relay() { 2 } else { 1 };
     match workload {
         Workload::Forward(mode, kind) => ports::forward(mode, kind, cores, shape),
+        Workload::Traffic(kind) => traffic::sending(kind, cores, shape),
         Workload::Driver => driver::driver(cores, shape),
         Workload::InFlight => in_flight::in_flight(cores, shape),
         _ if cores != wanted => bail!("this takes {wanted} cores, not {cores}"),

@@ -26,6 +26,7 @@ pub struct Opener {
     adopted: Vec<VfioFunction>,
     /// Simulated ports so far.
     sims: usize,
+    wires: sim::Wires,
     /// Ports so far.
     opened: u64,
     inputs: Vec<(u64, Input)>,
@@ -124,6 +125,7 @@ impl Opener {
             pci: Vec::new(),
             adopted: Vec::new(),
             sims: 0,
+            wires: sim::Wires::default(),
             opened: 0,
             inputs: Vec::new(),
             umems: Umems::default(),
@@ -278,7 +280,7 @@ impl Opener {
         if index >= sim::MOST {
             return Err(OpenError::TooManySims(sim::MOST));
         }
-        let built = sim::build(spec, index as u8, &self.feed, &self.local);
+        let built = sim::build(spec, index as u8, &self.feed, &mut self.wires, &self.local);
         let (function, end) = built.map_err(OpenError::Events)?;
         self.sims += 1;
         Ok((function, end))

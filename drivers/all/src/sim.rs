@@ -6,7 +6,10 @@ use barline::mem::LocalDomain;
 use barline::pci::PciAddress;
 use barline::wait::EventFd;
 use barline_models::{e82576, virtio};
-use barline_sim::{FrameSpec, Frames, Generator, Mode, Model, Peer, SimDevice, Sink, Source, Traffic};
+use barline_sim::{
+    FrameSpec, Frames, Generator, Mode, Model, Peer, SimDevice, Sink, Source, Traffic, Wire, WireEnd,
+};
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
@@ -182,6 +185,21 @@ const SEGMENT: u16 = 0xffff;
 /// Devices on one bus.
 pub(crate) const MOST: usize = 32;
 
+/// Cables between simulated ports: the ends that nobody is plugged into so far, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Wires(HashMap<String, WireEnd>);
+
+impl Wires {
+    /// An end of the cable of this name: the second one, if the first is taken.
+    fn end(&mut self, name: &str) -> WireEnd {
+        self.0.remove(name).unwrap_or_else(|| {
+            let (one, two) = Wire::pair();
+            self.0.insert(name.to_owned(), two);
+            one
+        })
+    }
+}
+
 /// Notes when a source has come to its end.
 #[derive(Debug)]
 struct Watched<S> {
@@ -204,13 +222,17 @@ pub(crate) fn build(
     spec: &SimSpec,
     index: u8,
     feed: &Feed,
+    wires: &mut Wires,
     domain: &Arc<LocalDomain>,
 ) -> io::Result<(Arc<dyn PciFunction>, SimEnd)> {
     // Locally administered, with the first model's name in it.
     let mac = [0x52, 0x54, 0x82, 0x57, 0x60, index];
     let (sink, dry) = (Sink::new(), Arc::new(AtomicBool::new(false)));
     let times = Times::default();
-    let peer = peer(spec, source(spec, index, mac, feed, &dry), &sink, &times);
+    let peer = match &spec.wire {
+        Some(name) => Box::new(wires.end(name)),
+        None => peer(spec, source(spec, index, mac, feed, &dry), &sink, &times),
+    };
     let device = (spec.device().build)(Parts {
         mac,
         peer,

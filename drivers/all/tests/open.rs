@@ -2,7 +2,9 @@
 
 use barline::bus::scan::Roots;
 use barline::mem::{PageSize, Plan, Source};
-use barline_drivers::{ALL, Fault, Feed, OpenError, Opener, PortSpec};
+use barline::pool::{Batch, Pool};
+use barline::port::PortConfig;
+use barline_drivers::{ALL, Fault, Feed, OpenError, Opened, Opener, PortSpec};
 use std::fs;
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
@@ -90,6 +92,37 @@ fn simulated_ports_share_one_address_space_and_differ_in_their_macs() {
     assert_eq!(macs.len(), 32);
     assert!(ports.iter().all(|opened| opened.port.mac().is_station()));
     assert!(!opener.is_dry(), "silence is not an end");
+}
+
+#[test]
+fn ports_on_one_wire_receive_what_the_other_sends() {
+    let pool = Pool::builder().packets(4096).build().unwrap();
+    let mut opener = Opener::new(Feed::Generated);
+    let specs = PortSpec::parse_list("sim:82576,wire=a,sim:82576,wire=a").unwrap();
+    let mut ports: Vec<_> = specs.iter().map(|spec| opener.open(spec).unwrap()).collect();
+    let config = PortConfig {
+        promiscuous: true,
+        ..PortConfig::new(&pool)
+    };
+    let start = |opened: &mut Opened| opened.port.start(&config).unwrap();
+    let mut queues: Vec<_> = ports.iter_mut().map(start).collect();
+    let (mut cache, mut batch, mut got) = (pool.cache(), Batch::new(), Batch::new());
+    for round in 0..200u8 {
+        let (from, to) = (usize::from(round % 2), usize::from(1 - round % 2));
+        cache.alloc_batch(&mut batch, 8, 60);
+        batch
+            .as_mut_slice()
+            .iter_mut()
+            .for_each(|packet| packet.fill(round));
+        assert_eq!(queues[from].tx[0].transmit(&mut cache, &mut batch), 8);
+        assert_eq!(queues[to].rx[0].receive(&mut cache, &mut got), 8);
+        assert!(got.as_slice().iter().all(|packet| **packet == [round; 60]));
+        cache.free(&mut got);
+        queues[from].tx[0].reclaim(&mut cache);
+    }
+    for (opened, queues) in ports.iter_mut().zip(queues) {
+        opened.port.stop(queues).unwrap();
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub use generator::{FrameSpec, Generator};
 pub use host::{Corrupt, Host, Place, Spoil};
 pub use impair::{Impaired, Impairment, Impairments, Rng};
 pub use ledger::{Fate, Ledger};
-pub use pcap::{PcapError, frames_from_capture, frames_from_pcap};
+pub use pcap::{PcapError, frames_from_capture, frames_from_pcap, timed_frames_from_pcap};
 pub use peer::{Kick, Nobody, Peer};
 pub use regmap::{Kind, RegFile, Rule, Touch};
 pub use traffic::{Frames, Sink, Source, Traffic};

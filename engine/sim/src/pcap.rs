@@ -1,10 +1,13 @@
 //! Frames from capture files.
 
+use pcap_file::TsResolution;
 use pcap_file::pcap::PcapReader;
+use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why a capture file cannot be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -73,21 +76,42 @@ const SHORTEST: usize = 60;
 /// [`PcapError`]: unreadable, cut off, not Ethernet, or frames not captured as a whole.
 pub fn frames_from_pcap(path: impl AsRef<Path>) -> Result<Vec<Vec<u8>>, PcapError> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(|source| PcapError::Io {
+    frames_from_capture(open(path)?, path)
+}
+
+/// The same with the time of each frame, from the first one on (0 where the file has none, or an earlier one than before).
+///
+/// # Errors
+/// As [`frames_from_pcap`].
+pub fn timed_frames_from_pcap(path: impl AsRef<Path>) -> Result<Vec<(Duration, Vec<u8>)>, PcapError> {
+    let path = path.as_ref();
+    let load = load(open(path)?, path)?;
+    let first = load.times.first().copied().unwrap_or_default();
+    let times = load.times.into_iter().map(|time| time.saturating_sub(first));
+    Ok(times.zip(load.frames).collect())
+}
+
+fn open(path: &Path) -> Result<File, PcapError> {
+    File::open(path).map_err(|source| PcapError::Io {
         path: path.to_owned(),
         source,
-    })?;
-    frames_from_capture(file, path)
+    })
 }
 
 /// Reads all Ethernet frames of a capture; `path` is what errors call it.
 ///
 /// # Errors
 /// As [`frames_from_pcap`].
-pub fn frames_from_capture(mut file: impl Read + Seek, path: &Path) -> Result<Vec<Vec<u8>>, PcapError> {
+pub fn frames_from_capture(file: impl Read + Seek, path: &Path) -> Result<Vec<Vec<u8>>, PcapError> {
+    load(file, path).map(|load| load.frames)
+}
+
+fn load(mut file: impl Read + Seek, path: &Path) -> Result<Load<'_>, PcapError> {
     let mut load = Load {
         path,
         frames: Vec::new(),
+        times: Vec::new(),
+        units: Vec::new(),
     };
     let io = |source| PcapError::Io {
         path: path.to_owned(),
@@ -104,22 +128,40 @@ pub fn frames_from_capture(mut file: impl Read + Seek, path: &Path) -> Result<Ve
     } else {
         load.pcap(file)?
     }
-    Ok(load.frames)
+    Ok(load)
 }
 
 struct Load<'a> {
     path: &'a Path,
     frames: Vec<Vec<u8>>,
+    times: Vec<Duration>,
+    /// Of each interface of a pcapng file, how many units of its time stamps are a second.
+    units: Vec<u128>,
+}
+
+/// Units a second by the option if_tsresol: a power of ten, or of two with the first bit set.
+fn units(option: Option<u8>) -> u128 {
+    match option.unwrap_or(6) {
+        power @ 0x80.. => 1 << (power & 0x7f).min(63),
+        power => 10u128.pow(u32::from(power).min(18)),
+    }
 }
 
 impl Load<'_> {
     fn pcap(&mut self, file: impl Read) -> Result<(), PcapError> {
         let mut reader = PcapReader::new(file).map_err(|error| self.error(error))?;
-        self.ethernet(reader.header().datalink)?;
+        let header = reader.header();
+        self.ethernet(header.datalink)?;
+        let scale = match header.ts_resolution {
+            TsResolution::MicroSecond => 1000,
+            TsResolution::NanoSecond => 1,
+        };
         // Raw: the checked kind refuses frames above the snap length of the header, which some writers leave low.
         while let Some(packet) = reader.next_raw_packet() {
             let packet = packet.map_err(|error| self.error(error))?;
-            self.frame(&packet.data, packet.orig_len as usize)?;
+            let fraction = Duration::from_nanos(u64::from(packet.ts_frac) * scale);
+            let time = Duration::from_secs(packet.ts_sec.into()).saturating_add(fraction);
+            self.frame(time, &packet.data, packet.orig_len as usize)?;
         }
         Ok(())
     }
@@ -128,10 +170,26 @@ impl Load<'_> {
         let mut reader = PcapNgReader::new(file).map_err(|error| self.error(error))?;
         while let Some(block) = reader.next_block() {
             match block.map_err(|error| self.error(error))? {
-                Block::InterfaceDescription(interface) => self.ethernet(interface.linktype)?,
-                Block::EnhancedPacket(packet) => self.frame(&packet.data, packet.original_len as usize)?,
-                Block::SimplePacket(packet) => self.frame(&packet.data, packet.original_len as usize)?,
-                Block::Packet(packet) => self.frame(&packet.data, packet.original_len as usize)?,
+                Block::InterfaceDescription(interface) => {
+                    self.ethernet(interface.linktype)?;
+                    let resolution = interface.options.iter().find_map(|option| match option {
+                        InterfaceDescriptionOption::IfTsResol(resolution) => Some(*resolution),
+                        _ => None,
+                    });
+                    self.units.push(units(resolution));
+                }
+                Block::EnhancedPacket(packet) => {
+                    let time = self.time(packet.interface_id as usize, packet.timestamp.as_nanos());
+                    self.frame(time, &packet.data, packet.original_len as usize)?;
+                }
+                Block::SimplePacket(packet) => {
+                    self.frame(Duration::ZERO, &packet.data, packet.original_len as usize)?;
+                }
+                Block::Packet(packet) => {
+                    let time = self.time(packet.interface_id.into(), packet.timestamp.into());
+                    self.frame(time, &packet.data, packet.original_len as usize)?;
+                }
+                Block::SectionHeader(_) => self.units.clear(),
                 _ => {}
             }
         }
@@ -148,7 +206,14 @@ impl Load<'_> {
         })
     }
 
-    fn frame(&mut self, data: &[u8], original: usize) -> Result<(), PcapError> {
+    /// What a time stamp in units of its interface means.
+    fn time(&self, interface: usize, stamp: u128) -> Duration {
+        let units = self.units.get(interface).copied().unwrap_or(units(None));
+        let nanos = (stamp % units) * 1_000_000_000 / units;
+        Duration::new((stamp / units) as u64, nanos as u32)
+    }
+
+    fn frame(&mut self, time: Duration, data: &[u8], original: usize) -> Result<(), PcapError> {
         if data.len() < original {
             let (path, frame) = (self.path.to_owned(), self.frames.len() + 1);
             return Err(PcapError::Snapped {
@@ -161,6 +226,7 @@ impl Load<'_> {
         let mut frame = data.to_vec();
         frame.resize(frame.len().max(SHORTEST), 0);
         self.frames.push(frame);
+        self.times.push(time);
         Ok(())
     }
 

@@ -197,6 +197,26 @@ pub const DEVICE_COUNTERS: &[CounterDoc] = &[
         "Frames that a capture or trace should have taken down and could not: whoever writes was behind.",
     ),
     (
+        "impair_lost",
+        "Frames that an impaired port lost on purpose, by the draw; dropped.",
+    ),
+    (
+        "impair_overflow",
+        "Frames that found no room in the buffer of an impaired port's ceiling; dropped.",
+    ),
+    (
+        "impair_doubled",
+        "Frames that an impaired port sent a second time; these are not in `tx_packets`.",
+    ),
+    (
+        "impair_reordered",
+        "Frames that an impaired port sent behind the one after.",
+    ),
+    (
+        "impair_corrupted",
+        "Frames that an impaired port sent with one bit changed.",
+    ),
+    (
         "peer_tx_lost",
         "Packets in `tx_packets` that a peer had not given back when it went.",
     ),

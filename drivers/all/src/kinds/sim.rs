@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 
 pub(super) const KIND: Kind = Kind {
     name: "sim",
-    form: "sim:82576|virtio-net[,mode=sync|thread,size=BYTES,rate=FRAMES A SECOND][,queues=N,OPTIONS OF THE DRIVER]",
+    form: "sim:82576|virtio-net[,mode=sync|thread,size=BYTES,rate=FRAMES A SECOND,wire=NAME][,queues=N,OPTIONS OF THE DRIVER]",
     about: "a simulated NIC; needs no NIC, no root, no huge pages",
     example: "sim:82576",
     flags: &[],
@@ -31,6 +31,9 @@ pub struct SimSpec {
     /// Frames a second that the port receives: `rate=1000`, and none at all with `rate=0`. Without it they come as fast
     /// as the port takes them.
     pub rate: Option<f64>,
+    /// The cable it is plugged into, with the other port of the same name: `wire=a`. It then receives what that one sends
+    /// and nothing else.
+    pub wire: Option<String>,
     /// Pairs of queues that a virtio device has: `queues=1`.
     pub queues: u16,
     /// Options of its driver, as in `packed=off,mrg=on`.
@@ -50,6 +53,7 @@ impl SimSpec {
             mode: Mode::Sync,
             size: *SIZES.start(),
             rate: None,
+            wire: None,
             queues: 1,
             driver: String::new(),
         }
@@ -79,6 +83,9 @@ impl SimSpec {
                 return Err("a rate needs mode=thread; leave mode=sync out".to_owned());
             }
             sim.mode = Mode::Thread;
+            if sim.wire.is_some() {
+                return Err("a port on a wire receives what the other one sends; leave rate= out".to_owned());
+            }
         }
         Ok(sim)
     }
@@ -94,6 +101,8 @@ impl SimSpec {
                 let rate = number("rate", rate, 0.0, RATE);
                 self.rate = Some(rate.map_err(|why| format!("{why}, in frames a second"))?);
             }
+            ("wire", "") => return Err("write wire=a, for two ports".to_owned()),
+            ("wire", name) => self.wire = Some(name.to_owned()),
             ("queues", queues) if device.queues.is_some() => {
                 self.queues = number("queues", queues, 1, device.queues.unwrap_or(1))?;
             }
@@ -102,7 +111,7 @@ impl SimSpec {
                 self.driver = format!("{}{comma}{key}={value}", self.driver);
             }
             (key, _) => {
-                let own = ["mode=", "size=", "rate="];
+                let own = ["mode=", "size=", "rate=", "wire="];
                 let more = device.queues.map(|_| "queues=");
                 let known: Vec<_> = own
                     .into_iter()
@@ -140,6 +149,9 @@ impl fmt::Display for SimSpec {
         }
         if let Some(rate) = self.rate {
             write!(f, ",rate={rate}")?;
+        }
+        if let Some(wire) = &self.wire {
+            write!(f, ",wire={wire}")?;
         }
         if self.queues > 1 {
             write!(f, ",queues={}", self.queues)?;

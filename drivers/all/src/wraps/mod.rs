@@ -3,6 +3,7 @@
 //!
 //! To add one: a file beside this one with a [`Layer`] and its row.
 
+mod impair;
 mod watch;
 
 use crate::kinds::Target;
@@ -27,7 +28,7 @@ pub struct Wrap {
 }
 
 /// All wrappers, in the order in which they are shown.
-pub const WRAPS: &[Wrap] = &[watch::TRACE, watch::CAPTURE];
+pub const WRAPS: &[Wrap] = &[watch::TRACE, watch::CAPTURE, impair::IMPAIR];
 
 /// A wrapper that was named. Its text (`Display`) is what the parser takes back.
 pub(crate) trait Layer: Display + Debug + Send + Sync {

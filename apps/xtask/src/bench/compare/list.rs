@@ -54,6 +54,17 @@ const fn forward(name: &'static str, task: Task, debian: f64) -> Comparison {
     }
 }
 
+/// The generator, with so much of the peer's cycles, whichever build it is.
+const fn sends(name: &'static str, mode: &'static str, ratio: f64) -> Comparison {
+    Comparison {
+        name,
+        task: Task::TestpmdSends(mode),
+        two_cores: false,
+        debian: Target::Ratio(ratio),
+        native: Target::Ratio(ratio),
+    }
+}
+
 const fn alone(name: &'static str, cycles: f64) -> Comparison {
     Comparison {
         name,
@@ -80,6 +91,8 @@ pub const COMPARISONS: &[Comparison] = &[
     forward("null-io", Task::Testpmd("io"), 0.15),
     forward("null-macswap", Task::Testpmd("macswap"), 0.3),
     forward("null-txonly", Task::TestpmdSends("txonly"), 0.3),
+    sends("pktgen-txonly", "txonly", 0.66),
+    sends("pktgen-flowgen", "flowgen", 1.0),
     forward("null-rxonly", Task::Testpmd("rxonly"), 0.3),
     forward("l2fwd-null", Task::L2fwd, 0.3),
     alone("spsc-32", 1.3),

@@ -6,7 +6,7 @@ use barline_drivers::{Fault, OpenError, SpecError, fault_of_memory, fault_of_por
 use barline_sim::PcapError;
 use std::process::ExitCode;
 
-/// Why there was no forwarding, in words for the user, and whose turn it is to mend it.
+/// Why a run failed or did not begin, in words for the user, and whose turn it is to mend it.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Failure {
@@ -25,7 +25,8 @@ impl Failure {
         Self::new(Fault::Run, text)
     }
 
-    pub(crate) fn new(fault: Fault, text: impl Into<String>) -> Self {
+    /// Of a kind.
+    pub fn new(fault: Fault, text: impl Into<String>) -> Self {
         Self {
             fault,
             text: text.into(),
