@@ -5,6 +5,7 @@ use crate::subject::Device;
 use anyhow::{Result, ensure};
 use barline_sim::{Fate, Ledger};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// The accounts of one device in one life.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Books<'a> {
     pub before: Ledger,
     /// What it had done when its start was over.
     pub started: Ledger,
+    /// What it had done when its driver was asked for its counters: answers take time.
+    pub asked: Ledger,
     /// Its counters as the driver shows them.
     pub shown: BTreeMap<&'static str, u64>,
 }
@@ -32,9 +35,9 @@ impl Books<'_> {
         count(&self.device.ledger(), fates) - count(&self.before, fates)
     }
 
-    /// Of these, frames that came during the start.
-    pub fn early(&self, fates: &[Fate]) -> u64 {
-        count(&self.started, fates) - count(&self.before, fates)
+    /// How many of these the driver may have been told of, which cannot ask for all at once nor before the device is on.
+    pub fn told(&self, fates: &[Fate]) -> RangeInclusive<u64> {
+        count(&self.asked, fates) - count(&self.started, fates)..=self.fated(fates)
     }
 
     /// Frames that left the device.

@@ -266,7 +266,7 @@ impl<'a> Life<'a> {
 
     /// The device's own counters, as the driver shows them, against what the device did.
     fn check_device_counters(&self, at: usize, station: &Station, port: &mut dyn Port) -> Result<()> {
-        let mut shown = BTreeMap::new();
+        let (asked, mut shown) = (self.done(at), BTreeMap::new());
         let mut show = |name, value| _ = shown.insert(name, value);
         self.world.bounded("counters", || port.counters(&mut show))?;
         if station.device.is_gone() {
@@ -277,6 +277,7 @@ impl<'a> Life<'a> {
             plan: &station.plan,
             before: self.before[at],
             started: self.started[at],
+            asked,
             shown,
         };
         (station.plan.subject().counters)(&books).with_context(|| format!("port {at}"))

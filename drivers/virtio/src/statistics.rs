@@ -1,8 +1,8 @@
 //! The device's statistics (5.1.6.5 of version 1.4, "Device Statistics"), where it offers DEVICE_STATS: without them what a
 //! device drops is in no counter.
 
-use crate::Virtio;
-use crate::regs::{Features, control, stats};
+use crate::regs::{Features, Status, control, stats};
+use crate::{Virtio, init};
 use barline::telemetry::CounterSink;
 
 /// Sums over all queues in use.
@@ -106,7 +106,9 @@ impl Virtio {
 
     fn read_statistics(&mut self) -> Option<Sums> {
         let queues = self.running.as_ref().map(|running| 2 * running.pairs);
-        if !self.statistics.told || queues.is_none() || self.is_gone() {
+        // One that needs a reset answers no command; one that is gone says the same.
+        let silent = init::status(&self.at).contains(Status::NEEDS_RESET);
+        if !self.statistics.told || queues.is_none() || silent {
             return None;
         }
         let mut sums = Sums::default();

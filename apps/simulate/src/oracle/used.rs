@@ -111,7 +111,7 @@ impl Used {
         if self.packed {
             let (word, wrap) = view.packed(self.head)?;
             let marks = if wrap { AVAIL | USED } else { 0 };
-            let used = !self.out.is_empty() && word & (AVAIL | USED) == marks;
+            let used = word & (AVAIL | USED) == marks;
             return Some(
                 used.then_some((word as u32, word >> 32))
                     .map(|(len, high)| (u32::from(high as u16), len)),
@@ -180,7 +180,8 @@ impl Oracle for Used {
         };
         self.posted(&view)?;
         let mut seen = Seen::default();
-        while seen.packets < limits.room && !self.broken {
+        // Where no buffer is out there is nothing to look at.
+        while seen.packets < limits.room && !self.broken && !self.out.is_empty() {
             let Some(len) = self.take(&view)? else { break };
             let len = len.wrapping_sub(HEADER);
             if (1..=limits.frame.min(limits.buffer)).contains(&len) {
