@@ -99,7 +99,8 @@ fn pair(l2fwd: &Path, dir: &Path, joints: [Joint; 2], file: &Path) -> Result<Str
     let there = iperf(&world, &[])?;
     let back = iperf(&world, &["-R"])?;
     let udp = iperf(&world, &["-u", "-b", UDP_RATE, "-l", "1400"])?;
-    let lost = udp["end"]["sum"]["lost_percent"].as_f64().context("no loss")?;
+    let lost = udp["end"]["sum"]["lost_percent"].as_f64();
+    let lost = lost.with_context(|| format!("iperf3 does not say what was lost: {udp}"))?;
     ensure!(lost <= LOSS, "{lost} % of the datagrams were lost");
     let rate = |report: &serde_json::Value| report["end"]["sum_received"]["bits_per_second"].as_f64();
     let (there, back) = (rate(&there).context("no rate")?, rate(&back).context("no rate")?);
