@@ -39,9 +39,11 @@ fn write(path: &Path, count: u8) {
 
 fn frames(path: &Path) -> Vec<Vec<u8>> {
     let mut reader = PcapReader::new(File::open(path).unwrap()).unwrap();
-    std::iter::from_fn(|| reader.next_packet())
-        .map(|packet| packet.unwrap().data.into_owned())
-        .collect()
+    let mut frames = Vec::new();
+    while let Some(packet) = reader.next_packet() {
+        frames.push(packet.unwrap().data.into_owned());
+    }
+    frames
 }
 
 /// Nothing else ends these runs: no time is given.

@@ -141,7 +141,14 @@ fn iperf(world: &World, options: &[&str]) -> Result<serde_json::Value> {
             .args(["-c", ADDRESSES[1], "-t", SECONDS, "-J"])
             .args(options);
         match cmd::text(&mut client) {
-            Ok(text) => return Ok(serde_json::from_str(&text)?),
+            Ok(text) => {
+                let report: serde_json::Value = serde_json::from_str(&text)?;
+                // It ends with 0 then too.
+                let Some(error) = report["error"].as_str() else {
+                    return Ok(report);
+                };
+                last = Some(anyhow::anyhow!("iperf3: {error}"));
+            }
             Err(error) => last = Some(error),
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
