@@ -103,7 +103,8 @@ fn pair(l2fwd: &Path, dir: &Path, joints: [Joint; 2], file: &Path) -> Result<Str
     let there = iperf(&world, &[])?;
     let back = iperf(&world, &["-R"])?;
     let udp = iperf(&world, &["-u", "-b", UDP_RATE, "-l", "1400"])?;
-    let lost = udp["end"]["sum"]["lost_percent"].as_f64().context("no loss")?;
+    let lost = udp["end"]["sum"]["lost_percent"].as_f64();
+    let lost = lost.with_context(|| format!("iperf3 does not say what was lost: {udp}"))?;
     ensure!(lost <= LOSS, "{lost} % of the datagrams were lost");
     let rate = |report: &serde_json::Value| report["end"]["sum_received"]["bits_per_second"].as_f64();
     let (there, back) = (rate(&there).context("no rate")?, rate(&back).context("no rate")?);
@@ -144,7 +145,14 @@ fn iperf(world: &World, options: &[&str]) -> Result<serde_json::Value> {
             .args(["-c", ADDRESSES[1], "-t", SECONDS, "-J"])
             .args(options);
         match cmd::text(&mut client) {
-            Ok(text) => return Ok(serde_json::from_str(&text)?),
+            Ok(text) => {
+                let report: serde_json::Value = serde_json::from_str(&text)?;
+                // It ends with 0 then too.
+                let Some(error) = report["error"].as_str() else {
+                    return Ok(report);
+                };
+                last = Some(anyhow::anyhow!("iperf3: {error}"));
+            }
             Err(error) => last = Some(error),
         }
         std::thread::sleep(std::time::Duration::from_millis(100));

@@ -7,6 +7,8 @@ use barline::wait::{Armed, IdlePolicy, Watch};
 use barline_af_packet::{AfPacket, AfPacketError, Fanout, Options};
 use barline_conformance::{FarEnd, Lane, Patience, frame, pool};
 use barline_netif::testing::ip;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 macro_rules! or_skip {
@@ -104,6 +106,41 @@ fn no_frame_comes_to_two_queues() {
         assert_eq!(lane.device_counters()["nic_rx_packets"], 400, "{fanout}");
         lane.end();
     }
+}
+
+/// Nor while the port starts, when there are sockets that are not a group yet.
+#[test]
+fn no_frame_comes_to_two_queues_of_a_port_that_starts() {
+    or_skip!();
+    let (mut lane, far) = lane(Fanout::Hash, 8);
+    for _ in 0..5 {
+        lane.stop().unwrap();
+        lane.cache.flush();
+        let (end, mac) = (AtomicBool::new(false), lane.mac);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0.. {
+                    if end.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    far.inject(&barline_conformance::udp(mac, n as u32, n));
+                }
+            });
+            lane.start().unwrap();
+            end.store(true, Ordering::Relaxed);
+        });
+        let (mut seen, mut quiet) = (std::collections::BTreeSet::new(), 0);
+        while quiet < 50 {
+            let packets = lane.poll();
+            quiet = if packets.is_empty() { quiet + 1 } else { 0 };
+            for (_, packet) in packets {
+                assert!(seen.insert(packet[42..50].to_vec()), "a frame came twice");
+                lane.cache.free_one(packet);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    lane.end();
 }
 
 #[test]

@@ -5,9 +5,11 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+mod attach;
 mod error;
 mod port;
 mod rx;
+mod shared;
 mod sys;
 mod tx;
 

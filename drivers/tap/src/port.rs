@@ -1,4 +1,6 @@
-use crate::sys::{Ifreq, Request, request, set_offload};
+use crate::attach::{address, attach};
+use crate::shared::{Shared, number};
+use crate::sys::{Ifreq, Request, request};
 use crate::{TapError, TapRx, TapTx};
 use barline::port::{
     Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue, TxQueue,
@@ -8,13 +10,10 @@ use barline_netif::{Interface, LinkWatch};
 use crossbeam::utils::CachePadded;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use std::collections::hash_map::DefaultHasher;
-use std::fs::{File, OpenOptions};
-use std::hash::{Hash, Hasher};
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 /// Bytes of `struct virtio_net_hdr`, which is before every frame.
@@ -25,7 +24,6 @@ const MOST_QUEUES: u16 = 64;
 const MOST_MTU: u32 = 9600;
 /// Mbit/s of an interface that cannot be asked.
 const ELSEWHERE: u32 = 10_000;
-const DEVICE: &str = "/dev/net/tun";
 
 /// A TAP port.
 #[derive(Debug)]
@@ -45,19 +43,6 @@ pub struct Tap {
     last: Weak<Shared>,
 }
 
-/// What a port shares with its queues.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The port was stopped.
-    pub ended: AtomicBool,
-    /// Longest frame in bytes.
-    pub limit: AtomicU32,
-    promiscuous: AtomicBool,
-    multicast: AtomicBool,
-    /// The address, as a number.
-    mac: AtomicU64,
-}
-
 #[derive(Debug)]
 struct Running {
     shared: Arc<Shared>,
@@ -74,83 +59,6 @@ impl Running {
         let others: u64 = self.queues.iter().map(|(_, others)| others.get()).sum();
         [own + others, own]
     }
-}
-
-fn number(mac: &[u8]) -> u64 {
-    mac.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-impl Shared {
-    fn new(config: &PortConfig, mac: MacAddress) -> Self {
-        Self {
-            ended: AtomicBool::new(false),
-            limit: AtomicU32::new(config.max_frame()),
-            promiscuous: AtomicBool::new(config.promiscuous),
-            multicast: AtomicBool::new(false),
-            mac: AtomicU64::new(number(&mac.0)),
-        }
-    }
-
-    /// Whether a frame (14 bytes and more) is wanted.
-    #[inline]
-    pub fn is_for_us(&self, frame: &[u8]) -> bool {
-        let on = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        let to = number(&frame[..6]);
-        on(&self.promiscuous)
-            || to == self.mac.load(Ordering::Relaxed)
-            || to == 0xffff_ffff_ffff
-            || (frame[0] & 1 != 0 && on(&self.multicast))
-    }
-}
-
-/// Attaches a queue to the interface of this name, and makes it before if there is none.
-fn attach(name: &str) -> Result<File, TapError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(DEVICE)
-        .map_err(|error| match error.kind() {
-            ErrorKind::NotFound => TapError::NoDevice,
-            ErrorKind::PermissionDenied => TapError::NotAllowed {
-                name: name.to_owned(),
-            },
-            _ if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => TapError::NoDevice,
-            _ => TapError::Os {
-                call: "open /dev/net/tun",
-                errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
-            },
-        })?;
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
-    let made = request(file.as_fd(), Request::SetIff, &mut Ifreq::number(name, flags));
-    made.map_err(|errno| match errno {
-        Errno::EPERM | Errno::EACCES => TapError::NotAllowed {
-            name: name.to_owned(),
-        },
-        // Another process has its only queue, or it is an interface of another kind.
-        Errno::EBUSY | Errno::EINVAL | Errno::EEXIST => TapError::Taken {
-            name: name.to_owned(),
-        },
-        errno => TapError::Os {
-            call: "TUNSETIFF",
-            errno,
-        },
-    })?;
-    let os = |errno| TapError::Os {
-        call: "TUNSETOFFLOAD",
-        errno,
-    };
-    // The engine has no offloads yet: the kernel is to hand over frames as they would be on a wire.
-    set_offload(file.as_fd(), 0).map_err(os)?;
-    Ok(file)
-}
-
-/// An address of our own making, the same for the same name, locally administered: the kernel's end has another.
-fn address(name: &str) -> MacAddress {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    let [a, b, c, ..] = hasher.finish().to_le_bytes();
-    MacAddress([0x52, 0x54, 0x74, a, b, c])
 }
 
 impl Tap {

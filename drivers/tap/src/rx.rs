@@ -1,4 +1,5 @@
-use crate::port::{Shared, VNET};
+use crate::port::VNET;
+use crate::shared::Shared;
 use barline::pool::{Batch, PoolCache};
 use barline::port::RxQueue;
 use barline::telemetry::{Cell, RxCounters};
