@@ -5,30 +5,13 @@
 //! known by it: a checksum that is the sum of its pseudo-header is taken for an unfinished one and computed. In a good
 //! frame whose checksum is that by chance, the same comes out again.
 
+use barline_netif::Sum;
+
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
-
-/// The one's complement sum, in the machine's byte order (RFC 1071).
-fn sum(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<4>();
-    let sum: u64 = words
-        .iter()
-        .map(|word| u64::from(u32::from_ne_bytes(*word)))
-        .sum();
-    let mut last = [0; 4];
-    last[..rest.len()].copy_from_slice(rest);
-    sum + u64::from(u32::from_ne_bytes(last))
-}
-
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
-}
 
 /// Where the transport's part is, and the sum of its pseudo-header.
 struct Transport {
@@ -80,8 +63,11 @@ fn transport(frame: &[u8]) -> Option<Transport> {
     let len = u16::try_from(end.checked_sub(start)?)
         .ok()
         .filter(|_| end <= frame.len())?;
-    let [high, low] = len.to_be_bytes();
-    let pseudo = fold(sum(addresses) + sum(&[0, protocol, high, low]));
+    let sum = Sum::default()
+        .add(addresses)
+        .add_u16(protocol.into())
+        .add_u16(len);
+    let pseudo = !sum.finish();
     Some(Transport {
         start,
         end,
@@ -109,19 +95,10 @@ pub(crate) fn complete(frame: &mut [u8]) -> bool {
     let Some(found) = frame.get(field..field + 2).filter(|_| field + 2 <= end) else {
         return false;
     };
-    if found != pseudo.to_ne_bytes() {
+    if found != pseudo.to_be_bytes() {
         return false;
     }
-    // The sum of the pseudo-header is in the field.
-    let all = !fold(sum(&frame[start..end]));
-    // 0 says that there is none (RFC 768).
-    let all = if all == 0 && protocol == UDP {
-        u16::MAX
-    } else {
-        all
-    };
-    frame[field..field + 2].copy_from_slice(&all.to_ne_bytes());
-    true
+    barline_netif::complete(&mut frame[..end], start, field - start)
 }
 
 #[cfg(test)]

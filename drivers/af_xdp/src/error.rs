@@ -1,3 +1,4 @@
+use barline_netif::NetifError;
 use std::io;
 
 const RIGHTS: &str = "run as root, or: sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM";
@@ -6,9 +7,9 @@ const RIGHTS: &str = "run as root, or: sudo setcap cap_net_raw,cap_net_admin,cap
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum XdpError {
-    /// No such interface.
-    #[error("there is no interface {0:?}; those that there are: ip -br link")]
-    NoInterface(String),
+    /// No such interface, or not one of Ethernet frames.
+    #[error(transparent)]
+    Interface(#[from] NetifError),
     /// A kernel without AF_XDP.
     #[error("this kernel has no {0}; use af_packet: instead of af_xdp:")]
     NoSupport(&'static str),
@@ -76,7 +77,7 @@ impl XdpError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::NoInterface(_) | Self::NoQueue { .. } | Self::NoMode { .. }
+            Self::Interface(_) | Self::NoQueue { .. } | Self::NoMode { .. }
         )
     }
 

@@ -1,7 +1,7 @@
 //! The port.
 
 use crate::error::XdpError;
-use crate::netlink::{Interface, Netlink, News, query};
+use crate::netlink::program_of;
 use crate::options::{Mode, Options};
 use crate::program::Filter;
 use crate::redirect::Redirect;
@@ -11,6 +11,7 @@ use crate::umem::Umems;
 use barline::pool::Custody;
 use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues};
 use barline::telemetry::CounterSink;
+use barline_netif::{Interface, LinkWatch};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -24,8 +25,9 @@ pub struct AfXdp {
     pub(crate) umems: Umems,
     pub(crate) options: Options,
     pub(crate) index: u32,
-    /// As it is called now.
+    /// As it was called when it was opened.
     pub(crate) name: String,
+    interface: Interface,
     pub(crate) caps: PortCaps,
     /// Checksums are to be finished: its frames may come from this machine's own stack.
     pub(crate) finishes: bool,
@@ -36,9 +38,9 @@ pub struct AfXdp {
     ears: OwnedFd,
     /// Whether the interface was opened for all frames, and for all multicast frames.
     wide: (bool, bool),
-    news: Netlink,
+    watch: LinkWatch,
     gone: bool,
-    /// Somebody has said that another program is attached.
+    /// Another program is attached than ours, or none.
     displaced: bool,
     /// The statistics of the last start, when it is over.
     statistics: [u64; 6],
@@ -56,13 +58,6 @@ const COUNTERS: [&str; 6] = [
     "xsk_tx_dropped",
 ];
 
-fn find(name: &str) -> Result<Interface, XdpError> {
-    let none = || XdpError::NoInterface(name.to_owned());
-    let index = nix::net::if_::if_nametoindex(name).map_err(|_| none())?;
-    let found = query(index).map_err(XdpError::os("ask for the interface (netlink)"))?;
-    found.ok_or_else(none)
-}
-
 impl AfXdp {
     /// Opens an interface: from now on its frames pass our program, which lets all of them through until the start.
     /// `umems` is what ports of this process have in common.
@@ -72,47 +67,51 @@ impl AfXdp {
     pub fn open(options: &Options, umems: &Umems) -> Result<Self, XdpError> {
         // Before anything changes: whether there are such sockets at all.
         drop(crate::sys::xsk::socket().map_err(XdpError::os("open an AF_XDP socket"))?);
-        let news = Netlink::news().map_err(XdpError::os("listen to changes of interfaces (netlink)"))?;
-        let interface = find(&options.interface)?;
+        let (interface, facts) = Interface::ethernet(&options.interface)?;
+        let watch = LinkWatch::new().map_err(XdpError::os("listen to changes of interfaces (netlink)"))?;
+        let index = interface.index().unsigned_abs();
         let ears = netdev::packet_socket().map_err(XdpError::os("open a packet socket"))?;
         // A driver that does not say how many it has, has one.
-        let (rx, tx) = netdev::channels(ears.as_fd(), &interface.name).unwrap_or((1, 1));
+        let (rx, tx) = netdev::channels(ears.as_fd(), &facts.name).unwrap_or((1, 1));
         let (rx, tx) = (rx.max(1), tx.max(1));
         let left = |queues: u32| queues.checked_sub(options.queue).filter(|left| *left > 0);
         let (Some(rx_queues), Some(tx_queues)) = (left(rx), left(tx)) else {
             return Err(XdpError::NoQueue {
-                interface: interface.name,
+                interface: facts.name,
                 queue: options.queue,
                 queues: rx.min(tx),
             });
         };
         let filter = Filter {
-            mac: interface.mac.unwrap_or(MacAddress([0; 6])),
+            mac: facts.mac,
             promiscuous: false,
             all_multicast: false,
         };
-        let redirect = umems.redirect(&interface, options.mode, &filter)?;
+        let redirect = umems.redirect((&facts.name, index), options.mode, &filter)?;
         let few = |queues: u32| u16::try_from(queues).unwrap_or(u16::MAX).min(1024);
         Ok(Self {
             running: None,
             redirect,
             umems: umems.clone(),
             options: options.clone(),
-            index: interface.index,
+            index,
             caps: PortCaps {
                 rx_queues: few(rx_queues),
                 tx_queues: few(tx_queues),
                 ring: (4, 1 << 15),
-                mtu: interface.mtu,
-                speed: netdev::speed(ears.as_fd(), &interface.name).map_or(0, |(speed, _)| speed),
+                mtu: facts.mtu,
+                speed: interface.speed().unwrap_or(0),
             },
-            finishes: STACKED.contains(&interface.kind.as_str()),
-            name: interface.name,
+            finishes: interface
+                .driver()
+                .is_some_and(|(driver, _)| STACKED.contains(&driver.as_str())),
+            name: facts.name,
+            interface,
             last: Weak::new(),
             filter,
             ears,
             wide: (false, false),
-            news,
+            watch,
             gone: false,
             displaced: false,
             statistics: [0; 6],
@@ -128,21 +127,7 @@ impl AfXdp {
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone || matches!(query(self.index), Ok(None))
-    }
-
-    pub(crate) fn link_now(&self) -> Link {
-        let up = query(self.index)
-            .ok()
-            .flatten()
-            .is_some_and(|interface| interface.up);
-        let (speed, full_duplex) =
-            netdev::speed(self.ears.as_fd(), &self.name).unwrap_or((self.caps.speed, true));
-        Link {
-            up,
-            speed: if up { speed } else { 0 },
-            full_duplex,
-        }
+        self.gone || !self.interface.is_there()
     }
 
     /// Which frames are the port's: by the program, and by the interface's own filter.
@@ -220,60 +205,23 @@ impl AfXdp {
 
     /// The gravest news about our interface.
     fn look(&mut self) -> Option<PortEvent> {
-        let mut lost = false;
-        loop {
-            let news = self.news.next().unwrap_or_default();
-            if news.is_empty() {
-                break;
-            }
-            for news in news {
-                match news {
-                    News::Gone(index) => self.gone |= index == self.index,
-                    News::Is(interface) if interface.index == self.index => self.hear(interface),
-                    News::Is(_) => {}
-                    News::Lost => lost = true,
-                }
+        if self.watch.look() {
+            self.gone = self.is_gone();
+            let program = program_of(self.index).ok().flatten();
+            if !self.gone && !self.displaced && program != Some(self.redirect.id()) {
+                tracing::error!(
+                    interface = self.name,
+                    ?program,
+                    "the redirect program was taken off the interface"
+                );
+                self.displaced = true;
             }
         }
-        self.gone |= lost && self.is_gone();
         if self.gone {
             return Some(PortEvent::Gone);
         }
         let running = self.running.as_ref()?;
-        (running.health.is_broken() || self.is_displaced()).then_some(PortEvent::Error)
-    }
-
-    fn hear(&mut self, interface: Interface) {
-        if interface.name != self.name {
-            tracing::info!(
-                from = self.name,
-                to = interface.name,
-                "the interface was renamed; the port goes on"
-            );
-            self.name = interface.name;
-        }
-        self.displaced |= interface.program != Some(self.redirect.id());
-    }
-
-    /// Whether the interface has another program than ours, or none: no frame comes any more.
-    fn is_displaced(&mut self) -> bool {
-        if !std::mem::take(&mut self.displaced) {
-            return false;
-        }
-        let program = query(self.index)
-            .ok()
-            .flatten()
-            .and_then(|interface| interface.program);
-        let displaced = program != Some(self.redirect.id());
-        if displaced {
-            tracing::error!(
-                interface = self.name,
-                ?program,
-                "the redirect program was taken off the interface"
-            );
-        }
-        self.displaced = displaced;
-        displaced
+        (running.health.is_broken() || self.displaced).then_some(PortEvent::Error)
     }
 }
 
@@ -298,7 +246,7 @@ impl Port for AfXdp {
     }
 
     fn link(&self) -> Link {
-        self.link_now()
+        self.interface.link()
     }
 
     fn counters(&mut self, out: &mut dyn CounterSink) {
@@ -312,7 +260,7 @@ impl Port for AfXdp {
     }
 
     fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.news.as_fd()]
+        vec![self.watch.as_fd()]
     }
 
     fn set(&mut self, change: Change) -> Result<(), PortError> {

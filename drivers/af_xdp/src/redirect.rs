@@ -1,7 +1,7 @@
 //! The program on an interface, and the map behind it.
 
 use crate::error::XdpError;
-use crate::netlink::{Interface, query};
+use crate::netlink::program_of;
 use crate::options::Mode;
 use crate::program::{Filter, redirect};
 use crate::sys::bpf;
@@ -43,12 +43,13 @@ fn load(map: &OwnedFd, filter: &Filter, frags: bool) -> Result<(OwnedFd, bool), 
 }
 
 impl Redirect {
-    pub fn attach(interface: &Interface, mode: Mode, filter: &Filter) -> Result<Self, XdpError> {
+    pub fn attach((name, index): (&str, u32), mode: Mode, filter: &Filter) -> Result<Self, XdpError> {
         let taken = |id| XdpError::Taken {
-            interface: interface.name.clone(),
+            interface: name.to_owned(),
             id,
         };
-        if let Some(id) = interface.program {
+        let there = || program_of(index).ok().flatten();
+        if let Some(id) = there() {
             return Err(taken(id));
         }
         let map = bpf::socket_map(QUEUES).map_err(XdpError::os("make a BPF map (bpf)"))?;
@@ -60,7 +61,7 @@ impl Redirect {
         };
         let mut refusal = None;
         for (flags, native) in ways {
-            let error = match bpf::attach(program.as_fd(), interface.index, *flags) {
+            let error = match bpf::attach(program.as_fd(), index, *flags) {
                 Ok(link) => {
                     let id =
                         bpf::id(program.as_fd()).map_err(XdpError::os("ask for the program's number"))?;
@@ -76,18 +77,17 @@ impl Redirect {
             };
             match error.raw_os_error() {
                 Some(libc::EBUSY | libc::EEXIST) => {
-                    let now = query(interface.index).ok().flatten();
-                    return Err(taken(now.and_then(|now| now.program).unwrap_or_default()));
+                    return Err(taken(there().unwrap_or_default()));
                 }
                 Some(libc::EPERM) => return Err(XdpError::NoRight("attach an XDP program (bpf)")),
                 _ => {
-                    tracing::info!(interface = interface.name, native, %error, "the XDP program is not taken")
+                    tracing::info!(interface = name, native, %error, "the XDP program is not taken")
                 }
             }
             refusal.get_or_insert(error);
         }
         Err(XdpError::NoMode {
-            interface: interface.name.clone(),
+            interface: name.to_owned(),
             mode,
             source: refusal.unwrap_or_else(|| io::Error::from(io::ErrorKind::Unsupported)),
         })

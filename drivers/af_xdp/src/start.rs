@@ -10,7 +10,7 @@ use crate::sys::umem::Umem;
 use crate::umem::{HEADROOM, Umems};
 use barline::mem::DmaDomain;
 use barline::pool::{Custody, PoolCache, PoolMap};
-use barline::port::{LinkRequest, PortConfig, PortError, Queues, RxQueue};
+use barline::port::{LinkRequest, Port, PortConfig, PortError, Queues, RxQueue};
 use barline::ring::FrameLimit;
 use barline::ring::completion::{Health, RxRing, TxRing};
 use std::io;
@@ -48,6 +48,9 @@ struct Plan<'a> {
 
 /// How long a queue may be in use before that is taken for another program's use.
 const QUEUE: Duration = Duration::from_secs(1);
+/// A receive queue that has no buffers yet.
+type Empty = (RxRing<Receive, Kick>, Arc<Socket>);
+
 const LAYOUT: PortError = PortError::State("given rings that it cannot have");
 
 impl AfXdp {
@@ -243,7 +246,7 @@ impl AfXdp {
         socket: &Arc<Socket>,
         rings: Rings,
         plan: &Plan<'_>,
-        (queues, empty): (&mut Queues, &mut Vec<(RxRing<Receive, Kick>, Arc<Socket>)>),
+        (queues, empty): (&mut Queues, &mut Vec<Empty>),
     ) -> Result<(), PortError> {
         let Plan {
             config,
@@ -307,7 +310,7 @@ impl AfXdp {
             return;
         };
         let end = Instant::now() + Duration::from_millis(limit.into());
-        while !self.link_now().up && Instant::now() < end {
+        while !self.link().up && Instant::now() < end {
             sleep(Duration::from_millis(5));
         }
     }

@@ -1,7 +1,6 @@
 //! What the ports of a process share: one UMEM a pool, one redirect program an interface.
 
 use crate::error::XdpError;
-use crate::netlink::Interface;
 use crate::options::Mode;
 use crate::program::Filter;
 use crate::redirect::Redirect;
@@ -91,7 +90,7 @@ impl Umems {
     /// The redirect program of an interface, attached if it is not.
     pub(crate) fn redirect(
         &self,
-        interface: &Interface,
+        interface: (&str, u32),
         mode: Mode,
         filter: &Filter,
     ) -> Result<Arc<Redirect>, XdpError> {
@@ -99,15 +98,12 @@ impl Umems {
         state
             .redirects
             .retain(|(_, redirect)| redirect.strong_count() > 0);
-        let known = state
-            .redirects
-            .iter()
-            .find(|(index, _)| *index == interface.index);
+        let known = state.redirects.iter().find(|(index, _)| *index == interface.1);
         if let Some(redirect) = known.and_then(|(_, redirect)| redirect.upgrade()) {
             return Ok(redirect);
         }
         let redirect = Arc::new(Redirect::attach(interface, mode, filter)?);
-        state.redirects.push((interface.index, Arc::downgrade(&redirect)));
+        state.redirects.push((interface.1, Arc::downgrade(&redirect)));
         Ok(redirect)
     }
 }

@@ -1,5 +1,7 @@
 //! What happens to interfaces and their programs, and what is said about it.
 
+#![allow(clippy::print_stdout, reason = "a second process tells the first")]
+
 mod common;
 
 use barline::pool::Batch;
@@ -40,7 +42,7 @@ fn mistakes_have_one_remedy() {
     enter();
     let error = open("nowhere").unwrap_err();
     assert!(
-        error.is_usage() && error.to_string().contains("ip -br link"),
+        error.is_usage() && error.to_string().contains("nowhere"),
         "{error}"
     );
     let pair = Pair::new(1500, 2);

@@ -1,8 +1,16 @@
 //! The rings against a kernel played by hand, which gives back in any order.
 
 use super::*;
+use crate::sys::ring::{Desc, Ring};
+use crate::sys::umem::BASE;
+use crate::umem::HEADROOM;
+use barline::mem::Iova;
+use barline::pool::Peek;
+use barline::ring::completion::Format;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// What the engine's loops do about ids: one at each position, exchanged when something comes back out of turn.
 struct Order {

@@ -8,7 +8,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// `SIOCETHTOOL` (linux/sockios.h).
 const ETHTOOL: u64 = 0x8946;
 const GCHANNELS: u32 = 0x3c;
-const GLINKSETTINGS: u32 = 0x4c;
 const MR_PROMISC: u16 = 1;
 const MR_ALLMULTI: u16 = 2;
 const ADD_MEMBERSHIP: i32 = 1;
@@ -45,25 +44,6 @@ pub(crate) fn channels(fd: BorrowedFd<'_>, name: &str) -> io::Result<(u32, u32)>
     unsafe { ethtool(fd, name, &mut words) }?;
     let [.., rx, tx, _, both] = words;
     Ok((rx.saturating_add(both), tx.saturating_add(both)))
-}
-
-/// Speed in Mbit/s, and whether both directions work at once (`ETHTOOL_GLINKSETTINGS`); `None` where it is not known.
-pub(crate) fn speed(fd: BorrowedFd<'_>, name: &str) -> Option<(u32, bool)> {
-    // Command, speed, then bytes: duplex, port, address, autoneg, ...; the masks behind are as long as the kernel says.
-    let mut words = [0u32; 12 + 3 * 128];
-    words[0] = GLINKSETTINGS;
-    // SAFETY: the structure is 12 words and no masks, because the number of their words is 0: the kernel answers with the
-    // number that it wants, negative, and the settings come with the second call.
-    unsafe { ethtool(fd, name, &mut words) }.ok()?;
-    // link_mode_masks_nwords: byte 5 behind speed: duplex, port, phy, autoneg, mdio, eth_tp_mdix, ctrl, nwords.
-    let wanted = (words[3] >> 24) as u8 as i8;
-    let masks = wanted.checked_neg().filter(|masks| (0..=127).contains(masks))?;
-    words = [0; 12 + 3 * 128];
-    (words[0], words[3]) = (GLINKSETTINGS, (masks as u32) << 24);
-    // SAFETY: there is room for three masks of 127 words behind the structure.
-    unsafe { ethtool(fd, name, &mut words) }.ok()?;
-    let (speed, duplex) = (words[1], words[2] as u8);
-    (speed != u32::MAX && speed != 0).then_some((speed, duplex == 1))
 }
 
 #[repr(C)]

@@ -2,14 +2,13 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use barline::port::{Port, PortError};
-use barline_af_xdp::{AfXdp, Mode, Options, Umems, program_on};
+use barline_af_xdp::{AfXdp, Mode, Options, Umems, XdpError, program_on};
 use barline_conformance::{FarEnd, Station, Subject};
+use barline_netif::testing::{self, RawSocket};
 use std::fmt;
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,13 +21,10 @@ pub fn able() -> bool {
     if !nix::unistd::geteuid().is_root() {
         return lacks("not root: no network namespaces");
     }
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return lacks("this kernel has no AF_XDP sockets");
+    if let Err(error @ XdpError::NoSupport(_)) = AfXdp::open(&Options::new("no interface"), &Umems::default())
+    {
+        return lacks(&error.to_string());
     }
-    // SAFETY: fresh, and ours alone.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
     if Command::new("ip").arg("-V").output().is_err() {
         return lacks("no ip command: apt install iproute2");
     }
@@ -37,33 +33,13 @@ pub fn able() -> bool {
 
 /// Runs ip(8).
 pub fn ip(words: &str) {
-    let output = Command::new("ip")
-        .args(words.split(' '))
-        .output()
-        .expect("ip runs");
-    assert!(
-        output.status.success(),
-        "ip {words}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    testing::ip(words).unwrap();
 }
 
 /// The calling thread, and those that it starts, are in a namespace of their own. It goes with them.
 pub fn enter() {
-    // SAFETY: no pointers.
-    assert_eq!(
-        unsafe { libc::unshare(libc::CLONE_NEWNET) },
-        0,
-        "{}",
-        io::Error::last_os_error()
-    );
-    // Nobody but the test sends frames.
-    for who in ["all", "default"] {
-        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{who}/disable_ipv6"), "1");
-    }
+    testing::enter().unwrap();
 }
-
-static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A pair of interfaces.
 pub struct Pair {
@@ -71,7 +47,7 @@ pub struct Pair {
     pub near: String,
     /// The test's.
     pub far: String,
-    socket: OwnedFd,
+    socket: RawSocket,
     removed: AtomicBool,
     /// A port is expected to be open.
     pub open: AtomicBool,
@@ -79,15 +55,14 @@ pub struct Pair {
 
 impl Pair {
     pub fn new(mtu: u32, queues: u16) -> Arc<Self> {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (near, far) = (format!("near{n}"), format!("far{n}"));
+        let (near, far) = (testing::fresh("near"), testing::fresh("far"));
         let shape = format!("mtu {mtu} numrxqueues {queues} numtxqueues {queues}");
         ip(&format!(
             "link add {near} {shape} type veth peer name {far} {shape}"
         ));
         ip(&format!("link set {near} up"));
         ip(&format!("link set {far} up"));
-        let socket = listen(&far);
+        let socket = RawSocket::open(&far).unwrap();
         Arc::new(Self {
             near,
             far,
@@ -98,70 +73,14 @@ impl Pair {
     }
 }
 
-/// A raw socket that sees what comes to an interface.
-fn listen(name: &str) -> OwnedFd {
-    let index = nix::net::if_::if_nametoindex(name).unwrap();
-    let all = (libc::ETH_P_ALL as u16).to_be();
-    // SAFETY: no pointers.
-    let fd = unsafe {
-        libc::socket(
-            libc::AF_PACKET,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            0,
-        )
-    };
-    assert!(fd >= 0);
-    // SAFETY: fresh, and ours alone.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let set = |level, name, value: i32| {
-        // SAFETY: the value outlives the call.
-        let done = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), 4) };
-        assert_eq!(done, 0, "{}", io::Error::last_os_error());
-    };
-    set(libc::SOL_PACKET, 23, 1); // PACKET_IGNORE_OUTGOING
-    set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20);
-    // SAFETY: all zeros are an address.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    (address.sll_family, address.sll_protocol, address.sll_ifindex) =
-        (libc::AF_PACKET as u16, all, index as i32);
-    // SAFETY: the address outlives the call, its length is its own.
-    let done = unsafe {
-        libc::bind(
-            fd.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of_val(&address) as u32,
-        )
-    };
-    assert_eq!(done, 0, "{}", io::Error::last_os_error());
-    fd
-}
-
 impl FarEnd for Pair {
     fn inject(&self, frame: &[u8]) -> bool {
-        let send = || {
-            // SAFETY: the frame outlives the call.
-            let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-            if sent < 0 {
-                io::Error::last_os_error().raw_os_error()
-            } else {
-                None
-            }
-        };
-        // Once after the link was down the socket says so, although it is up. If it is down the frame goes nowhere.
-        match send() {
-            Some(libc::ENETDOWN) => matches!(send(), None | Some(libc::ENETDOWN)),
-            error => error.is_none(),
-        }
+        // Once after the link was down the socket says so, although it is up.
+        self.socket.send(frame) || self.socket.send(frame)
     }
 
     fn take(&self) -> Option<Vec<u8>> {
-        let mut frame = vec![0; 1 << 16];
-        // SAFETY: the buffer outlives the call.
-        let got = unsafe { libc::recv(self.socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0) };
-        usize::try_from(got).ok().map(|len| {
-            frame.truncate(len);
-            frame
-        })
+        self.socket.receive()
     }
 
     fn pending(&self) -> usize {
