@@ -59,7 +59,7 @@ fn build(parts: Parts, packed: bool, in_order: bool) -> Built {
         mode: Mode::Sync,
         offer: Offer {
             pairs: 4,
-            rss: (parts.index % 2 == 0).then(RssOffer::default),
+            rss: parts.index.is_multiple_of(2).then(RssOffer::default),
             vectors: 5,
             statistics: true,
             backwards: true,
