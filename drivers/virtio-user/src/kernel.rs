@@ -210,9 +210,14 @@ impl BackEnd for Kernel {
     }
 
     fn part(&mut self, vrings: &[Vring], _stop: &EventFd) -> Parted {
-        let stopped = |pair: &Pair| (0..2).all(|index| pair.vhost.back(index, None).is_ok());
-        let given = self.pairs.iter().take(vrings.len() / 2);
-        if given.map(stopped).fold(true, |all, one| all && one) {
+        let mut all = true;
+        for pair in self.pairs.iter().take(vrings.len() / 2) {
+            for index in 0..2 {
+                // Each of them, whatever became of the one before.
+                all &= pair.vhost.back(index, None).is_ok();
+            }
+        }
+        if all {
             return Parted::Said;
         }
         // Closing them stops what was not to be stopped.

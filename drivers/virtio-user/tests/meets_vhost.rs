@@ -76,7 +76,7 @@ impl<P: Port> Side<P> {
 }
 
 fn len(n: u64) -> usize {
-    let most = if n % 64 == 0 { MOST as u64 } else { 1514 };
+    let most = if n.is_multiple_of(64) { MOST as u64 } else { 1514 };
     60 + (n * 331 % (most - 59)) as usize
 }
 
