@@ -151,7 +151,12 @@ impl Plan {
         let payload = transport.checked_add(header)?;
         let tcp = protocol != IPPROTO_TCP || header >= 20;
         let fits = network + least <= transport && payload < bytes.len() && size > 0 && tcp;
-        let versions = (kind != TCP4 || !v6) && (kind != TCP6 || v6) && (v6 || bytes[network] >> 4 == 4);
+        let v4 = bytes[network] >> 4 == 4;
+        let versions = match kind {
+            TCP4 => v4,
+            TCP6 => v6,
+            _ => v4 || v6,
+        };
         // The header of IPv4 is summed up whole: it has to end where TCP begins.
         let header = v6 || usize::from(bytes[network] & 0xf) * 4 == transport - network.min(transport);
         (fits && versions && header).then_some(Self {
@@ -180,7 +185,7 @@ impl Plan {
             let id = u16::from_be_bytes([out[network + 4], out[network + 5]]).wrapping_add(part);
             out[network + 4..][..2].copy_from_slice(&id.to_be_bytes());
             out[network + 10..][..2].fill(0);
-            let sum = Sum::default().add(&out[network..transport]).finish();
+            let sum = Sum::default().with(&out[network..transport]).finish();
             out[network + 10..][..2].copy_from_slice(&sum.to_be_bytes());
         }
         let field = match self.protocol {
@@ -204,10 +209,10 @@ impl Plan {
         };
         out[field..][..2].fill(0);
         let pseudo = Sum::default()
-            .add(&out[addresses])
-            .add_u16(self.protocol.into())
-            .add_u16(length);
-        let sum = pseudo.add(&out[transport..]).finish();
+            .with(&out[addresses])
+            .with_u16(self.protocol.into())
+            .with_u16(length);
+        let sum = pseudo.with(&out[transport..]).finish();
         let sum = if sum == 0 { 0xffff } else { sum };
         out[field..][..2].copy_from_slice(&sum.to_be_bytes());
     }

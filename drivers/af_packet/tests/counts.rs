@@ -162,6 +162,25 @@ fn tags_are_restored_and_what_is_sent_does_not_come_back() {
     lane.end();
 }
 
+/// Nor does what the kernel itself sends there, when the port wants everything.
+#[test]
+fn the_kernels_own_frames_are_not_received() {
+    or_skip!();
+    let (station, far) = common::station(Fanout::Hash);
+    let mut lane = Lane::at(station, &pool(4096), |config| config.promiscuous = true);
+    ip(&format!("addr add 10.9.8.1/24 dev {}", far.near)).unwrap();
+    let socket = std::net::UdpSocket::bind("10.9.8.1:0").unwrap();
+    for _ in 0..3 {
+        socket.send_to(b"anything", "10.9.8.2:9").unwrap();
+    }
+    // They did leave.
+    assert_eq!(lane.take(3).len(), 3);
+    let mark = lane.frame(60, 9);
+    lane.expect(&[mark]);
+    assert_eq!(lane.device_counters()["nic_rx_packets"], 1);
+    lane.end();
+}
+
 #[test]
 fn a_core_is_woken_by_a_frame() {
     or_skip!();

@@ -7,7 +7,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds bytes; all parts but the last must be of even length.
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Self {
+    pub fn with(self, bytes: &[u8]) -> Self {
         let (words, rest) = bytes.as_chunks::<8>();
         let mut sum = u128::from(self.0);
         for word in words {
@@ -25,8 +25,8 @@ impl Sum {
 
     /// Adds a number of 16 bits.
     #[must_use]
-    pub fn add_u16(self, number: u16) -> Self {
-        self.add(&number.to_be_bytes())
+    pub fn with_u16(self, number: u16) -> Self {
+        self.with(&number.to_be_bytes())
     }
 
     /// The checksum: what makes the sum of all zero.
@@ -49,7 +49,7 @@ pub fn complete(frame: &mut [u8], start: usize, offset: usize) -> bool {
     if end > frame.len() {
         return false;
     }
-    let sum = Sum::default().add(&frame[start..]).finish();
+    let sum = Sum::default().with(&frame[start..]).finish();
     // 0 means "none" for UDP (RFC 768), and is the same number.
     let sum = if sum == 0 { 0xffff } else { sum };
     frame[end - 2..end].copy_from_slice(&sum.to_be_bytes());
@@ -76,9 +76,9 @@ mod tests {
     proptest! {
         #[test]
         fn the_sum_is_that_of_the_book(bytes: Vec<u8>, cut: u16, number: u16) {
-            let cut = usize::from(cut) % (bytes.len() + 1) & !1;
+            let cut = (usize::from(cut) % (bytes.len() + 1)) & !1;
             let (front, back) = bytes.split_at(cut);
-            let ours = Sum::default().add_u16(number).add(front).add(back).finish();
+            let ours = Sum::default().with_u16(number).with(front).with(back).finish();
             prop_assert_eq!(ours, plain(&[&number.to_be_bytes()[..], &bytes].concat()));
         }
 

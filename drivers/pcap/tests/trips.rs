@@ -195,6 +195,22 @@ fn stamps_of_what_is_written_are_nanoseconds_of_now() {
 }
 
 #[test]
+fn stamps_that_are_read_are_those_that_were_written() {
+    let bench = Bench::new();
+    let path = bench.path("a.pcap");
+    for resolution in [TsResolution::MicroSecond, TsResolution::NanoSecond] {
+        let gap = Duration::from_micros(1_000_001);
+        write(&path, &frames(5), gap, resolution);
+        let mut capture = Capture::new(File::open(&path).unwrap()).unwrap();
+        let (mut frame, mut wanted) = (Vec::new(), Duration::from_secs(1_700_000_000));
+        while let Some(record) = capture.next(&mut frame).unwrap() {
+            assert_eq!(record.time, Some(wanted), "{resolution:?}");
+            wanted += gap;
+        }
+    }
+}
+
+#[test]
 fn a_loop_goes_on_and_a_pace_is_kept() {
     let mut bench = Bench::new();
     let (from, wanted) = (bench.path("a.pcap"), frames(5));

@@ -195,8 +195,12 @@ impl Port for Tap {
         }
         let failed = |error: &dyn std::fmt::Display| PortError::Config(format!("tap:{}: {error}", self.name));
         let files = self.files(config.rx_queues).map_err(|error| failed(&error))?;
-        self.set_up(config)
-            .map_err(|errno| failed(&format!("the interface cannot be set up: {errno}")))?;
+        match self.set_up(config) {
+            Ok(()) => {}
+            // It was moved to another namespace before the start: whoever did that sets it up.
+            Err(Errno::ENODEV) if self.is_there() => {}
+            Err(errno) => return Err(failed(&format!("the interface cannot be set up: {errno}"))),
+        }
         self.drain(config.rx_ring);
         let shared = Arc::new(Shared::new(config, self.mac));
         let (mut queues, mut counters) = (Queues::default(), Vec::new());

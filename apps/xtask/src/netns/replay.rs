@@ -72,7 +72,7 @@ fn capture(l2fwd: &Path, dir: &Path, path: &Path) -> Result<()> {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     world.ping(&["-c", "20", "-i", "0.02"])?;
-    super::iperf(&world, &["-n", "2M"])?;
+    super::iperf(&world, &["-b", "5M"])?;
     tcpdump.stop(Signal::SIGINT)?;
     world.end().map(drop)
 }

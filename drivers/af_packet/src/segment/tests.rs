@@ -147,9 +147,9 @@ fn a_checksum_that_was_left_to_the_device_is_completed() {
             false => (26..34, if tcp { 6 } else { 17 }),
         };
         let pseudo = Sum::default()
-            .add(&bytes[addresses])
-            .add_u16(protocol)
-            .add_u16((bytes.len() - start) as u16);
+            .with(&bytes[addresses])
+            .with_u16(protocol)
+            .with_u16((bytes.len() - start) as u16);
         // The kernel leaves the sum of the pseudo header, not inverted.
         bytes[start + offset..][..2].copy_from_slice(&(!pseudo.finish()).to_be_bytes());
         let frame = Frame {
