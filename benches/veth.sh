@@ -1,7 +1,7 @@
 #!/bin/sh
 # Rates over a veth pair: l2fwd's af_xdp port beside testpmd's net_af_xdp, interleaved, the same receiver (the kernel at the
 # other end of the pair, which counts and drops). Root; l2fwd built with --release; Debian's dpdk.
-#   benches/veth.sh [ROUNDS [SECONDS]]
+#   benches/veth.sh [ROUNDS [SECONDS]]        (L2FWD: another build of it)
 set -eu
 rounds=${1:-5} seconds=${2:-3} space=barline-veth-$$
 cd "$(dirname "$0")/.."
@@ -30,7 +30,7 @@ measure() {
     shift 3
     run timeout -s INT $((seconds + 8)) "$@" >"$log/out" 2>&1 &
     sleep 3
-    pid=$(pgrep -P $! | head -1)
+    pid=$(pgrep -P "$(pgrep -P $!)") # of the shell: timeout, of that: the program
     a=$(count "$interface" "$counter") s=$(date +%s%N) c=$(ran "$pid")
     sleep "$seconds"
     b=$(count "$interface" "$counter") e=$(date +%s%N) d=$(ran "$pid")
@@ -40,7 +40,7 @@ measure() {
     [ "$a" != "$b" ] || tail -5 "$log/out"
 }
 
-ours() { echo target/release/l2fwd --busy --burst 32 --ports "$1" --json; }
+ours() { echo "${L2FWD:-target/release/l2fwd}" --busy --burst 32 --ports "$1" --json; }
 # testpmd: two cores, the first only waits.
 theirs() {
     mode=$1
