@@ -17,6 +17,13 @@
  * of it, and nobody but MAP, UNMAP and the end of an address space takes map_lock: attach, detach
  * and unbind do not wait for a process. The last reference to an address space is dropped outside
  * of bl_dev.lock, because that unpins.
+ *
+ * Not ours to mend: a reset behind a hot-plug slot takes, inside of these, the slot's reset_lock.
+ * pciehp holds that one while it asks for pci_rescan_remove_lock, under which a function is
+ * removed. So a function that is removed through sysfs at the very moment when its slot has an
+ * event and it is being reset, by its process or by remove(), leaves them waiting for each other.
+ * device_lock() alone is enough for that, with any driver; lockdep does not follow that one, but
+ * does follow bl_dev.lock.
  */
 #ifndef BARLINE_INTERNAL_H
 #define BARLINE_INTERNAL_H

@@ -15,6 +15,7 @@ mod sys;
 use cases::{CASES, Case};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Instant;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -47,11 +48,16 @@ fn run(beds: &[&str], only: &str) {
         eprintln!("kmod-tests: {}", case.name);
         // And the host, which is told nothing else for as long as the test takes.
         println!("RUN {}", case.name);
+        let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| {
             (case.run)().and_then(|text| cases::left_behind().map(|()| text))
         }));
         match result {
-            Ok(Ok(text)) => println!("TEST {} ok {text}", case.name),
+            Ok(Ok(text)) => println!(
+                "TEST {} ok {:.1} s {text}",
+                case.name,
+                start.elapsed().as_secs_f32()
+            ),
             Ok(Err(error)) => {
                 let text = format!("{error:#}").replace('\n', " ");
                 eprintln!("kmod-tests: FAIL {text}");

@@ -30,6 +30,8 @@ pub fn main(bed: &Bed<'_>) -> Result<Vec<Check>> {
         ["main", "stock"]
     };
     let mut vm = machine(bed, &beds)?;
+    // The debug kernel has no ASPM, without which ACPI does not leave slots to it.
+    vm.append.push("pcie_ports=native".to_owned());
     vm.arguments = devices(&bed.dir)?;
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     loop {
@@ -95,7 +97,10 @@ fn machine(bed: &Bed<'_>, beds: &[&str]) -> Result<Vm> {
     // What the stock kernels can do for finding misuse of memory; the debug kernel does it better.
     vm.append
         .push("slub_debug=FZPU page_poison=1 kfence.sample_interval=20".to_owned());
-    vm.payload = vec![Program::KMOD_TESTS.build(bed.paths)?];
+    vm.payload = vec![
+        Program::KMOD_TESTS.build(bed.paths)?,
+        Program::KMOD_PASSED.build(bed.paths)?,
+    ];
     for (faults, name) in [(false, "barline.ko"), (true, "barline-faults.ko")] {
         let built = module(
             bed.paths,

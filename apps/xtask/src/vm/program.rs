@@ -34,6 +34,11 @@ impl Program {
         arguments: &["-p", "barline", "--example", "launch"],
         file: "debug/examples/launch",
     };
+    /// `engine/examples/kmod_passed.rs`.
+    pub const KMOD_PASSED: Self = Self {
+        arguments: &["-p", "barline", "--example", "kmod_passed"],
+        file: "debug/examples/kmod_passed",
+    };
     /// `kmod/tests`.
     pub const KMOD_TESTS: Self = Self {
         arguments: &["-p", "kmod-tests"],

@@ -1,6 +1,7 @@
 use super::DRIVER;
 use crate::bus::bind::{Blocker, Holder, bind, blocked, held, in_use};
 use crate::pci::PciAddress;
+use nix::errno::Errno;
 use std::io;
 use std::path::PathBuf;
 
@@ -96,6 +97,16 @@ pub enum KmodError {
         /// Vector asked for.
         vector: u16,
     },
+    /// A launcher's descriptor is something else.
+    #[error(
+        "the descriptor that was passed as the {what} is not one of barline.ko ({source}); the launcher must open it in /dev/barline"
+    )]
+    NotPassed {
+        /// What it should be.
+        what: &'static str,
+        /// The kernel's word.
+        source: io::Error,
+    },
     /// An answer that contradicts the module's own interface.
     #[error("the answer of barline.ko makes no sense: {0}; see: modinfo barline")]
     BadAnswer(&'static str),
@@ -110,6 +121,16 @@ pub enum KmodError {
 }
 
 impl KmodError {
+    /// The first question to a descriptor that was passed: other files do not know it.
+    pub(super) fn of_passed(self, what: &'static str) -> Self {
+        match self {
+            Self::Os { source, .. } if source.raw_os_error() == Some(Errno::ENOTTY as i32) => {
+                Self::NotPassed { what, source }
+            }
+            other => other,
+        }
+    }
+
     /// For `map_err`: the kernel's word to `step`.
     pub(super) fn os(step: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Os { step, source }

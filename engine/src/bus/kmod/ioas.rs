@@ -40,6 +40,19 @@ impl Ioas {
     pub fn with_roots(roots: Roots) -> Result<Arc<Self>, KmodError> {
         let path = roots.dev.join("barline/iommu");
         let fd = OwnedFd::from(open(&path).map_err(|source| not_opened(&roots, path, None, source))?);
+        Self::checked(fd, roots)
+    }
+
+    /// Takes over an address space that a launcher has opened and passed on (`/dev/barline/iommu`); nothing may be mapped
+    /// in it. What this process maps counts against its own limit of locked memory.
+    ///
+    /// # Errors
+    /// [`KmodError`]: not such a descriptor, or a module that is too old.
+    pub fn from_fd(fd: OwnedFd) -> Result<Arc<Self>, KmodError> {
+        Self::checked(fd, Roots::default()).map_err(|error| error.of_passed("address space"))
+    }
+
+    fn checked(fd: OwnedFd, roots: Roots) -> Result<Arc<Self>, KmodError> {
         let reach = uapi::ioas_info(fd.as_fd()).map_err(KmodError::os("ask for the module's version"))?;
         if reach.abi < uapi::ABI {
             return Err(KmodError::Abi {
@@ -65,6 +78,21 @@ impl Ioas {
         let device = open(&path).map_err(|source| not_opened(&self.roots, path, Some(address), source))?;
         self.attach(device.as_fd(), address, place.group)?;
         KmodFunction::new(self.clone(), device, address, place.numa)
+    }
+
+    /// Takes over a device that a launcher has opened (`/dev/barline/BDF`) and done nothing else with, for a process without
+    /// the right to open it, and attaches it. What the device is, it says itself.
+    ///
+    /// # Errors
+    /// [`KmodError`]: not such a descriptor, or as for [`Ioas::open`].
+    pub fn add_device_fd(self: &Arc<Self>, device: OwnedFd) -> Result<KmodFunction, KmodError> {
+        let info = uapi::dev_info(device.as_fd()).map_err(KmodError::os("ask what a device is"));
+        let info = info.map_err(|error| error.of_passed("device"))?;
+        let address = info.address()?;
+        let group = u32::try_from(info.group).unwrap_or(u32::MAX);
+        self.attach(device.as_fd(), address, group)?;
+        let numa = u32::try_from(info.numa_node).ok();
+        KmodFunction::new(self.clone(), File::from(device), address, numa)
     }
 
     /// Attaches, and reads the windows again: each device can narrow them.

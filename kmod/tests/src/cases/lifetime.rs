@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 
 /// A process that polls the registers for ever, and has told that it does.
-fn poller(at: &Attached, flag: &Mapping) -> Result<Child> {
+pub(super) fn poller(at: &Attached, flag: &Mapping) -> Result<Child> {
     flag.write(0, 0_u32);
     let child = Child::run(|| match at.bar0() {
         Ok(registers) => loop {
@@ -24,7 +24,7 @@ fn poller(at: &Attached, flag: &Mapping) -> Result<Child> {
 }
 
 /// Ends a poller that should have been ended by the loss of its mapping.
-fn must_be_bus_error(child: Child) -> Result<()> {
+pub(super) fn must_be_bus_error(child: Child) -> Result<()> {
     let code = child.wait();
     ensure!(
         code == -libc::SIGBUS,

@@ -85,14 +85,16 @@ cases! {
         lifetime::r20_revoked_mapping_of_ones,
         unplug::r23_unbind_asks_first,
         unplug::r24_process_that_does_not_listen,
+        unplug::r23_removed_from_the_bus,
         faults::b10_b11_b28_every_step_fails_once,
-        power::r25_suspend_is_announced,
-        unplug::r23_surprise_removal,
-        unplug::r23_hot_unplug;
+        power::r25_suspend_is_announced;
     "stock":
         compat::b35_calls_of_32_bits;
     "debug":
         injection::b10_b28_allocations_and_copies_fail;
+    "main":
+        unplug::r23_surprise_removal,
+        unplug::r23_hot_unplug;
     "noremap":
         remap::r17_r19_refused_without_remapping,
         remap::r17_table_is_left_out,

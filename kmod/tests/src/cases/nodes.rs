@@ -2,12 +2,14 @@
 
 use crate::devices::{self, E1000E, IGB, nth};
 use crate::host;
-use crate::sys::{Child, Dev, Ioas};
+use crate::sys::{Child, Dev, Ioas, Mapping, PAGE};
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// R4: the node has the function's name, is there before its event, and is root's alone.
 pub fn r04_nodes_are_named_after_functions() -> Result<String> {
@@ -91,28 +93,39 @@ impl Drop for Uevents {
     }
 }
 
+/// Where the opener counts.
+const TRIED: u64 = 0;
+const OPENED: u64 = 8;
+
 /// R10: opening while the device goes is ENODEV, ENOENT, ENXIO, EBUSY or a device; never a crash.
 pub fn r10_open_races_with_unbind() -> Result<String> {
     let bdf = nth(IGB, 1)?;
     host::bind(&bdf)?;
-    let name = bdf.clone();
-    let opener = Child::run(move || {
+    let (name, counts) = (bdf.clone(), Mapping::memory(PAGE)?);
+    let count = |offset: u64| counts.write(offset, counts.read::<u32>(offset) + 1);
+    let opener = Child::run(|| {
         let allowed = [Errno::ENODEV, Errno::ENOENT, Errno::ENXIO, Errno::EBUSY];
         loop {
-            // Opening and closing hold the lock that an unbind waits for: not all the time.
-            devices::moment();
             match Dev::open(&name) {
                 Ok(dev) => match dev.info() {
-                    Ok(_) | Err(Errno::ENODEV) => {}
+                    Ok(_) | Err(Errno::ENODEV) => count(OPENED),
                     Err(_) => return 2,
                 },
                 Err(error) if allowed.contains(&error) => {}
                 Err(_) => return 1,
             }
+            count(TRIED);
+            // Opening and closing hold the lock that an unbind waits for: not all the time.
+            sleep(Duration::from_millis(1));
         }
     })?;
     let rounds = host::rounds();
-    for _ in 0..rounds {
+    for round in 0..rounds {
+        // Every other time the opener is let in, and then in some state between opening and closing.
+        let opened = counts.read::<u32>(OPENED);
+        if round % 2 == 0 {
+            host::wait_until("the opener opens", || counts.read::<u32>(OPENED) != opened)?;
+        }
         host::unbind(&bdf)?;
         ensure!(
             host::offer(&bdf, "barline")?,
@@ -123,7 +136,9 @@ pub fn r10_open_races_with_unbind() -> Result<String> {
     opener.signal(libc::SIGKILL);
     let code = opener.wait();
     ensure!(code == -libc::SIGKILL, "the opener ended with {code}");
-    Ok(format!("{rounds} times"))
+    let (tried, opened) = (counts.read::<u32>(TRIED), counts.read::<u32>(OPENED));
+    ensure!(tried > opened, "the node was never gone");
+    Ok(format!("{rounds} times, {opened} of {tried} openings"))
 }
 
 /// B15: a node that was opened by name before the unbind leads nowhere afterwards.

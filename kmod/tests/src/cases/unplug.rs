@@ -1,5 +1,6 @@
 //! The kernel wants the device back (R23, R24).
 
+use super::lifetime::{must_be_bus_error, poller};
 use crate::abi::*;
 use crate::devices::{Attached, IGB, edu_reg, nth};
 use crate::host::{self, PATIENCE};
@@ -66,6 +67,43 @@ pub fn r24_process_that_does_not_listen() -> Result<String> {
     Ok(format!("{took} ms with a grace of {GRACE} ms"))
 }
 
+/// R23, R20: the administrator removes the function from the bus, from under a process that does not listen, and finds it again.
+pub fn r23_removed_from_the_bus() -> Result<String> {
+    host::set_parameter("unplug_grace_ms", "100")?;
+    let at = Attached::edu()?;
+    let bdf = at.dev.bdf.clone();
+    let event = Event::new()?;
+    at.dev.set_eventfds(IRQ_REQ, 0, &[event.fd()])?;
+    at.dev.master(true)?;
+    let flag = Mapping::memory(PAGE)?;
+    let child = poller(&at, &flag)?;
+    host::write(&host::sysfs(&bdf, "remove"), "1")?;
+    must_be_bus_error(child)?;
+    ensure!(event.take() > 0, "it was not asked");
+    ensure!(
+        !Path::new(&host::sysfs(&bdf, "")).exists(),
+        "{bdf} is still there"
+    );
+    ensure!(at.dev.info().err() == Some(Errno::ENODEV));
+    ensure!(at.dev.config(0, 4) == Err(Errno::ENODEV) && at.dev.read(0, 0, 4) == Err(Errno::ENODEV));
+    host::write("/sys/bus/pci/rescan", "1")?;
+    host::set_parameter("unplug_grace_ms", "1000")?;
+    let again = Attached::new(&bdf).context("open again while the old descriptor is there")?;
+    ensure!(again.bar0()?.read::<u32>(edu_reg::ID) == crate::devices::EDU_ID);
+    Ok(bdf)
+}
+
+/// From here on lockdep does not look at the order of locks. pciehp, when a function goes, takes its `reset_lock` again under the
+/// `pci_rescan_remove_lock` that it took under the former: 6.12 reports that of any function, bound to this module or to
+/// nothing, and then ends all of its work. So these tests are the last.
+fn pciehp_is_on_its_own() -> Result<()> {
+    const PROVE: &str = "/proc/sys/kernel/prove_locking";
+    if Path::new(PROVE).exists() {
+        host::write(PROVE, "0")?;
+    }
+    Ok(())
+}
+
 /// Slot Control of a port, and in it power and indicator off, and the interrupt enable (PCI Express 5.0, 7.5.3.10; `linux/pci_regs.h`).
 const CAP_PCIE: u8 = 0x10;
 const SLOT_CONTROL: u64 = 0x18;
@@ -74,6 +112,7 @@ const SLOT_INTERRUPT: u16 = 1 << 5;
 
 /// R23, R20: the device is gone, with its link, before anybody was asked. QEMU takes it out when its slot's power goes.
 pub fn r23_surprise_removal() -> Result<String> {
+    pciehp_is_on_its_own()?;
     // A device that is gone is not waited for.
     host::set_parameter("unplug_grace_ms", "3600000")?;
     let bdf = nth(IGB, 5)?;
@@ -119,6 +158,7 @@ pub fn r23_surprise_removal() -> Result<String> {
 /// R23: the hypervisor takes the device out. The host does it when it reads UNPLUG.
 #[allow(clippy::print_stdout, reason = "the line is for the host")]
 pub fn r23_hot_unplug() -> Result<String> {
+    pciehp_is_on_its_own()?;
     host::set_parameter("unplug_grace_ms", "1000")?;
     let bdf = nth(IGB, 4)?;
     let at = Attached::new(&bdf)?;

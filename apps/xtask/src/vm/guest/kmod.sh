@@ -4,6 +4,19 @@
 mount -t debugfs debugfs /sys/kernel/debug
 check load insmod /payload/barline.ko
 KMOD_ROUNDS=$ROUNDS /payload/kmod-tests run "$ONLY" $BEDS >&3 2>/dev/ttyS0
+
+# The engine as a user to whom the administrator passes an address space and a device; the nodes stay root's alone.
+passed() {
+    [ "$(stat -c %U%a "/dev/barline/$1")" = root600 ] || { echo "the node is not root's alone" >&2; return 1; }
+    su user -s /bin/sh -c 'exec /payload/kmod_passed' <>/dev/barline/iommu 1<>"/dev/barline/$1"
+}
+case "$BEDS $ONLY" in
+main*" "*passed* | "main stock " | "main debug ")
+    add_user
+    check passed-bind bind "${NICS%% *}" barline
+    check passed-to-a-user passed "${NICS%% *}"
+    ;;
+esac
 check unload rmmod barline
 
 # On the debug kernel: nothing was lost, and lockdep did not give up on the way.

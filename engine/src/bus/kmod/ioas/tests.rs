@@ -77,3 +77,20 @@ fn errors_of_open_name_the_remedy() {
     assert!(told(Errno::EBUSY).ends_with("sudo fuser -v /dev/barline/0000:01:00.0"));
     assert!(told(Errno::ENODEV).starts_with("open a node of barline.ko"));
 }
+
+#[test]
+fn other_files_are_not_taken_for_the_modules() {
+    let other = || OwnedFd::from(File::open("/dev/null").unwrap());
+    let error = Ioas::from_fd(other()).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            KmodError::NotPassed {
+                what: "address space",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("/dev/barline"), "{error}");
+}

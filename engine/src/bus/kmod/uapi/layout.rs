@@ -1,6 +1,8 @@
 //! The structures of `kmod/include/uapi/barline.h`, ABI version 1, field by field.
 
+use super::super::KmodError;
 use crate::mem::Window;
+use crate::pci::PciAddress;
 use std::mem::offset_of;
 
 /// `BARLINE_ABI`.
@@ -108,6 +110,19 @@ pub(in super::super) struct DevInfo {
     pub pm_event: u32,
     pub abi: u32,
     pub reserved: u64,
+}
+
+impl DevInfo {
+    /// Where the device is.
+    pub(in super::super) fn address(&self) -> Result<PciAddress, KmodError> {
+        let segment = u16::try_from(self.domain);
+        Ok(PciAddress {
+            segment: segment.map_err(|_| KmodError::BadAnswer("a PCI domain above 65535"))?,
+            bus: self.bus,
+            device: self.devfn >> 3,
+            function: self.devfn & 7,
+        })
+    }
 }
 
 /// `struct barline_area`.
