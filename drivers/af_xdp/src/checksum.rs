@@ -64,9 +64,9 @@ fn transport(frame: &[u8]) -> Option<Transport> {
         .ok()
         .filter(|_| end <= frame.len())?;
     let sum = Sum::default()
-        .add(addresses)
-        .add_u16(protocol.into())
-        .add_u16(len);
+        .with(addresses)
+        .with_u16(protocol.into())
+        .with_u16(len);
     let pseudo = !sum.finish();
     Some(Transport {
         start,
