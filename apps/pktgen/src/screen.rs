@@ -214,7 +214,7 @@ fn powers<'a>(all: &Buckets) -> Vec<Bar<'a>> {
         let ns = 1u64 << power.min(62);
         match ns {
             ..1_000 => format!("{ns} ns"),
-            ..1_000_000 => format!("{:.0} us", ns as f64 / 1e3),
+            1_000..1_000_000 => format!("{:.0} us", ns as f64 / 1e3),
             _ => format!("{:.0} ms", ns as f64 / 1e6),
         }
     };

@@ -142,7 +142,7 @@ pub fn run(
 
 fn obey(mail: &Mail, lanes: &mut [Lane], first_flow: &[u16], now: u64) {
     let meant = |lane: &&mut Lane| mail.port.is_none_or(|port| lane.port == port);
-    let each = lanes.iter_mut().zip(first_flow).filter(|(lane, _)| meant(&lane));
+    let each = lanes.iter_mut().zip(first_flow).filter(|(lane, _)| meant(lane));
     for (lane, first) in each {
         if let Order::Clear = mail.order {
             lane.rx.1.analyser.clear();

@@ -1,6 +1,8 @@
 //! Frames are those that etherparse and smoltcp make of the same template, and nothing in them is wrong by tshark's word.
 //! `PROPTEST_CASES=1000000 cargo test --release -p barline-traffic --test frames etherparse` tries a million templates.
 
+#![allow(clippy::print_stdout, reason = "a test that cannot run says so")]
+
 use barline_traffic::{Frame, Template, Vary, Walk};
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, IpNumber, PacketBuilder, PacketBuilderStep,

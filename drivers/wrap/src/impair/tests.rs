@@ -5,13 +5,16 @@ use barline::port::{Port, PortConfig, Queues};
 use barline_null::Loopback;
 use std::collections::BTreeMap;
 
+/// Number, time of arrival, and whether it was whole.
+type Got = Vec<(u32, u64, bool)>;
+
 struct Line {
     clock: Arc<Clock>,
     pool: Pool,
     cache: PoolCache,
     port: Wrapped,
     queues: Queues,
-    got: Vec<(u32, u64, bool)>,
+    got: Got,
 }
 
 impl Line {
@@ -67,7 +70,7 @@ impl Line {
         }
     }
 
-    fn end(mut self) -> (Vec<(u32, u64, bool)>, BTreeMap<&'static str, u64>) {
+    fn end(mut self) -> (Got, BTreeMap<&'static str, u64>) {
         let mut counts = BTreeMap::new();
         self.port
             .counters(&mut |name, value| _ = counts.insert(name, value));
