@@ -40,7 +40,8 @@ measure() {
     [ "$a" != "$b" ] || tail -5 "$log/out"
 }
 
-ours() { echo "${L2FWD:-target/release/l2fwd}" --busy --burst 32 --ports "$1" --json; }
+# On the core that testpmd takes; the sender on the other one.
+ours() { echo "${L2FWD:-target/release/l2fwd}" --busy --burst 32 --cores "${2:-1}" --ports "$1" --json; }
 # testpmd: two cores, the first only waits.
 theirs() {
     mode=$1
@@ -55,7 +56,7 @@ loaded() {
     run ip link add near2 numrxqueues 1 numtxqueues 1 type veth peer name far2 numrxqueues 1 numtxqueues 1
     run ip link set near2 up
     run ip link set far2 up
-    run timeout -s INT $((seconds + 6)) $(ours null:size=64,af_xdp:far) >/dev/null 2>&1 &
+    run timeout -s INT $((seconds + 6)) $(ours null:size=64,af_xdp:far 0) >/dev/null 2>&1 &
     sender=$!
 }
 

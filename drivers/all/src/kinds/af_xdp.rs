@@ -101,7 +101,7 @@ mod tests {
             ("af_xdp:", "af_xdp:eth0"),
             ("af_xdp:eth0,queue=-1", "queue=0"),
             ("af_xdp:eth0,quue=1", "did you mean queue=?"),
-            ("af_xdp:eth0,mode=zero", "mode=zerocopy"),
+            ("af_xdp:eth0,mode=zerocpy", "mode=zerocopy"),
             ("af_xdp:eth0,busy-poll=0", "busy-poll=1"),
             ("af-xdp:eth0", "af_xdp:eth0"),
         ] {
