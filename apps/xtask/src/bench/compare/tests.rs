@@ -34,6 +34,11 @@ fn turns(ours: Sample, theirs: Sample) -> Turns {
     }
 }
 
+fn named(name: &str) -> &'static Comparison {
+    let comparison = COMPARISONS.iter().find(|comparison| comparison.name == name);
+    comparison.expect("a comparison of this name")
+}
+
 #[test]
 fn sides_take_turns_in_beginning() {
     let mut turns = turns(sample(50, Some(250.0), 0.0), sample(10, None, 0.0));
@@ -93,13 +98,13 @@ fn debian() -> Peer {
 #[test]
 fn near_windows_are_reported_and_far_ones_only_for_want_of_them() {
     let both = tally(&[(5.0, 10.0, Distance::Near, 20), (30.0, 40.0, Distance::Far, 60)]);
-    let outcome = both.outcome(&COMPARISONS[6], &debian());
+    let outcome = both.outcome(named("spsc-32-two-cores"), &debian());
     assert_eq!(
         (outcome.distance, outcome.windows, outcome.discarded),
         (Distance::Near, 20, 60)
     );
     let far = tally(&[(5.0, 10.0, Distance::Near, 3), (30.0, 40.0, Distance::Far, 60)]);
-    let outcome = far.outcome(&COMPARISONS[6], &debian());
+    let outcome = far.outcome(named("spsc-32-two-cores"), &debian());
     assert_eq!((outcome.distance, outcome.ours.median), (Distance::Far, 30.0));
     assert_eq!(outcome.json()["distance"], "far");
 }
@@ -108,7 +113,7 @@ fn near_windows_are_reported_and_far_ones_only_for_want_of_them() {
 fn an_outcome_has_the_fields_that_scripts_rely_on() {
     let mut tally = tally(&[(4.0, 40.0, Distance::None, 20)]);
     tally.add(None);
-    let object = tally.outcome(&COMPARISONS[0], &debian()).json();
+    let object = tally.outcome(named("null-io"), &debian()).json();
     let wanted = json!({
         "bench": "null-io", "unit": "cycles/packet", "ours": 4.0, "peer": "dpdk-22.11-debian", "theirs": 40.0,
         "ratio": 0.1, "windows": 20, "spread": [0.1, 0.1], "discarded": 1,
@@ -124,16 +129,16 @@ fn each_peer_has_its_target_and_few_windows_are_no_result() {
     let native = Peer::for_tests("dpdk-22.11-native", Build::Native);
     let tally_of = |ratio: f64, times| tally(&[(10.0 * ratio, 10.0, Distance::None, times)]);
     let good = |ratio, times, peer: &Peer| {
-        let outcome = tally_of(ratio, times).outcome(&COMPARISONS[0], peer);
+        let outcome = tally_of(ratio, times).outcome(named("null-io"), peer);
         (outcome.is_good(24, true), outcome.is_good(24, false))
     };
     assert_eq!(good(0.14, 20, &debian()), (true, true));
     assert_eq!(good(0.16, 20, &debian()), (false, true));
     assert_eq!(good(0.16, 20, &native), (true, true));
     assert_eq!(good(0.14, 19, &debian()), (false, false));
-    let far = tally(&[(5.0, 10.0, Distance::Far, 24)]).outcome(&COMPARISONS[6], &debian());
+    let far = tally(&[(5.0, 10.0, Distance::Far, 24)]).outcome(named("spsc-32-two-cores"), &debian());
     assert!(!far.is_good(24, false));
     // 1.3 cycles, whatever the peer takes.
-    let alone = tally(&[(1.31, 10.0, Distance::None, 24)]).outcome(&COMPARISONS[5], &debian());
+    let alone = tally(&[(1.31, 10.0, Distance::None, 24)]).outcome(named("spsc-32"), &debian());
     assert!(!alone.is_good(24, true) && alone.row().contains("MISSED"));
 }
