@@ -101,6 +101,12 @@ impl PortPlan {
         self.has(|fault| matches!(fault, Fault::WriteBack { side: Side::Rx, .. }))
     }
 
+    /// How many reports of sent frames are wrong.
+    pub fn wrong_reports(&self) -> u64 {
+        let wrong = |fault: &&Fault| matches!(fault, Fault::WriteBack { side: Side::Tx, .. });
+        self.faults.iter().filter(wrong).count() as u64
+    }
+
     /// Whether a write-back goes where the driver did not yet expect one.
     pub fn strays(&self) -> bool {
         self.has(|fault| match fault {

@@ -188,6 +188,8 @@ fn seeds_that_failed_once_do_not_fail_again() {
         529,   // an index behind what was taken, after a run in order
         18823, // the link comes while the counters are asked for
         23994, // an index behind what was taken, and no buffer out
+        69484, // a report that is 26 descriptors ahead: that much more of a ring than there is was handed over
+        73258, // likewise, 30
     ] {
         sum(seed..seed + 1);
     }
