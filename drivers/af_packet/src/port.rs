@@ -4,7 +4,7 @@ use crate::tx::AfPacketTx;
 use crate::{AfPacketError, Options, sys};
 use barline::port::{
     Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue,
-    TxQueue,
+    TxQueue, may_start,
 };
 use barline::telemetry::{Cell, CounterSink};
 use barline_netif::{Interface, LinkWatch};
@@ -179,14 +179,7 @@ impl Port for AfPacket {
     }
 
     fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
-        if self.running.is_some() {
-            return Err(PortError::State("started already; stop it first"));
-        }
-        if self.last.strong_count() > 0 {
-            return Err(PortError::State(
-                "waiting for queues of its last start; drop them first",
-            ));
-        }
+        may_start(self.running.is_some(), &self.last)?;
         config.check(&self.caps)?;
         let failed = |error: AfPacketError| PortError::Config(format!("{}: {error}", self.options.interface));
         let (queues, running) = self.queues(config).map_err(failed)?;

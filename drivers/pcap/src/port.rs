@@ -2,7 +2,9 @@ use crate::PcapError;
 use crate::read::Capture;
 use crate::rx::{PcapRx, Source};
 use crate::tx::{PcapTx, Tape};
-use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues};
+use barline::port::{
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, may_start,
+};
 use barline::telemetry::CounterSink;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -220,14 +222,7 @@ impl Port for Pcap {
     }
 
     fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
-        if self.running.is_some() {
-            return Err(PortError::State("started already; stop it first"));
-        }
-        if self.last.strong_count() > 0 {
-            return Err(PortError::State(
-                "waiting for queues of its last start; drop them first",
-            ));
-        }
+        may_start(self.running.is_some(), &self.last)?;
         config.check(&self.caps)?;
         let failed = |error: PcapError| PortError::Config(error.to_string());
         let (source, tape) = (self.source().map_err(failed)?, self.tape().map_err(failed)?);

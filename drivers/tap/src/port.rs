@@ -4,6 +4,7 @@ use crate::sys::{Ifreq, Request, request};
 use crate::{TapError, TapRx, TapTx};
 use barline::port::{
     Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue, TxQueue,
+    may_start,
 };
 use barline::telemetry::{Cell, CounterSink, RxCounters};
 use barline_netif::{Interface, LinkWatch};
@@ -176,14 +177,7 @@ impl Port for Tap {
     }
 
     fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
-        if self.running.is_some() {
-            return Err(PortError::State("started already; stop it first"));
-        }
-        if self.last.strong_count() > 0 {
-            return Err(PortError::State(
-                "waiting for queues of its last start; drop them first",
-            ));
-        }
+        may_start(self.running.is_some(), &self.last)?;
         config.check(&self.caps)?;
         if config.rx_queues != config.tx_queues {
             return Err(PortError::Config(

@@ -8,7 +8,7 @@ use crate::socket::{Socket, VhostError};
 use crate::tx::VhostTx;
 use barline::port::{
     Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue,
-    TxQueue,
+    TxQueue, may_start,
 };
 use barline::telemetry::CounterSink;
 use std::collections::hash_map::DefaultHasher;
@@ -137,14 +137,7 @@ impl Port for Vhost {
     }
 
     fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
-        if self.running.is_some() {
-            return Err(PortError::State("started already; stop it first"));
-        }
-        if self.last.strong_count() > 0 {
-            return Err(PortError::State(
-                "waiting for queues of its last start; drop them first",
-            ));
-        }
+        may_start(self.running.is_some(), &self.last)?;
         config.check(&self.caps)?;
         if config.rx_queues != config.tx_queues {
             return Err(PortError::Config(

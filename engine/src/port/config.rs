@@ -4,6 +4,7 @@ use crate::mmio::MmioError;
 use crate::pool::Pool;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Weak;
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,6 +161,20 @@ impl PortConfig {
             ));
         }
         Ok(())
+    }
+}
+
+/// Whether a port may start: it does not run, and nothing that queues of its last start kept alive is there any more.
+///
+/// # Errors
+/// [`PortError::State`].
+pub fn may_start<T>(running: bool, last: &Weak<T>) -> Result<(), PortError> {
+    match () {
+        () if running => Err(PortError::State("started already; stop it first")),
+        () if last.strong_count() > 0 => Err(PortError::State(
+            "waiting for queues of its last start; drop them first",
+        )),
+        () => Ok(()),
     }
 }
 

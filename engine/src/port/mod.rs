@@ -5,7 +5,7 @@ mod events;
 mod progress;
 mod queue;
 
-pub use config::{Change, Link, LinkRequest, MacAddress, PortCaps, PortConfig, PortError};
+pub use config::{Change, Link, LinkRequest, MacAddress, PortCaps, PortConfig, PortError, may_start};
 pub use events::BusEvents;
 pub use progress::{Progress, Withheld};
 pub use queue::{Interrupt, Port, PortEvent, Queues, RxQueue, TxQueue};
