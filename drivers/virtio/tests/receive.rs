@@ -191,6 +191,7 @@ fn traits() -> impl Strategy<Value = Traits> {
         event_idx,
         in_order: kind == 1,
         merges: kind == 2,
+        ..Traits::default()
     })
 }
 

@@ -115,7 +115,7 @@ impl<F: Format, N: Notify> RxRing<F, N> {
 
     fn gather(&mut self, lens: &[u32], cache: &mut PoolCache, out: &mut Batch, got: &mut Received) -> bool {
         let before = self.posted.head();
-        let some = self.posted.gather(cache, out, self.limit.get(), F::PREFIX, lens);
+        let some = self.posted.gather(cache, out, self.most(), F::PREFIX, lens);
         add(got, some);
         before != self.posted.head()
     }
@@ -127,7 +127,7 @@ impl<F: Format, N: Notify> RxRing<F, N> {
         let (Some(run), room) = (self.run, self.room) else {
             return true;
         };
-        let most = self.limit.get();
+        let most = self.most();
         let some = self.posted.receive_up_to(cache, out, most, |at, _| {
             let len = match run.end.wrapping_sub(at) {
                 0 => return Verdict::Pending,
