@@ -101,6 +101,7 @@ impl AfXdp {
                 ring: (4, 1 << 15),
                 mtu: facts.mtu,
                 speed: interface.speed().unwrap_or(0),
+                offloads: barline::offload::Offloads::empty(),
             },
             finishes: interface
                 .driver()

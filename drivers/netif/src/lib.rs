@@ -7,12 +7,11 @@
 #![warn(missing_debug_implementations)]
 
 mod interface;
-mod sum;
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod watch;
 
+pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
-pub use sum::{Sum, complete};
 pub use watch::LinkWatch;

@@ -5,6 +5,7 @@ use crate::fault::Fault;
 use crate::gate::{Gate, Pass};
 use crate::ring::Ring;
 use crate::rx::LEAST;
+use barline::offload::{Offloads, Rules, settle};
 use barline::pool::{Batch, MAX_BURST, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
@@ -151,6 +152,17 @@ impl TxQueue for VhostTx {
     fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
         if packets.is_empty() {
             return 0;
+        }
+        if packets.has_offloads() {
+            let rules = Rules {
+                can: Offloads::empty(),
+                longest: self.limit.load(Ordering::Relaxed),
+            };
+            let counters = self.counters.clone();
+            // None of them has any when they come back here.
+            return settle(rules, &counters, cache, packets, |cache, packets| {
+                self.transmit(cache, packets)
+            });
         }
         self.chains.clear();
         let limit = self.limit.load(Ordering::Relaxed);
