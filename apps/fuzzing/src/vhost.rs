@@ -1,5 +1,6 @@
 use crate::bytes::Bytes;
 use barline::mem::{PageSize, Source};
+use barline::offload::Checksum;
 use barline::pool::{Batch, Pool};
 use barline::port::{RxQueue, TxQueue};
 use barline_vhost::fuzzing::{APART, GUEST, PLACES, Rings, SIZE, messages};
@@ -27,10 +28,10 @@ pub fn vhost_rings(bytes: &[u8]) {
         .source(Source::MemFd(PageSize::Base4K));
     let pool = pool.build().expect("a pool");
     let mut cache = pool.cache();
-    // VERSION_1, and of the rest what the first byte says: MRG_RXBUF, INDIRECT_DESC, EVENT_IDX, RING_PACKED.
+    // VERSION_1, and of the rest what the first byte says: MRG_RXBUF, INDIRECT_DESC, EVENT_IDX, RING_PACKED, CSUM, HOST_TSO4.
     let chosen = u64::from(input.u8());
-    let bits = [15, 28, 29, 34];
-    let features = (0..4)
+    let bits = [15, 28, 29, 34, 0, 11];
+    let features = (0..6)
         .filter(|n| chosen >> n & 1 != 0)
         .fold(1 << 32, |all, n| all | 1 << bits[n]);
     let mut rings = Rings::new(&file, MEMORY, features, MOST as u32);
@@ -65,7 +66,16 @@ pub fn vhost_rings(bytes: &[u8]) {
                 let got = rings.rx.receive(&mut cache, &mut batch);
                 assert_eq!(got, batch.len());
                 for packet in batch.as_slice() {
-                    assert!((14..=MOST).contains(&packet.len()), "{} bytes", packet.len());
+                    let offload = packet.offload();
+                    let most = if offload.segmentation.is_some() {
+                        pool.data_room()
+                    } else {
+                        MOST
+                    };
+                    assert!((14..=most).contains(&packet.len()), "{} bytes", packet.len());
+                    if let Checksum::Partial { start, offset } = offload.checksum {
+                        assert!(usize::from(start) + usize::from(offset) + 2 <= packet.len());
+                    }
                     // Touches every byte, which must be there.
                     std::hint::black_box(packet.iter().map(|byte| u64::from(*byte)).sum::<u64>());
                 }

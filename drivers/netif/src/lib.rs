@@ -10,8 +10,10 @@ mod interface;
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tun;
 mod watch;
 
 pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
+pub use tun::{probe_tun_offloads, tun_offloads};
 pub use watch::LinkWatch;

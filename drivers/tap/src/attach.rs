@@ -50,7 +50,7 @@ pub(crate) fn attach(name: &str) -> Result<File, TapError> {
         call: "TUNSETOFFLOAD",
         errno,
     };
-    // The engine has no offloads yet: the kernel is to hand over frames as they would be on a wire.
+    // Until a start asks for more: frames as they would be on a wire.
     set_offload(file.as_fd(), 0).map_err(os)?;
     Ok(file)
 }

@@ -1,13 +1,13 @@
 use crate::attach::{address, attach};
 use crate::shared::{Shared, number};
-use crate::sys::{Ifreq, Request, request};
+use crate::sys::{Ifreq, Request, request, set_offload};
 use crate::{TapError, TapRx, TapTx};
 use barline::port::{
     Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue, TxQueue,
     may_start,
 };
 use barline::telemetry::{Cell, CounterSink, RxCounters};
-use barline_netif::{Interface, LinkWatch};
+use barline_netif::{Interface, LinkWatch, probe_tun_offloads, tun_offloads};
 use crossbeam::utils::CachePadded;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -75,6 +75,12 @@ impl Tap {
             });
         }
         let first = Arc::new(attach(name)?);
+        let offloads = probe_tun_offloads(|flags| set_offload(first.as_fd(), flags).is_ok());
+        let refused = |errno| TapError::Os {
+            call: "TUNSETOFFLOAD",
+            errno,
+        };
+        set_offload(first.as_fd(), 0).map_err(refused)?;
         let gone = |_| TapError::Taken {
             name: name.to_owned(),
         };
@@ -95,7 +101,7 @@ impl Tap {
                 ring: (8, 1 << 14),
                 mtu: MOST_MTU,
                 speed: 0,
-                offloads: barline::offload::Offloads::empty(),
+                offloads,
             },
             running: None,
             counts: [0; 2],
@@ -180,6 +186,7 @@ impl Port for Tap {
     fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
         may_start(self.running.is_some(), &self.last)?;
         config.check(&self.caps)?;
+        config.check_long_buffers()?;
         if config.rx_queues != config.tx_queues {
             return Err(PortError::Config(
                 "a tap port needs as many receive as transmit queues".into(),
@@ -190,6 +197,9 @@ impl Port for Tap {
         }
         let failed = |error: &dyn std::fmt::Display| PortError::Config(format!("tap:{}: {error}", self.name));
         let files = self.files(config.rx_queues).map_err(|error| failed(&error))?;
+        // Of the whole interface: attaching a queue has set it back.
+        let left = set_offload(self.first.as_fd(), tun_offloads(config.offloads));
+        left.map_err(|errno| failed(&format!("TUNSETOFFLOAD: {errno}")))?;
         match self.set_up(config) {
             Ok(()) => {}
             // It was moved to another namespace before the start: whoever did that sets it up.

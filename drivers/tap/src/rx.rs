@@ -29,6 +29,8 @@ struct Got {
     packets: u64,
     bytes: u64,
     lengths: u64,
+    /// Headers that cannot be.
+    errors: u64,
     others: u64,
     /// The pool had too few.
     short: bool,
@@ -54,7 +56,7 @@ impl TapRx {
 
     fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut Got) {
         let limit = self.shared.limit.load(Ordering::Relaxed) as usize;
-        let room = cache.pool().data_room();
+        let room = cache.pool().data_room().min(u16::MAX.into());
         while out.room() > 0 {
             let Some(mut packet) = cache.alloc() else {
                 got.short = true;
@@ -74,9 +76,19 @@ impl TapRx {
                 cache.free_one(packet);
                 return;
             };
-            let fits = (LEAST..=limit.min(room)).contains(&len);
+            let said = self.shared.said(&header, len.min(room));
+            // What is to be cut may be longer than a frame.
+            let long = said.is_some_and(|offload| offload.segmentation.is_some());
+            let most = if long { room } else { limit.min(room) };
+            let fits = (LEAST..=most).contains(&len);
             packet.truncate(len);
+            let Some(offload) = said else {
+                got.errors += 1;
+                cache.free_one(packet);
+                continue;
+            };
             if fits && self.shared.is_for_us(&packet) {
+                packet.set_offload(offload);
                 got.packets += 1;
                 got.bytes += len as u64;
                 out.extend([packet]);
@@ -109,6 +121,7 @@ impl RxQueue for TapRx {
         counters.rx_packets.add(got.packets);
         counters.rx_bytes.add(got.bytes);
         counters.rx_lengths.add(got.lengths);
+        counters.rx_errors.add(got.errors);
         counters.rx_idle_polls.add(u64::from(got.packets == 0));
         counters.rx_no_buffer.add(u64::from(got.short));
         self.others.add(got.others);

@@ -1,3 +1,5 @@
+use crate::port::VNET;
+use barline::offload::{Offload, Offloads};
 use barline::port::{MacAddress, PortConfig};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -8,6 +10,8 @@ pub(crate) struct Shared {
     pub ended: AtomicBool,
     /// Longest frame in bytes.
     pub limit: AtomicU32,
+    /// What the kernel may leave to us, and we to it.
+    pub offloads: Offloads,
     pub promiscuous: AtomicBool,
     pub multicast: AtomicBool,
     /// The address, as a number.
@@ -24,9 +28,21 @@ impl Shared {
         Self {
             ended: AtomicBool::new(false),
             limit: AtomicU32::new(config.max_frame()),
+            offloads: config.offloads,
             promiscuous: AtomicBool::new(config.promiscuous),
             multicast: AtomicBool::new(false),
             mac: AtomicU64::new(number(&mac.0)),
+        }
+    }
+
+    /// What the kernel says of a packet of `len` bytes; none where that cannot be.
+    #[inline]
+    pub fn said(&self, header: &[u8; VNET], len: usize) -> Option<Offload> {
+        match self.offloads.intersects(Offloads::RX) {
+            true => Offload::from_vnet(header, len)
+                .ok()
+                .filter(|offload| self.offloads.admit(offload)),
+            false => Some(Offload::default()),
         }
     }
 

@@ -1,7 +1,7 @@
 use crate::port::VNET;
 use crate::shared::Shared;
 use barline::offload::{Offloads, Rules, settle};
-use barline::pool::{Batch, PoolCache};
+use barline::pool::{Batch, Packet, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
 use crossbeam::utils::CachePadded;
@@ -26,7 +26,7 @@ const LEAST: usize = 17;
 const PADDED: usize = 60;
 /// What a short frame is padded with.
 const ZEROS: [u8; PADDED] = [0; PADDED];
-/// No offload is asked for.
+/// Nothing is asked for.
 const HEADER: [u8; VNET] = [0; VNET];
 
 impl TapTx {
@@ -38,34 +38,25 @@ impl TapTx {
         }
     }
 
-    fn write(&self, frame: &[u8]) -> nix::Result<usize> {
-        let pad = &ZEROS[..PADDED.saturating_sub(frame.len())];
-        let parts = [&HEADER[..], frame, pad].map(IoSlice::new);
+    fn write(&self, packet: &Packet) -> nix::Result<usize> {
+        let pad = &ZEROS[..PADDED.saturating_sub(packet.len())];
+        let header = match packet.has_offload() {
+            true => packet.offload().to_vnet(),
+            false => HEADER,
+        };
+        let parts = [&header[..], packet, pad].map(IoSlice::new);
         writev(&*self.file, &parts)
     }
-}
 
-impl TxQueue for TapTx {
-    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
-        if self.has_ended() {
-            return 0;
-        }
-        if packets.has_offloads() {
-            let rules = Rules {
-                can: Offloads::empty(),
-                longest: self.shared.limit.load(Ordering::Relaxed),
-            };
-            let counters = self.counters.clone();
-            // None of them has any when they come back here.
-            return settle(rules, &counters, cache, packets, |cache, packets| {
-                self.transmit(cache, packets)
-            });
-        }
+    /// Hands packets to the kernel, which does what they ask for.
+    fn hand_over(&self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
         let most = self.shared.limit.load(Ordering::Relaxed) as usize;
         let (mut sent, mut bytes, mut lengths) = (0u64, 0u64, 0u64);
         while let Some(packet) = packets.as_slice().first() {
             let len = packet.len();
-            match (LEAST..=most).contains(&len).then(|| self.write(packet)) {
+            let long = packet.has_offload() && packet.offload().segmentation.is_some();
+            let good = (LEAST..=most).contains(&len) || long;
+            match good.then(|| self.write(packet)) {
                 Some(Ok(_)) => {
                     sent += 1;
                     bytes += len.max(PADDED) as u64;
@@ -86,6 +77,24 @@ impl TxQueue for TapTx {
         self.counters.tx_doorbells.add(sent);
         self.counters.tx_full.add(u64::from(!packets.is_empty()));
         sent as usize
+    }
+}
+
+impl TxQueue for TapTx {
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        if self.has_ended() {
+            return 0;
+        }
+        if !packets.has_offloads() {
+            return self.hand_over(cache, packets);
+        }
+        let rules = Rules {
+            can: self.shared.offloads & Offloads::TX,
+            longest: self.shared.limit.load(Ordering::Relaxed),
+        };
+        settle(rules, &self.counters, cache, packets, |cache, packets| {
+            self.hand_over(cache, packets)
+        })
     }
 
     fn reclaim(&mut self, _cache: &mut PoolCache) -> usize {

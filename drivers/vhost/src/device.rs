@@ -2,7 +2,7 @@
 
 use crate::chain::Rules;
 use crate::fault::{Counts, Fault};
-use crate::features::{header_len, virtio};
+use crate::features::{header_len, offloads, virtio};
 use crate::gate::Gate;
 use crate::ring::{Ring, Setup};
 use crate::split::Places;
@@ -170,6 +170,7 @@ impl Device {
             packed: self.has(virtio::RING_PACKED),
             event_idx: self.has(virtio::EVENT_IDX),
             mergeable: self.has(virtio::MRG_RXBUF),
+            offloads: offloads(self.features),
             rules: Rules {
                 // Even numbers are what the peer receives.
                 write: index.is_multiple_of(2),

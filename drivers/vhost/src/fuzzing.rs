@@ -1,10 +1,11 @@
 //! A device without a control thread, for fuzz targets: messages from bytes, and rings in a file.
 
 use crate::device::{Device, Shared};
-use crate::features::Features;
+use crate::features::{Features, of_offloads};
 use crate::rx::VhostRx;
 use crate::serve::converse;
 use crate::tx::VhostTx;
+use barline::offload::Offloads;
 use barline::wait::EventFd;
 use std::fs::File;
 use std::io::Write;
@@ -65,7 +66,8 @@ impl Rings {
         let (life, limit) = (Arc::new(()), Arc::new(AtomicU32::new(most)));
         let tx = VhostTx::new(&shared.gates[0], &life, &limit);
         let rx = VhostRx::new(&shared.gates[1], &life, &limit);
-        let mut device = Device::new(&shared, Features::default().offered());
+        let offered = Features::default().offered() | of_offloads(Offloads::all());
+        let mut device = Device::new(&shared, offered);
         device.set_features(features & device.offered).expect("features");
         let region = VhostUserSingleMemoryRegion::new(GUEST, len, USER, 0);
         let file = file.try_clone().expect("a descriptor");

@@ -233,6 +233,7 @@ mod tests {
     use crate::chain::Rules;
     use crate::split::Places;
     use crate::sys::{GuestMemory, Region};
+    use barline::offload::Offloads;
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use std::fs::File;
     use std::sync::atomic::AtomicU64;
@@ -252,6 +253,7 @@ mod tests {
             packed: false,
             event_idx: false,
             mergeable: false,
+            offloads: Offloads::empty(),
             rules: Rules {
                 write: false,
                 least: 12,

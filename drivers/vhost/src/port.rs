@@ -1,11 +1,12 @@
 //! The port.
 
 use crate::device::Shared;
-use crate::features::Features;
+use crate::features::{Features, of_offloads};
 use crate::rx::VhostRx;
 use crate::serve::Control;
 use crate::socket::{Socket, VhostError};
 use crate::tx::VhostTx;
+use barline::offload::Offloads;
 use barline::port::{
     Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue,
     TxQueue, may_start,
@@ -98,7 +99,7 @@ impl Vhost {
             ring: (8, 1 << 15),
             mtu: MOST_MTU,
             speed: 0,
-            offloads: barline::offload::Offloads::empty(),
+            offloads: Offloads::all(),
         };
         Ok(Self {
             running: None,
@@ -145,6 +146,7 @@ impl Port for Vhost {
                 "a vhost-user port needs as many receive as transmit queues".into(),
             ));
         }
+        config.check_long_buffers()?;
         let lacking = |error: std::io::Error| {
             PortError::Config(format!("a vhost-user port cannot start: {error}; see: ulimit -n"))
         };
@@ -160,7 +162,8 @@ impl Port for Vhost {
                 .rx
                 .push(Box::new(VhostRx::new(&pair[1], &life, &self.limit)) as Box<dyn RxQueue>);
         }
-        let control = Control::start(&self.socket, &shared, self.features.offered()).map_err(lacking)?;
+        let offered = self.features.offered() | of_offloads(config.offloads);
+        let control = Control::start(&self.socket, &shared, offered).map_err(lacking)?;
         self.last = Arc::downgrade(&life);
         self.running = Some(Running {
             control,

@@ -5,6 +5,7 @@ use crate::fault::Fault;
 use crate::packed::Packed;
 use crate::split::{Places, Split};
 use crate::sys::{GuestMemory, Log, View};
+use barline::offload::Offloads;
 use barline::wait::{Cpu, EventFd};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub(crate) struct Setup {
     pub packed: bool,
     pub event_idx: bool,
     pub mergeable: bool,
+    /// What the peer and we do for each other.
+    pub offloads: Offloads,
     pub rules: Rules,
     /// Raised when the peer wants to be told; none where it polls.
     pub call: Option<Arc<EventFd>>,

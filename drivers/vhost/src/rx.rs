@@ -2,7 +2,9 @@
 
 use crate::chain::{Chain, Chains};
 use crate::gate::{Gate, Pass};
+use crate::mark::{self, Wrong};
 use crate::ring::Ring;
+use barline::offload::Offloads;
 use barline::pool::{Batch, MAX_BURST, Packet, PoolCache};
 use barline::port::RxQueue;
 use barline::telemetry::RxCounters;
@@ -42,6 +44,8 @@ struct Got {
     packets: usize,
     bytes: u64,
     lengths: u64,
+    /// Headers that cannot be.
+    errors: u64,
     /// The pool had too few.
     short: bool,
     called: bool,
@@ -49,9 +53,18 @@ struct Got {
 
 /// Moves frames from fetched buffers to packets, and gives the buffers back.
 #[inline(always)]
-fn take(ring: &mut Ring, chains: &mut Chains, cache: &mut PoolCache, out: &mut Batch, limit: u32) -> Got {
+fn take<const OFFLOADS: bool>(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    cache: &mut PoolCache,
+    out: &mut Batch,
+    limit: u32,
+) -> Got {
     let header = ring.setup.rules.least;
-    let room = limit.min(cache.pool().data_room() as u32);
+    // One that is to be cut may be longer than a frame.
+    let long = OFFLOADS && ring.setup.offloads.intersects(Offloads::RX_LONG);
+    let most = if long { u16::MAX.into() } else { limit };
+    let room = most.min(cache.pool().data_room() as u32);
     let fits = |chain: &Chain| (chain.bytes - header).wrapping_sub(LEAST) <= room - LEAST;
     let good = chains.list.iter().filter(|chain| fits(chain)).count();
     let before = out.len();
@@ -62,7 +75,7 @@ fn take(ring: &mut Ring, chains: &mut Chains, cache: &mut PoolCache, out: &mut B
         ..Got::default()
     };
     let mut fresh = out.as_mut_slice()[before..].iter_mut();
-    let mut used = 0;
+    let (mut used, mut wrong) = (0, Vec::new());
     for chain in &chains.list {
         if !fits(chain) {
             got.lengths += 1;
@@ -71,12 +84,21 @@ fn take(ring: &mut Ring, chains: &mut Chains, cache: &mut PoolCache, out: &mut B
             packet.truncate(len as usize);
             got.bytes += u64::from(len);
             gather(ring, chains, chain, header as usize, packet);
+            if OFFLOADS && let Err(why) = mark::read(ring, chains, chain, packet, limit) {
+                wrong.push(before + packets - fresh.len() - 1);
+                got.lengths += u64::from(why == Wrong::Length);
+                got.errors += u64::from(why == Wrong::Header);
+            }
         } else {
             break;
         }
         used += 1;
     }
     got.called = ring.publish(&chains.list[..used]);
+    if OFFLOADS && !wrong.is_empty() {
+        got.packets -= wrong.len();
+        got.bytes -= mark::drop_all(&wrong, cache, out);
+    }
     got
 }
 
@@ -105,7 +127,10 @@ impl RxQueue for VhostRx {
         if let Some(ring) = self.pass.enter() {
             fault = ring.fetch(&mut self.chains, want).err();
             if !self.chains.list.is_empty() {
-                got = take(ring, &mut self.chains, cache, out, limit);
+                got = match ring.setup.offloads.intersects(Offloads::RX) {
+                    true => take::<true>(ring, &mut self.chains, cache, out, limit),
+                    false => take::<false>(ring, &mut self.chains, cache, out, limit),
+                };
             }
         }
         if let Some(fault) = fault {
@@ -120,6 +145,7 @@ impl RxQueue for VhostRx {
         counters.rx_packets.add(got.packets as u64);
         counters.rx_bytes.add(got.bytes);
         counters.rx_lengths.add(got.lengths);
+        counters.rx_errors.add(got.errors);
         counters.rx_idle_polls.add(u64::from(got.packets == 0));
         counters.rx_no_buffer.add(u64::from(got.short));
         counters.rx_doorbells.add(u64::from(got.called));

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use crate::gate::{Gate, Pass};
 use crate::ring::Ring;
 use crate::rx::LEAST;
-use barline::offload::{Offloads, Rules, settle};
+use barline::offload::{Checksum, Offload, Offloads, Rules, VNET_LEN, settle};
 use barline::pool::{Batch, MAX_BURST, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
@@ -34,18 +34,40 @@ struct Sent {
     called: bool,
 }
 
-/// The header before a frame (virtio 1.2, 5.1.6): no offload, and the number of buffers at its end.
+/// The header before a frame (virtio 1.2, 5.1.6): what it asks for, and the number of buffers at its end.
 type Header = [u8; 12];
 const BUFFERS: usize = 10;
 
-/// Moves packets into the peer's buffers as long as there are some.
+/// Whether a peer takes it, with which these were agreed upon.
+fn takes(agreed: Offloads, offload: &Offload) -> bool {
+    let sums = matches!(offload.checksum, Checksum::Partial { .. });
+    let cuts = offload.segmentation;
+    (!sums || agreed.contains(Offloads::TX_CHECKSUM)) && cuts.is_none_or(|kind| agreed.cut(kind))
+}
+
+/// Moves packets into the peer's buffers as long as there are some. With `OFFLOADS` it tells the peer what they ask for.
 #[inline(always)]
-fn put(ring: &mut Ring, chains: &mut Chains, packets: &Batch, limit: u32) -> (Sent, Option<Fault>) {
+fn put<const OFFLOADS: bool>(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    packets: &Batch,
+    limit: u32,
+) -> (Sent, Option<Fault>) {
     let header = ring.setup.rules.least as usize;
     let (mut sent, mut used, mut fault) = (Sent::default(), 0, None);
     fault = ring.fetch(chains, packets.len()).err().or(fault);
     for packet in packets.as_slice() {
-        if (packet.len() as u32).wrapping_sub(LEAST) > limit - LEAST {
+        let mut head: Header = [0; 12];
+        let mut long = false;
+        if OFFLOADS && packet.has_offload() {
+            let offload = packet.offload();
+            if !takes(ring.setup.offloads, &offload) {
+                break; // another peer has come since it was settled
+            }
+            long = offload.segmentation.is_some();
+            head[..VNET_LEN].copy_from_slice(&offload.to_vnet_receiver());
+        }
+        if !long && (packet.len() as u32).wrapping_sub(LEAST) > limit - LEAST {
             sent.lengths += 1;
             sent.taken += 1;
             continue;
@@ -75,7 +97,7 @@ fn put(ring: &mut Ring, chains: &mut Chains, packets: &Batch, limit: u32) -> (Se
                 continue;
             }
         };
-        scatter(ring, chains, used..used + buffers, packet, header);
+        scatter(ring, chains, used..used + buffers, packet, head, header);
         used += buffers;
         sent.taken += 1;
         sent.packets += 1;
@@ -110,9 +132,9 @@ fn scatter(
     chains: &mut Chains,
     buffers: std::ops::Range<usize>,
     frame: &[u8],
+    mut head: Header,
     header: usize,
 ) {
-    let mut head: Header = [0; 12];
     head[BUFFERS..].copy_from_slice(&(buffers.len() as u16).to_le_bytes());
     let (mut head, mut frame) = (&head[..header], frame);
     for at in buffers {
@@ -148,27 +170,15 @@ impl VhostTx {
     }
 }
 
-impl TxQueue for VhostTx {
-    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
-        if packets.is_empty() {
-            return 0;
-        }
-        if packets.has_offloads() {
-            let rules = Rules {
-                can: Offloads::empty(),
-                longest: self.limit.load(Ordering::Relaxed),
-            };
-            let counters = self.counters.clone();
-            // None of them has any when they come back here.
-            return settle(rules, &counters, cache, packets, |cache, packets| {
-                self.transmit(cache, packets)
-            });
-        }
+impl VhostTx {
+    /// Hands packets to the peer.
+    #[inline(always)]
+    fn hand_over<const OFFLOADS: bool>(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
         self.chains.clear();
         let limit = self.limit.load(Ordering::Relaxed);
         let (mut sent, mut fault) = (Sent::default(), None);
         if let Some(ring) = self.pass.enter() {
-            (sent, fault) = put(ring, &mut self.chains, packets, limit);
+            (sent, fault) = put::<OFFLOADS>(ring, &mut self.chains, packets, limit);
         }
         if let Some(fault) = fault {
             self.pass.fail(fault);
@@ -191,6 +201,34 @@ impl TxQueue for VhostTx {
         counters.tx_full.add(u64::from(!packets.is_empty()));
         counters.tx_doorbells.add(u64::from(sent.called));
         sent.packets as usize
+    }
+
+    /// The same for a batch in which packets ask for something: what was not agreed upon with the peer that is there is done here.
+    #[cold]
+    #[inline(never)]
+    fn transmit_offloads(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        let agreed = self.pass.enter().map(|ring| ring.setup.offloads & Offloads::TX);
+        self.pass.leave();
+        let rules = Rules {
+            can: agreed.unwrap_or_default(),
+            longest: self.limit.load(Ordering::Relaxed),
+        };
+        let counters = self.counters.clone();
+        settle(rules, &counters, cache, packets, |cache, packets| {
+            self.hand_over::<true>(cache, packets)
+        })
+    }
+}
+
+impl TxQueue for VhostTx {
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        if packets.is_empty() {
+            return 0;
+        }
+        if packets.has_offloads() {
+            return self.transmit_offloads(cache, packets);
+        }
+        self.hand_over::<false>(cache, packets)
     }
 
     /// Frames are copied: nothing is held.

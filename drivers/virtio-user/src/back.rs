@@ -3,6 +3,7 @@
 use crate::error::Refusal;
 use crate::rings::Vring;
 use barline::mem::{Mapping, SharedRegion};
+use barline::offload::Offloads;
 use barline::port::MacAddress;
 use barline::wait::EventFd;
 use barline_virtio::Features;
@@ -42,6 +43,12 @@ pub(crate) enum News {
 /// One that is there, with which features are agreed upon.
 pub(crate) trait BackEnd: Send + Debug {
     fn features(&self) -> Features;
+
+    /// Agrees on offloads too, as far as it has them. Before [`BackEnd::begin`].
+    ///
+    /// # Errors
+    /// It refuses what it has offered.
+    fn agree(&mut self, offloads: Offloads) -> Result<(), Refusal>;
 
     fn mac(&self) -> Option<MacAddress> {
         None

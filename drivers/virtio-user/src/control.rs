@@ -114,6 +114,7 @@ impl Control {
 
     /// From its rings' making to their end; whether the back end is known to touch nothing any more.
     fn serve(&mut self, mut back: Box<dyn BackEnd>) -> Result<bool, Refusal> {
+        back.agree(self.ground.config.offloads)?;
         let mut rings = Rings::new(&self.ground, back.features())?;
         let memory = self.memory(&rings)?;
         let vrings = std::mem::take(&mut rings.vrings);

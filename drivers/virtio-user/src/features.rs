@@ -2,12 +2,13 @@
 
 use crate::Settings;
 use crate::error::Refusal;
+use barline::offload::Offloads;
 use barline_virtio::{Features, Options, Traits};
 
 /// There are protocol features (`VHOST_USER_F_PROTOCOL_FEATURES`): bit 30, which virtio itself leaves to the transport.
 pub(crate) const PROTOCOL: Features = Features::from_bits_retain(1 << 30);
 
-/// What of it is taken. No offloads, no control queue (there is nobody who would answer it), no IOMMU.
+/// What of it is taken, but for offloads. No control queue (there is nobody who would answer it), no IOMMU.
 ///
 /// # Errors
 /// [`Refusal::Lacks`].
@@ -34,6 +35,11 @@ pub(crate) fn choose(offered: Features, settings: &Settings) -> Result<Features,
     wanted.set(Features::MRG_RXBUF, merge);
     wanted.set(Features::IN_ORDER, in_order);
     Ok(offered & wanted)
+}
+
+/// The same with offloads, as far as they were offered.
+pub(crate) fn with_offloads(features: Features, offered: Features, wanted: Offloads) -> Features {
+    features | Features::of_offloads(offered.offloads() & wanted)
 }
 
 /// What of it matters to a ring.
@@ -68,6 +74,10 @@ mod tests {
         assert!(!taken.intersects(Features::RING_PACKED | Features::EVENT_IDX));
         let split = choose(all - Features::RING_PACKED, &Settings::default()).unwrap();
         assert!(split.contains(Features::EVENT_IDX));
+        assert_eq!(taken.offloads(), Offloads::empty());
+        let some = Offloads::TX_CHECKSUM | Offloads::TX_TCP4 | Offloads::RX_CHECKSUM;
+        assert_eq!(with_offloads(taken, all, some).offloads(), some);
+        assert_eq!(with_offloads(taken, taken, some), taken);
         assert!(choose(all - Features::MQ, &plain).is_err());
         assert!(choose(all - Features::VERSION_1, &Settings::default()).is_err());
         let any_order = choose(all, &Settings::parse("in-order=off").unwrap()).unwrap();

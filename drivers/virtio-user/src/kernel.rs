@@ -6,7 +6,9 @@ use crate::error::Refusal;
 use crate::features::choose;
 use crate::rings::Vring;
 use crate::sys::{Tap, Use, VhostNet};
+use barline::offload::Offloads;
 use barline::wait::EventFd;
+use barline_netif::{probe_tun_offloads, tun_offloads};
 use barline_virtio::Features;
 use std::fmt;
 use std::io;
@@ -189,6 +191,19 @@ impl Kernel {
 impl BackEnd for Kernel {
     fn features(&self) -> Features {
         self.features
+    }
+
+    /// The tap's queues share one setting. What we send it takes at any time; UDP's segmentation it knows both ways or not at all.
+    fn agree(&mut self, offloads: Offloads) -> Result<(), Refusal> {
+        let Some(pair) = self.pairs.first() else {
+            return Ok(());
+        };
+        let has = probe_tun_offloads(|flags| pair.tap.set_offload(flags).is_ok());
+        let agreed = (has & offloads).consistent();
+        let set = pair.tap.set_offload(tun_offloads(agreed));
+        set.map_err(refused("TUNSETOFFLOAD"))?;
+        self.features |= Features::of_offloads(agreed);
+        Ok(())
     }
 
     fn begin(&mut self, memory: &[Piece], vrings: &[Vring], _stop: &EventFd) -> Result<(), Refusal> {

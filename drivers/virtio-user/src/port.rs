@@ -8,6 +8,7 @@ use crate::socket::{Listener, reach};
 use crate::start::{Running, check};
 use crate::{Refusal, Settings};
 use barline::mem::SharedDomain;
+use barline::offload::Offloads;
 use barline::port::{
     Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues,
     may_start,
@@ -80,7 +81,8 @@ impl VirtioUser {
                 ring: (8, 1 << 15),
                 mtu: mtu.min(MOST_MTU),
                 speed: 0,
-                offloads: barline::offload::Offloads::empty(),
+                // What a back end does not offer is done in software, and is not received.
+                offloads: Offloads::all(),
             },
             mac: first
                 .as_ref()

@@ -3,12 +3,13 @@
 use crate::Settings;
 use crate::back::{BackEnd, News, Parted, Piece};
 use crate::error::Refusal;
-use crate::features::{PROTOCOL, choose};
+use crate::features::{PROTOCOL, choose, with_offloads};
 use crate::guard::{Patience, guarded};
 use crate::rings::Vring;
 use crate::socket::{Waiting, look};
 use crate::sys::lend;
 use barline::mem::{Iova, SharedRegion};
+use barline::offload::Offloads;
 use barline::port::MacAddress;
 use barline::wait::EventFd;
 use barline_virtio::Features;
@@ -31,6 +32,7 @@ const PACKED_BASE: u16 = 1 << 15;
 pub(crate) struct Session {
     stream: UnixStream,
     front: Frontend,
+    offered: Features,
     features: Features,
     mac: Option<MacAddress>,
     mtu: Option<u16>,
@@ -76,6 +78,7 @@ impl Session {
         Ok(Self {
             stream,
             front,
+            offered,
             features,
             mac: Some(mac).filter(|mac| features.contains(Features::MAC) && mac.is_station()),
             mtu: Some(mtu).filter(|mtu| features.contains(Features::MTU) && *mtu >= 68),
@@ -86,6 +89,11 @@ impl Session {
 impl BackEnd for Session {
     fn features(&self) -> Features {
         self.features
+    }
+
+    fn agree(&mut self, offloads: Offloads) -> Result<(), Refusal> {
+        self.features = with_offloads(self.features, self.offered, offloads);
+        Ok(())
     }
 
     fn mac(&self) -> Option<MacAddress> {

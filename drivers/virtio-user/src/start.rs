@@ -36,6 +36,7 @@ pub(crate) struct Running {
 /// # Errors
 /// [`PortError::Config`].
 pub(crate) fn check(config: &PortConfig) -> Result<(), PortError> {
+    config.check_long_buffers()?;
     let wrong = |text: String| Err(PortError::Config(text));
     if config.rx_queues != config.tx_queues {
         return wrong("a virtio-user port needs as many receive as transmit queues".to_owned());

@@ -232,10 +232,20 @@ impl Tap {
         unsafe {
             tun_calls::set_iff(fd, &request)?;
             tun_calls::set_header_size(fd, &header)?;
-            // Whole frames with their checksums.
+            // Until it is asked for more: whole frames with their checksums.
             tun_calls::set_offload(fd, 0)?;
         }
         Ok(tap)
+    }
+
+    /// What the kernel may leave to us of frames that it sends: TUN_F_*.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn set_offload(&self, flags: u32) -> io::Result<()> {
+        // SAFETY: it takes a number.
+        unsafe { tun_calls::set_offload(self.0.as_raw_fd(), flags as libc::c_int) }?;
+        Ok(())
     }
 
     /// Whether the interface is still there.

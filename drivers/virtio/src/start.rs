@@ -6,7 +6,6 @@ use crate::rings::{Empty, Kick, Shape};
 use crate::split::{Split, Traits};
 use crate::{Packed, Virtio, init, irq};
 use barline::mem::{Access, Mapping, Memory, Numa};
-use barline::offload::{LONG_ROOM, Offloads};
 use barline::pool::{Custody, PoolMap};
 use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Progress, Queues, TxQueue};
 use barline::ring::FrameLimit;
@@ -81,13 +80,7 @@ impl Virtio {
                 config.pool.headroom()
             )));
         }
-        let room = config.pool.data_room();
-        if config.offloads.intersects(Offloads::RX_LONG) && room < LONG_ROOM {
-            return Err(PortError::Config(format!(
-                "long packets are received into buffers of {LONG_ROOM} bytes, the pool's have {room}; make the pool with \
-                 data_room({LONG_ROOM}), or do not ask for RX_TCP4, RX_TCP6 and RX_UDP"
-            )));
-        }
+        config.check_long_buffers()?;
         // Without a table the device chooses among all pairs in use.
         if rx < tx && !self.features.contains(Features::RSS) {
             return Err(PortError::Config(format!(

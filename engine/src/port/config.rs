@@ -1,7 +1,7 @@
 use crate::bus::BusError;
 use crate::mem::{DmaError, MemoryError, PlanError, Source};
 use crate::mmio::MmioError;
-use crate::offload::Offloads;
+use crate::offload::{LONG_ROOM, Offloads};
 use crate::pool::Pool;
 use std::fmt;
 use std::str::FromStr;
@@ -173,6 +173,21 @@ impl PortConfig {
 }
 
 impl PortConfig {
+    /// Whether the pool's buffers hold the long packets that are asked for, where a device writes them whole.
+    ///
+    /// # Errors
+    /// [`PortError::Config`].
+    pub fn check_long_buffers(&self) -> Result<(), PortError> {
+        let room = self.pool.data_room();
+        if !self.offloads.intersects(Offloads::RX_LONG) || room >= LONG_ROOM {
+            return Ok(());
+        }
+        Err(PortError::Config(format!(
+            "long packets are received into buffers of {LONG_ROOM} bytes, the pool's have {room}; make the pool with \
+             data_room({LONG_ROOM}), or do not ask for RX_TCP4, RX_TCP6 and RX_UDP"
+        )))
+    }
+
     fn check_offloads(&self, caps: &PortCaps) -> Result<(), PortError> {
         let names = |offloads: Offloads| match offloads.is_empty() {
             true => String::from("none"),

@@ -17,6 +17,7 @@ use vhost::VhostBackend;
 use vhost::vhost_user::message::{VhostUserHeaderFlag, VhostUserProtocolFeatures};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 
+pub const GUEST_CSUM: u64 = 1 << 1;
 pub const MRG: u64 = 1 << 15;
 pub const LOG_ALL: u64 = 1 << 26;
 pub const INDIRECT: u64 = 1 << 28;
@@ -66,6 +67,8 @@ pub struct Peer {
     pub frontend: Frontend,
     pub memory: Memory,
     pub wish: Wish,
+    /// What the last frame that it received was said to ask for.
+    pub header: [u8; 10],
     /// What it receives and what it sends, by pair.
     pub rings: Vec<Ring>,
     places: Vec<Vec<u64>>,
@@ -119,6 +122,7 @@ impl Peer {
             frontend,
             memory,
             wish,
+            header: [0; 10],
         };
         let regions: Vec<_> = (0..rings).map(|n| peer.memory.region(n * each, each)).collect();
         if wish.slots {
@@ -190,12 +194,17 @@ impl Peer {
 
     /// Sends a frame; false where the ring is full.
     pub fn send(&mut self, pair: usize, frame: &[u8]) -> bool {
+        self.send_with(pair, [0; 10], frame)
+    }
+
+    /// The same, and says of it what is in the header.
+    pub fn send_with(&mut self, pair: usize, header: [u8; 10], frame: &[u8]) -> bool {
         self.reap(pair);
         let (index, indirect) = (pair * 2 + 1, self.wish.features & INDIRECT != 0);
         let Some(place) = self.places[index].pop() else {
             return false;
         };
-        let bytes = [&[0; HEADER], frame].concat();
+        let bytes = [&header[..], &[0; HEADER - 10], frame].concat();
         self.memory.write(place, &bytes);
         let pieces = Self::cut(place, bytes.len() as u32, &self.wish, true);
         let ring = &mut self.rings[index];
@@ -237,7 +246,9 @@ impl Peer {
             self.places[index].push(token.pieces[0].0 / PLACE * PLACE);
             let (part, left) = &mut self.parts[index];
             if *left == 0 {
-                assert_eq!(bytes[..10], [0; 10], "no offload was negotiated");
+                self.header = bytes[..10].try_into().unwrap();
+                let agreed = self.wish.features & GUEST_CSUM != 0;
+                assert!(agreed || self.header == [0; 10], "no offload was negotiated");
                 *left = u16::from_le_bytes([bytes[10], bytes[11]]);
                 assert!(*left > 0);
                 bytes.drain(..HEADER);
@@ -269,6 +280,17 @@ impl Near {
     }
 
     pub fn with(pairs: u16, mtu: u32, features: Features) -> Self {
+        Self::started(pairs, mtu, mtu as usize + 18, features, |_| ())
+    }
+
+    /// With so much room in buffers, and another configuration.
+    pub fn started(
+        pairs: u16,
+        mtu: u32,
+        room: usize,
+        features: Features,
+        change: impl FnOnce(&mut PortConfig),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let options = Options {
@@ -276,15 +298,18 @@ impl Near {
             ..Options::new(&path)
         };
         let mut port = Vhost::open(&options).unwrap();
-        let pool = Pool::builder().packets(2048).data_room(mtu as usize + 18);
+        let pool = Pool::builder()
+            .packets(if room > 1 << 14 { 256 } else { 2048 })
+            .data_room(room);
         let pool = pool.source(Source::MemFd(PageSize::Base4K)).build().unwrap();
-        let config = PortConfig {
+        let mut config = PortConfig {
             rx_queues: pairs,
             tx_queues: pairs,
             mtu,
             link: LinkRequest::DoNotWait,
             ..PortConfig::new(&pool)
         };
+        change(&mut config);
         let queues = port.start(&config).unwrap();
         let cache = pool.cache();
         Self {
