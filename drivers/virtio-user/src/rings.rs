@@ -7,10 +7,10 @@ use barline::mem::{Access, DmaDomain, Mapping, Memory, Numa};
 use barline::pool::{Batch, Custody, PoolCache, PoolMap};
 use barline::port::{Interrupt, PortConfig, PortError, RxQueue, TxQueue};
 use barline::ring::FrameLimit;
-use barline::ring::completion::{Format, Health, Notify, RxRing, TxRing};
+use barline::ring::completion::{Health, Notify, RxRing, TxRing};
 use barline::telemetry::{RxCounters, TxCounters};
 use barline::wait::{Armed, Cpu, EventFd};
-use barline_virtio::{Areas, Features, Packed, Split, Traits, ring_bytes};
+use barline_virtio::{Areas, Features, Packed, Shape, Split, Traits, ring_bytes};
 use crossbeam::utils::CachePadded;
 use std::io;
 use std::sync::Arc;
@@ -92,30 +92,6 @@ impl TxEnd {
         either!(self, ring => ring.in_flight())
     }
 }
-
-/// What the shapes have in common.
-trait Shape: Format + Sized {
-    const BYTES: fn(u32) -> usize;
-    fn make(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self>;
-    fn areas(&self) -> Areas;
-}
-
-macro_rules! shapes {
-    ($($name:ident),*) => {$(
-        impl<const RX: bool> Shape for $name<RX> {
-            const BYTES: fn(u32) -> usize = Self::bytes;
-
-            fn make(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self> {
-                Self::new(memory, at, len, with)
-            }
-
-            fn areas(&self) -> Areas {
-                self.areas()
-            }
-        }
-    )*};
-}
-shapes!(Split, Packed);
 
 /// A ring as a back end is told of it.
 #[derive(Debug)]
@@ -208,7 +184,7 @@ impl Rings {
 impl Maker<'_> {
     fn ring<F: Shape>(&mut self, index: usize, len: u32) -> Result<(F, Kick), Refusal> {
         let format = F::make(&self.memory, self.at, len, self.traits).ok_or(LAYOUT)?;
-        self.at += F::BYTES(len);
+        self.at += F::bytes(len);
         let (kick, call, areas) = (EventFd::new()?, EventFd::new()?, format.areas());
         let ours = Kick(kick.duplicate()?.into());
         self.rings.vrings.push(Vring {

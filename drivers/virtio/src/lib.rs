@@ -24,7 +24,7 @@ mod statistics;
 pub use options::Options;
 pub use packed::Packed;
 pub use regs::Features;
-pub use rings::Kick;
+pub use rings::{Kick, Shape};
 pub use split::{Areas, Split, Traits};
 pub use start::ring_bytes;
 

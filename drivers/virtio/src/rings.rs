@@ -24,9 +24,12 @@ impl Notify for Kick {
 }
 
 /// What the two shapes of rings have in common.
-pub(crate) trait Shape: Format + Sized {
+pub trait Shape: Format + Sized {
+    /// Bytes of memory for `len` positions.
     fn bytes(len: u32) -> usize;
+    /// A ring of `len` positions from byte `at` of `memory` on, which is cleared; `None` where it does not fit there.
     fn make(memory: &Arc<Mapping>, at: usize, len: u32, with: Traits) -> Option<Self>;
+    /// What the device has to be told.
     fn areas(&self) -> Areas;
 }
 
