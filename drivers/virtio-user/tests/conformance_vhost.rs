@@ -50,7 +50,9 @@ impl Subject for OnVirtioUser {
 
     fn excuse(&self, case: &str) -> Option<String> {
         let why = match case {
-            "a_stopped_port_changes_nothing" => "there is no filter: it receives what its peer sends",
+            "a_stopped_port_changes_nothing" | "promiscuous_and_multicast_are_settings_of_their_own" => {
+                "there is no filter: it receives what its peer sends"
+            }
             "every_frame_is_in_one_counter" => "the peer keeps what finds no room",
             "the_device_counts_what_we_count" => "the port is the device",
             "packets_of_an_unmapped_pool_are_dropped_and_counted" => "frames are copied, of whichever pool",

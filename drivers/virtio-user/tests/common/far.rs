@@ -27,6 +27,8 @@ struct Cable {
     from: Mutex<VecDeque<Vec<u8>>>,
     pulled: AtomicBool,
     over: AtomicBool,
+    /// It has a link, and has looked at its queues.
+    ready: AtomicBool,
 }
 
 /// The far end.
@@ -160,6 +162,7 @@ fn play(cable: &Cable, open: &Open, again: bool) {
         if up {
             now.turn(cable);
         }
+        cable.ready.store(up, Release);
         let lost = now.was_up && !up;
         if lost {
             // On a wire without anybody.
@@ -168,6 +171,7 @@ fn play(cable: &Cable, open: &Open, again: bool) {
         }
         now.was_up = up;
         if lost && again || cable.pulled.load(Acquire) {
+            cable.ready.store(false, Release);
             end(side.take());
         }
         yield_now();
@@ -194,6 +198,10 @@ impl FarEnd for PortFar {
 
     fn pending(&self) -> usize {
         self.cable.to.lock().unwrap().len()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.cable.ready.load(Acquire)
     }
 
     fn complaints(&self) -> Vec<String> {
