@@ -89,6 +89,9 @@ impl Subject for OnTap {
             }
             "the_device_counts_what_we_count" => "the kernel counts what it receives at the interface",
             "packets_of_an_unmapped_pool_are_dropped_and_counted" => "the kernel reaches all memory",
+            "an_open_checksum_is_completed" => {
+                "a packet socket is shown what the kernel has not summed up yet; tests/offload.rs has sockets that are not"
+            }
             "a_removed_device_does_not_start" => "the port makes the interface anew",
             _ => return None,
         };
