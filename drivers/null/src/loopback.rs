@@ -185,18 +185,14 @@ fn bytes(packets: &Batch) -> usize {
 
 impl LoopbackTx {
     /// Whether the ring takes it: one that is to be cut may be longer than a frame.
-    #[inline(always)]
     fn fits(&self, packet: &Packet) -> bool {
         packet.len().wrapping_sub(1) < self.most
             || packet.has_offload() && packet.offload().segmentation.is_some()
     }
 
+    /// Hands over packets of so many bytes.
     #[inline(always)]
-    fn push(&mut self, packets: &mut Batch) -> usize {
-        if packets.as_slice().iter().any(|packet| !self.fits(packet)) {
-            self.sift(packets);
-        }
-        let before = bytes(packets);
+    fn push(&mut self, packets: &mut Batch, before: usize) -> usize {
         let sent = self.ring.send(packets);
         self.counters.tx_packets.add(sent as u64);
         self.counters.tx_bytes.add((before - bytes(packets)) as u64);
@@ -205,20 +201,34 @@ impl LoopbackTx {
         }
         sent
     }
-}
 
-impl TxQueue for LoopbackTx {
-    #[inline]
-    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
-        if !packets.has_offloads() {
-            return self.push(packets);
-        }
+    /// Packets of which one has no good length, or asks for something.
+    #[cold]
+    fn push_odd(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
         let rules = Rules {
             can: self.can,
             longest: self.most as u32,
         };
         let counters = self.counters.clone();
-        settle(rules, &counters, cache, packets, |_, packets| self.push(packets))
+        settle(rules, &counters, cache, packets, |_, packets| {
+            self.sift(packets);
+            self.push(packets, bytes(packets))
+        })
+    }
+}
+
+impl TxQueue for LoopbackTx {
+    #[inline]
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        let (mut bytes, mut odd) = (0, false);
+        for packet in packets.as_slice() {
+            bytes += packet.len();
+            odd |= packet.len().wrapping_sub(1) >= self.most || packet.has_offload();
+        }
+        match odd {
+            true => self.push_odd(cache, packets),
+            false => self.push(packets, bytes),
+        }
     }
 
     fn reclaim(&mut self, _cache: &mut PoolCache) -> usize {

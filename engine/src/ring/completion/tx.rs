@@ -198,12 +198,10 @@ impl<F: Format, N: Notify> TxRing<F, N> {
             can: self.format.offloads(),
             longest: self.limit.get(),
         };
-        let mut own = self.posted.pool().cache();
-        let cache = if cache.pool() == own.pool() {
-            cache
-        } else {
-            &mut own
-        };
+        // Segments are of the pool that is sent from the fast way.
+        let strange = cache.pool() != self.posted.pool();
+        let mut own = strange.then(|| self.posted.pool().cache());
+        let cache = own.as_mut().unwrap_or(cache);
         settle(rules, &counters, cache, packets, |cache, packets| {
             self.hand_over::<true>(cache, packets).0
         })

@@ -206,12 +206,10 @@ impl<F: TxFormat> TxRing<F> {
             can: Offloads::empty(),
             longest: self.limit.get(),
         };
-        let mut own = self.posted.pool().cache();
-        let cache = if cache.pool() == own.pool() {
-            cache
-        } else {
-            &mut own
-        };
+        // Segments are of the pool that is sent from the fast way.
+        let strange = cache.pool() != self.posted.pool();
+        let mut own = strange.then(|| self.posted.pool().cache());
+        let cache = own.as_mut().unwrap_or(cache);
         settle(rules, &counters, cache, packets, |cache, packets| {
             self.hand_over(cache, packets).0
         })
