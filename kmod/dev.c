@@ -3,6 +3,7 @@
  * A bound function: open, close, and the steps from one state to the next.
  */
 #include <linux/fs.h>
+#include <linux/pci_hotplug.h>
 #include <linux/poll.h>
 
 #include "internal.h"
@@ -17,6 +18,30 @@ static void bl_restore(struct bl_dev *bd)
 }
 
 /*
+ * Whether the core may reset a function through a hot-plug slot, which takes the slot's reset_lock:
+ * then it is reset by itself (FLR) or not at all. Who holds reset_lock may be waiting for whoever
+ * removes the function, so who resets it must not wait for reset_lock: neither remove(), nor a
+ * process under the locks that remove() wants.
+ */
+bool bl_in_slot(struct pci_dev *pdev)
+{
+	const struct pci_slot *slot = pdev->slot;
+
+	return slot && slot->hotplug && slot->hotplug->ops->reset_slot;
+}
+
+static int bl_reset_hardware(struct bl_dev *bd)
+{
+	struct pci_dev *pdev = bd->pdev;
+
+	if (!bd->resettable || bl_fail("reset"))
+		return -ENOTTY;
+	if (bl_in_slot(pdev))
+		return pcie_reset_flr(pdev, PCI_RESET_DO_RESET);
+	return __pci_reset_function_locked(pdev);
+}
+
+/*
  * Resets and restores. device_lock() is held: by the caller, or by remove() for it, see bl_lock().
  * A reset through the bus wants the bridge's configuration left alone too. That lock is taken
  * before a device's elsewhere, so it is only tried here: who has it is resetting the bus.
@@ -25,7 +50,7 @@ int bl_reset_function(struct bl_dev *bd)
 {
 	struct pci_dev *pdev = bd->pdev;
 	struct pci_dev *bridge = pci_upstream_bridge(pdev);
-	int err = -ENOTTY;
+	int err;
 
 	if (!pci_device_is_present(pdev))
 		return -ENODEV;
@@ -34,8 +59,7 @@ int bl_reset_function(struct bl_dev *bd)
 	pci_cfg_access_lock(pdev);
 	/* A reset through the power states works from D0 only. */
 	pci_set_power_state(pdev, PCI_D0);
-	if (bd->resettable)
-		err = bl_fail("reset") ? -ENOTTY : __pci_reset_function_locked(pdev);
+	err = bl_reset_hardware(bd);
 	bl_restore(bd);
 	pci_cfg_access_unlock(pdev);
 	if (bridge)

@@ -18,12 +18,9 @@
  * and unbind do not wait for a process. The last reference to an address space is dropped outside
  * of bl_dev.lock, because that unpins.
  *
- * Not ours to mend: a reset behind a hot-plug slot takes, inside of these, the slot's reset_lock.
- * pciehp holds that one while it asks for pci_rescan_remove_lock, under which a function is
- * removed. So a function that is removed through sysfs at the very moment when its slot has an
- * event and it is being reset, by its process or by remove(), leaves them waiting for each other.
- * device_lock() alone is enough for that, with any driver; lockdep does not follow that one, but
- * does follow bl_dev.lock.
+ * No lock of a hot-plug slot is among them, and none may be: pciehp holds its reset_lock while it
+ * asks for pci_rescan_remove_lock, under which bind and unbind run, and these want the locks above.
+ * A reset through a slot takes reset_lock, so there is none: see bl_in_slot().
  */
 #ifndef BARLINE_INTERNAL_H
 #define BARLINE_INTERNAL_H
@@ -183,6 +180,7 @@ extern struct pci_driver bl_driver;
 
 /* dev.c */
 extern const struct file_operations bl_dev_fops;
+bool bl_in_slot(struct pci_dev *pdev);
 int bl_reset_function(struct bl_dev *bd);
 void bl_slot_restore(struct bl_dev *bd);
 struct bl_ioas *bl_part(struct bl_dev *bd);

@@ -2,8 +2,9 @@
 //!
 //! `kmod-tests list [BED...]` prints names; `kmod-tests run NAME BED...` runs the beds' tests that have NAME (which may be empty)
 //! in theirs and prints `TEST name ok|FAIL text`. A bed is a machine: `main` has everything, `stock` is the same with one of
-//! Debian's kernels, `debug` with the debug kernel, `noremap` has no interrupt remapping, `sleep` can be woken. It needs root, the module in /payload and the functions
-//! that the virtual machine of `cargo xtask test kmod` has.
+//! Debian's kernels, `debug` with the debug kernel, `noremap` has no interrupt remapping, `sleep` can be woken. From `unplug` devices are
+//! taken, from `bare` too, but there the module is not loaded. It needs root, the module in /payload and the functions that
+//! the virtual machine of `cargo xtask test kmod` has.
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
 mod abi;

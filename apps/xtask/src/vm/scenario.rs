@@ -307,6 +307,12 @@ pub const SCENARIOS: &[Scenario] = &[
         run: kmod::noremap,
     },
     Scenario {
+        name: "kmod-unplug",
+        about: "devices of the kernel module are taken out of their slots; debug kernel: lockdep has only pciehp's own report",
+        kernels: &Series::ALL,
+        run: kmod::unplug,
+    },
+    Scenario {
         name: "kmod-sleep",
         about: "the machine sleeps (S3) and is woken while a process holds devices of the kernel module",
         kernels: &Series::ALL,
