@@ -3,7 +3,6 @@
  * A bound function: open, close, and the steps from one state to the next.
  */
 #include <linux/fs.h>
-#include <linux/pci_hotplug.h>
 #include <linux/poll.h>
 
 #include "internal.h"

@@ -34,6 +34,7 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/pci_hotplug.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>

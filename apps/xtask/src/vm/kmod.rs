@@ -1,6 +1,7 @@
 //! The kernel module's tests in a guest: the machine they need, and what the host does for them.
 
 mod pciehp;
+pub mod rate;
 
 use super::kernel::Series;
 use super::monitor::Monitor;

@@ -48,6 +48,8 @@ use std::path::PathBuf;
 pub enum VmTask {
     /// Build the kernel with KASAN, lockdep and kmemleak (`kmod/debug.config`) once and keep it in the cache.
     DebugKernel,
+    /// Measure l2fwd's rate through the kernel module and through vfio-pci, in turn in one machine.
+    KmodRate(kmod::rate::Args),
 }
 
 /// What `cargo xtask vm` takes.
