@@ -28,6 +28,7 @@
 #include <linux/cdev.h>
 #include <linux/completion.h>
 #include <linux/device.h>
+#include <linux/interrupt.h>
 #include <linux/interval_tree.h>
 #include <linux/iommu.h>
 #include <linux/kref.h>
@@ -179,10 +180,14 @@ static inline bool bl_fail(const char *point)
 /* bind.c */
 extern struct pci_driver bl_driver;
 
-/* dev.c */
-extern const struct file_operations bl_dev_fops;
+/* reset.c */
 bool bl_in_slot(struct pci_dev *pdev);
 int bl_reset_function(struct bl_dev *bd);
+int bl_verify(struct bl_dev *bd);
+void bl_restore(struct bl_dev *bd);
+
+/* dev.c */
+extern const struct file_operations bl_dev_fops;
 void bl_slot_restore(struct bl_dev *bd);
 struct bl_ioas *bl_part(struct bl_dev *bd);
 int bl_event(struct bl_dev *bd, u32 event, struct bl_ioas *ioas);
@@ -196,21 +201,26 @@ long bl_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 int bl_copy_in(void *to, size_t size, const void __user *from);
 int bl_copy_out(void __user *to, void *from, size_t size);
 
-/* ioas.c, group.c */
+/* ioas.c, dma.c, pin.c, group.c */
 extern const struct file_operations bl_ioas_fops;
 struct bl_ioas *bl_ioas_get_fd(int fd);
 void bl_ioas_put(struct bl_ioas *ioas); /* also of NULL */
 int bl_ioas_map(struct bl_ioas *ioas, const struct barline_ioas_map *arg);
 int bl_ioas_unmap(struct bl_ioas *ioas, struct barline_ioas_unmap *arg);
 void bl_ioas_unmap_all(struct bl_ioas *ioas);
+int bl_pin_and_map(struct bl_ioas *ioas, const struct barline_ioas_map *arg);
+void bl_unmap_range(struct bl_ioas *ioas, u64 iova, u64 size, bool dirty);
 int bl_group_attach(struct bl_dev *bd, struct bl_ioas *ioas);
 void bl_group_detach(struct bl_dev *bd);
 
-/* irq.c, events.c */
+/* irq.c, intx.c, events.c */
 void bl_irqs_init(struct bl_dev *bd);
 u32 bl_irq_count(struct bl_dev *bd, u32 index);
 int bl_irqs_set(struct bl_dev *bd, const struct barline_set_irqs *arg);
 void bl_irqs_off(struct bl_dev *bd);
+irqreturn_t bl_intx_handler(int irq, void *arg);
+void bl_intx_mask(struct bl_dev *bd);
+void bl_intx_unmask(struct bl_dev *bd);
 void bl_irqs_mask(struct bl_dev *bd);
 void bl_irqs_rearm(struct bl_dev *bd);
 int bl_irqs_apply(struct bl_dev *bd, const struct barline_set_irqs *arg,
