@@ -127,11 +127,7 @@ pub fn rebind_native(bdf: &str, native: &str) -> Result<()> {
 
 /// The kernel's messages.
 pub fn dmesg() -> String {
-    let out = Command::new("dmesg")
-        .output()
-        .map(|out| out.stdout)
-        .unwrap_or_default();
-    String::from_utf8_lossy(&out).into_owned()
+    crate::sys::kernel_log().unwrap_or_default()
 }
 
 /// The last message that has a word.

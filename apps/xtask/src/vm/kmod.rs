@@ -169,7 +169,7 @@ fn machine(bed: &Bed<'_>, beds: &[&str], only: &str) -> Result<Vm> {
     Ok(vm)
 }
 
-/// For work on one test: a part of the names of those to run.
+/// For work on some tests: parts of the names of those to run, with commas between.
 fn only() -> String {
     setting("BARLINE_KMOD_ONLY")
 }
@@ -247,11 +247,13 @@ fn option_rom() -> Vec<u8> {
     rom
 }
 
-/// Names of the beds' tests that have `only` in theirs.
+/// Names of the beds' tests that have `only`, or a part of it between commas, in theirs.
 fn tests(bed: &Bed<'_>, beds: &[&str], only: &str) -> Result<Vec<String>> {
     let program = Program::KMOD_TESTS.build(bed.paths)?;
     let listed = cmd::text(Command::new(program).arg("list").args(beds))?;
-    let wanted = listed.lines().filter(|test| test.contains(only));
+    let wanted = listed
+        .lines()
+        .filter(|test| only.split(',').any(|part| test.contains(part)));
     Ok(wanted.map(str::to_owned).collect())
 }
 

@@ -141,7 +141,7 @@ pub fn b07_b08_close_with_interrupts_on() -> Result<String> {
     let at = Attached::edu()?;
     ensure!(at.bar0()?.read::<u32>(edu_reg::ID) == EDU_ID);
     drop(at);
-    off_under_load(10 * rounds)?;
+    off_under_load(5 * rounds)?;
     Ok(format!("{} times", 2 * rounds))
 }
 
