@@ -15,6 +15,7 @@
 pub mod console;
 pub mod counted;
 pub mod dpdk;
+pub mod dynamic;
 pub mod evidence;
 pub mod frames;
 pub mod idle;
@@ -32,6 +33,7 @@ pub mod traffic;
 pub mod unplug;
 pub mod vfio;
 pub mod vhost;
+mod vhost_iperf;
 mod vhost_net;
 pub mod wire;
 

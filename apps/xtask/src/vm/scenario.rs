@@ -10,6 +10,7 @@ use super::traffic::Lines;
 use super::unplug::{self, How};
 use super::vfio;
 use super::vhost;
+use super::vhost_iperf;
 use super::vhost_net;
 use crate::host::Tools;
 use crate::paths::Paths;
@@ -263,6 +264,18 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the same; packed rings, frames in one buffer each",
         kernels: &[Series::V6_12],
         run: |bed| vhost::run(bed, ",mrg=off", true),
+    },
+    Scenario {
+        name: "vhost-iperf",
+        about: "iperf3's TCP both ways between a guest and the host's kernel, a reboot between; split rings",
+        kernels: &Series::STOCK,
+        run: |bed| vhost_iperf::run(bed, "", false),
+    },
+    Scenario {
+        name: "vhost-iperf-packed",
+        about: "the same; packed rings, frames in one buffer each",
+        kernels: &[Series::V6_12],
+        run: |bed| vhost_iperf::run(bed, ",mrg=off", true),
     },
     Scenario {
         name: "vhost-net",
