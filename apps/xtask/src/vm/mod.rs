@@ -34,6 +34,7 @@ pub mod unplug;
 pub mod vfio;
 pub mod vhost;
 mod vhost_iperf;
+mod vhost_migrate;
 mod vhost_net;
 pub mod wire;
 

@@ -11,6 +11,7 @@ use super::unplug::{self, How};
 use super::vfio;
 use super::vhost;
 use super::vhost_iperf;
+use super::vhost_migrate;
 use super::vhost_net;
 use crate::host::Tools;
 use crate::paths::Paths;
@@ -156,13 +157,19 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "l2fwd-virtio-queues",
         about: "two pairs of queues on two cores, packed rings",
         kernels: &Series::STOCK,
-        run: |bed| virtio_queues(bed, "virtio-net-pci,packed=on,mq=on"),
+        run: |bed| virtio_queues(bed, "virtio-net-pci,packed=on,mq=on", 2),
     },
     Scenario {
         name: "l2fwd-virtio-rss",
         about: "the same spread by receive-side scaling, split rings",
         kernels: &Series::STOCK,
-        run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on"),
+        run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on", 2),
+    },
+    Scenario {
+        name: "l2fwd-virtio-rss-four",
+        about: "four pairs of queues, all of which receive-side scaling uses",
+        kernels: &[Series::V6_12],
+        run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on", 4),
     },
     Scenario {
         name: "l2fwd-kmod-sigint",
@@ -278,6 +285,18 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |bed| vhost_iperf::run(bed, ",mrg=off", true),
     },
     Scenario {
+        name: "vhost-migrate",
+        about: "a guest moves to another QEMU while files come in through l2fwd: all whole; split rings",
+        kernels: &Series::STOCK,
+        run: |bed| vhost_migrate::run(bed, "", false),
+    },
+    Scenario {
+        name: "vhost-migrate-packed",
+        about: "the same; packed rings, frames in one buffer each",
+        kernels: &[Series::V6_12],
+        run: |bed| vhost_migrate::run(bed, ",mrg=off", true),
+    },
+    Scenario {
         name: "vhost-net",
         about: "l2fwd between two taps through the kernel's vhost-net: pings, streams, a tap that is removed",
         kernels: &Series::STOCK,
@@ -373,11 +392,15 @@ fn virtio(
     l2fwd::run(bed, &variant)
 }
 
-fn virtio_queues(bed: &Bed<'_>, model: &'static str) -> Result<Vec<Check>> {
+fn virtio_queues(bed: &Bed<'_>, model: &'static str, queues: u32) -> Result<Vec<Check>> {
     let variant = Variant {
         model,
-        taps: true,
-        arguments: "--queues 2 --cores 0,1",
+        taps: queues,
+        arguments: if queues == 4 {
+            "--cores 0,1,2,3"
+        } else {
+            "--cores 0,1"
+        },
         ..Variant::PLAIN
     };
     l2fwd::run(bed, &variant)
