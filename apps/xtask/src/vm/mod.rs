@@ -36,6 +36,7 @@ pub mod vhost;
 mod vhost_iperf;
 mod vhost_migrate;
 mod vhost_net;
+mod virtio_tcp;
 pub mod wire;
 
 use crate::host::{Missing, Tools, Usage};

@@ -13,6 +13,7 @@ use super::vhost;
 use super::vhost_iperf;
 use super::vhost_migrate;
 use super::vhost_net;
+use super::virtio_tcp;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -170,6 +171,21 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "four pairs of queues, all of which receive-side scaling uses",
         kernels: &[Series::V6_12],
         run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on", 4),
+    },
+    Scenario {
+        name: "l2fwd-virtio-tcp",
+        about: "iperf3's TCP between two networks of the host through our driver, whose NICs offer offloads",
+        kernels: &[Series::V6_12],
+        run: |bed| {
+            virtio_tcp::run(
+                bed,
+                &virtio_tcp::Variant {
+                    model: "virtio-net-pci",
+                    arguments: "",
+                    uncut: false,
+                },
+            )
+        },
     },
     Scenario {
         name: "l2fwd-kmod-sigint",

@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 /// Bytes of each run: 23,000 full segments.
-const BYTES: u64 = 32 << 20;
+pub const BYTES: u64 = 32 << 20;
 /// Frames that l2fwd must have forwarded: the segments of two runs there and two back.
 const FRAMES: u64 = 4 * BYTES / 1460;
 /// The tap's name.
@@ -101,7 +101,7 @@ fn boot(guest: &mut Running) -> Result<Vec<Check>> {
 }
 
 /// Whether a run came to its end, with all bytes received.
-fn verdict(name: &str, said: &str) -> Check {
+pub fn verdict(name: &str, said: &str) -> Check {
     let report: Value = serde_json::from_str(said).unwrap_or_default();
     let end = &report["end"];
     let received = end["sum_received"]["bytes"].as_u64().unwrap_or(0);
