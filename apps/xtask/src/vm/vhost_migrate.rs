@@ -10,7 +10,7 @@ use crate::netns::world::Running as Program;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -85,8 +85,8 @@ pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
     vm.arguments = arguments(&[near], vm.memory, packed);
     target.arguments = arguments(&[away], vm.memory, packed);
     let road = network.dir.path().join("road");
-    let road = format!("unix:{}", road.display());
-    target.arguments.extend(["-incoming".to_owned(), road.clone()]);
+    let incoming = ["-incoming".to_owned(), format!("unix:{}", road.display())];
+    target.arguments.extend(incoming);
     let dir = bed.dir.join("target");
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let mut guest = vm.start(bed.tools, &bed.dir)?;
@@ -135,11 +135,18 @@ fn copies_from(guest: &mut Running) -> Result<[u64; 2]> {
 }
 
 /// Moves the guest; what QEMU says of it.
-fn migrate(guest: &Running, road: &str) -> Result<String> {
+fn migrate(guest: &Running, road: &Path) -> Result<String> {
+    // The other QEMU takes a moment to listen.
+    for _ in 0..3000 {
+        if road.exists() {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
     let mut monitor = guest.monitor()?;
     monitor.order(&format!("migrate_set_parameter max-bandwidth {BANDWIDTH}"))?;
     monitor.order(&format!("migrate_set_parameter downtime-limit {DOWNTIME}"))?;
-    monitor.order(&format!("migrate -d {road}"))?;
+    monitor.order(&format!("migrate -d unix:{}", road.display()))?;
     // A busy machine may take minutes.
     for _ in 0..1200 {
         let said = monitor.human("info migrate")?;
@@ -147,11 +154,11 @@ fn migrate(guest: &Running, road: &str) -> Result<String> {
             let found = said.lines().find(|line| line.trim_start().starts_with(name));
             found.unwrap_or_default().trim().to_owned()
         };
-        if said.contains("completed") {
+        if said.contains("status: completed") {
             let names = ["total time", "downtime", "dirty sync count", "transferred ram"];
             return Ok(names.map(line).join(", "));
         }
-        if said.contains("failed") {
+        if said.contains("status: failed") {
             bail!("QEMU does not move the guest: {said}");
         }
         sleep(Duration::from_millis(100));
