@@ -127,7 +127,8 @@ fn pairs_check(notified: &Path, pairs: u32) -> Check {
     let counts: Vec<usize> = (0..pairs).map(count).collect();
     fs::remove_file(notified).ok();
     let text = format!("notifications of the transmit queues by pair: {counts:?}");
-    Check::new("all-pairs", counts.iter().all(|count| *count > 0), text)
+    // The few that come with a start or an end do not count.
+    Check::new("all-pairs", counts.iter().all(|count| *count > 20), text)
 }
 
 /// What the forwarder says where something is missing; `iommu` off is a machine of its own.
