@@ -7,6 +7,7 @@
 #![warn(missing_debug_implementations)]
 
 mod interface;
+mod netlink;
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -15,5 +16,7 @@ mod watch;
 
 pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
+pub use netlink::{program_of, program_on};
+pub use sys::{Ifreq, Request, bind_packet, packet_option, request};
 pub use tun::{probe_tun_offloads, tun_offloads};
 pub use watch::LinkWatch;

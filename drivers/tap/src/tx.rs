@@ -10,7 +10,6 @@ use nix::sys::uio::writev;
 use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A transmit queue: what the kernel receives. A frame is the kernel's when the call returns: nothing is ever in flight.
 #[derive(Debug)]
@@ -50,7 +49,7 @@ impl TapTx {
 
     /// Hands packets to the kernel, which does what they ask for.
     fn hand_over(&self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
-        let most = self.shared.limit.load(Ordering::Relaxed) as usize;
+        let most = self.shared.run.max_frame();
         let (mut sent, mut bytes, mut lengths) = (0u64, 0u64, 0u64);
         while let Some(packet) = packets.as_slice().first() {
             let len = packet.len();
@@ -90,7 +89,7 @@ impl TxQueue for TapTx {
         }
         let rules = Rules {
             can: self.shared.offloads & Offloads::TX,
-            longest: self.shared.limit.load(Ordering::Relaxed),
+            longest: self.shared.run.max_frame() as u32,
         };
         settle(rules, &self.counters, cache, packets, |cache, packets| {
             self.hand_over(cache, packets)
@@ -114,6 +113,6 @@ impl TxQueue for TapTx {
     }
 
     fn has_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Relaxed)
+        self.shared.run.has_ended()
     }
 }
