@@ -5,6 +5,7 @@ mod common;
 
 use barline::offload::{Checksum, LONG_ROOM, Offload, Offloads, SegmentKind, Segmentation, Sum};
 use barline::pool::Batch;
+use barline::port::Port;
 use barline_vhost::Features;
 use common::*;
 use proptest::prelude::*;

@@ -63,7 +63,10 @@ struct Side {
 
 impl Side {
     fn start((mut port, pairs): (Box<dyn Port>, u16)) -> Self {
-        let pool = Pool::builder().packets(4096 * usize::from(pairs)).data_room(MOST);
+        // What its rings hold, and some.
+        let pool = Pool::builder()
+            .packets(1024 + 640 * usize::from(pairs))
+            .data_room(MOST);
         let pool = pool.source(MEMORY).build().unwrap();
         let config = PortConfig {
             rx_queues: pairs,
