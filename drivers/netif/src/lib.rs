@@ -7,6 +7,11 @@
 #![warn(missing_debug_implementations)]
 
 mod interface;
+<<<<<<< HEAD
+=======
+mod netlink;
+mod sum;
+>>>>>>> main
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -14,4 +19,10 @@ mod watch;
 
 pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
+<<<<<<< HEAD
+=======
+pub use netlink::{program_of, program_on};
+pub use sum::{Sum, complete};
+pub use sys::{Ifreq, Request, bind_packet, packet_option, request};
+>>>>>>> main
 pub use watch::LinkWatch;
