@@ -9,7 +9,8 @@ use crate::sys::netdev;
 use crate::umem::Umems;
 use barline::pool::Custody;
 use barline::port::{
-    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, check_mtu, longest_mtu,
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, check_mtu,
+    longest_mtu,
 };
 use barline::telemetry::CounterSink;
 use barline_netif::{Interface, LinkWatch, program_of};

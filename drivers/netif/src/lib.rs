@@ -7,11 +7,7 @@
 #![warn(missing_debug_implementations)]
 
 mod interface;
-<<<<<<< HEAD
-=======
 mod netlink;
-mod sum;
->>>>>>> main
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -19,10 +15,6 @@ mod watch;
 
 pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
-<<<<<<< HEAD
-=======
 pub use netlink::{program_of, program_on};
-pub use sum::{Sum, complete};
 pub use sys::{Ifreq, Request, bind_packet, packet_option, request};
->>>>>>> main
 pub use watch::LinkWatch;

@@ -49,11 +49,10 @@ impl TxQueue for TapTx {
         if self.has_ended() {
             return 0;
         }
-<<<<<<< HEAD
         if packets.has_offloads() {
             let rules = Rules {
                 can: Offloads::empty(),
-                longest: self.shared.limit.load(Ordering::Relaxed),
+                longest: self.shared.run.max_frame() as u32,
             };
             let counters = self.counters.clone();
             // None of them has any when they come back here.
@@ -61,10 +60,7 @@ impl TxQueue for TapTx {
                 self.transmit(cache, packets)
             });
         }
-        let most = self.shared.limit.load(Ordering::Relaxed) as usize;
-=======
         let most = self.shared.run.max_frame();
->>>>>>> main
         let (mut sent, mut bytes, mut lengths) = (0u64, 0u64, 0u64);
         while let Some(packet) = packets.as_slice().first() {
             let len = packet.len();

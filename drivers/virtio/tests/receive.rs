@@ -189,14 +189,9 @@ fn nonsense<S: Shape>(shift: u32, seed: u64, with: Traits, steps: &[(u32, usize,
 fn traits() -> impl Strategy<Value = Traits> {
     any::<[bool; 3]>().prop_map(|[event_idx, in_order, merges]| Traits {
         event_idx,
-<<<<<<< HEAD
-        in_order: kind == 1,
-        merges: kind == 2,
-        ..Traits::default()
-=======
         in_order,
         merges,
->>>>>>> main
+        ..Traits::default()
     })
 }
 
