@@ -131,8 +131,8 @@ fn offloads_are_taken_as_far_as_ports_have_them() {
     for kind in ["off", "checksum", "on"] {
         for ports in ["sim:82576,sim:82576", "sim:virtio-net,null:", "ring:,null:"] {
             let rings = ["--rx-ring", "64", "--tx-ring", "64", "--seconds", "0.2"];
-            let summary = summary(&[&["--ports", ports, "--offloads", kind], &rings[..]].concat());
-            assert_eq!(number(&summary["dropped"]["tx_offload"]), 0);
+            let told = summary(&[&["--ports", ports, "--offloads", kind], &rings[..]].concat());
+            assert_eq!(told["dropped"]["tx_offload"], 0);
         }
     }
 }

@@ -119,6 +119,11 @@ fn prepare(rules: Rules, packet: &mut Packet) -> Need {
             return Need::Nothing;
         }
         offload.segmentation = None;
+        if offload.checksum != Checksum::Valid {
+            // As if it were cut: from the pseudo header on.
+            segments.reseed(packet);
+            offload.checksum = segments.partial();
+        }
     }
     if let Checksum::Partial { start, offset } = offload.checksum {
         let (start, offset) = (usize::from(start), usize::from(offset));

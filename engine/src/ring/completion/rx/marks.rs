@@ -24,9 +24,6 @@ impl<F: Format, N: Notify> RxRing<F, N> {
         out: &mut Batch,
         got: &mut Received,
     ) {
-        if self.offloads.is_empty() {
-            return;
-        }
         let mut at = first;
         while let Some(packet) = out.as_mut_slice().get_mut(at) {
             let fate = self.read_mark(packet);
