@@ -92,6 +92,7 @@ impl Bench {
             format!("frames={frames}"),
             format!("most={}", device.most),
             format!("rate={RATE}"),
+            format!("window={}", device.window()),
         ]);
         let ours = Ours::start(command, self.dir.join("reflect.log"))?;
         if device.we_listen {
