@@ -38,6 +38,10 @@ fn run(options: Options) -> Result<(), Failure> {
     let mut rig = Rig::start(&settings, &stop)?;
     let mut output = Output::new(settings.json);
     let watched = watch(&settings, &mut rig, &mut output, &stop);
+    if !stop.load(Ordering::SeqCst) {
+        // A signal that comes now ends the waiting; one that came before ended the sending.
+        rig.settle(&stop);
+    }
     let (account, result) = rig.stop();
     let printed = output.summary(&account);
     result.and(watched).and(printed)?;
@@ -98,8 +102,7 @@ fn watch(settings: &Settings, rig: &mut Rig, output: &mut Output, stop: &AtomicB
     let mut report = begin + SECOND;
     while more && !stop.load(Ordering::SeqCst) {
         let now = Instant::now();
-        let paused = control.as_ref().is_some_and(|control| control.paused) || rig.is_held();
-        if end.is_some_and(|end| now >= end) || (rig.is_done() && !paused) {
+        if end.is_some_and(|end| now >= end) || (rig.is_done() && !rig.is_held()) {
             break;
         }
         if rig.has_failed() {
@@ -116,7 +119,7 @@ fn watch(settings: &Settings, rig: &mut Rig, output: &mut Output, stop: &AtomicB
             .min(TICK);
         if let Some(screen) = &mut screen {
             if now >= report {
-                screen.show(&rig.account(), rig.rate())?;
+                screen.show(&rig.account(), rig)?;
                 report = now + FRAME;
             }
             if screen.attend(rig, tick)? {

@@ -60,6 +60,7 @@ impl Job {
             loss: percent("loss", options.loss, 0.5)?,
             burst_seconds: seconds.min(2.0),
         };
+        fits(options)?;
         let mut with = options.clone();
         with.streams = plan
             .sizes
@@ -118,6 +119,21 @@ impl Job {
         let written = self.report.as_deref().map_or(Ok(()), |dir| write(dir, &report));
         (report, result.and(written))
     }
+}
+
+/// Whether nothing is asked for that a test cannot do; what it would do without a word otherwise is something else.
+fn fits(options: &Options) -> Result<(), Failure> {
+    let rate = options.rate.as_deref().map(str::parse::<Rate>).transpose();
+    let wrong = match rate.map_err(wrong)? {
+        _ if !options.streams.is_empty() => {
+            "makes a stream of each size: leave [[streams]] out, and describe the frame with --frame and --vary"
+        }
+        _ if options.replay.is_some() => "measures with marks, which a capture has not: leave --replay out",
+        _ if options.unsigned == Some(true) => "measures with marks: leave --unsigned out",
+        None | Some(Rate::Max | Rate::Packets(_)) => return Ok(()),
+        Some(_) => "finds the rate: leave --rate out, or name the greatest to be tried, as in --rate 5Mpps",
+    };
+    Err(Failure::usage(format!("--rfc2544 {wrong}")))
 }
 
 fn sizes(text: &str) -> Result<Vec<usize>, Failure> {
@@ -260,9 +276,12 @@ impl Bench for Trials<'_> {
             Load::Burst(count) => (line, count),
         };
         if let Load::Rate { .. } = load {
-            for share in RISE {
-                self.rig
-                    .begin_with(Rate::Packets(pps * share), None, Some(only), false)?;
+            for (step, share) in RISE.into_iter().enumerate() {
+                let rate = Rate::Packets(pps * share);
+                match step {
+                    0 => self.rig.begin_with(rate, None, Some(only), false)?,
+                    _ => self.rig.set_rate_of(rate, Some(only))?,
+                }
                 self.wait(Some(STEP))?;
             }
         }

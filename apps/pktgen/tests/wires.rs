@@ -141,7 +141,8 @@ impl World {
         assert_eq!((came.damaged, came.foreign, self.place), (0, 0, 42));
         let mut counts = [0, 1].map(|_| BTreeMap::new());
         for (end, counts) in self.tester.iter_mut().zip(&mut counts) {
-            end.port.counters(&mut |name, value| _ = counts.insert(name, value));
+            end.port
+                .counters(&mut |name, value| _ = counts.insert(name, value));
         }
         for End { mut port, queues } in self.tester.into_iter().chain(self.forwarder) {
             port.stop(queues).unwrap();
@@ -169,7 +170,10 @@ fn at(latency: &Buckets, value: u64) -> u64 {
 }
 
 fn check(model: &str, how: Impairment) {
-    let second = Impairment { seed: how.seed + 1, ..how };
+    let second = Impairment {
+        seed: how.seed + 1,
+        ..how
+    };
     for (flow, counts) in World::new(model, [how, second]).run() {
         let count = |name: &str| counts.get(name).copied().unwrap_or(0);
         let (lost, doubled, reordered) = (
