@@ -51,14 +51,14 @@ pub struct Pair {
 #[derive(Debug, Default)]
 pub struct Tally {
     pairs: Vec<Pair>,
-    discarded: usize,
+    disturbed: usize,
 }
 
 impl Tally {
     pub fn add(&mut self, pair: Option<Pair>) {
         match pair {
             Some(pair) => self.pairs.push(pair),
-            None => self.discarded += 1,
+            None => self.disturbed += 1,
         }
     }
 
@@ -100,7 +100,8 @@ impl Tally {
             peer: peer.name.clone(),
             target: comparison.target(peer.build),
             windows: pairs.len(),
-            discarded: self.discarded + self.pairs.len() - pairs.len(),
+            discarded: self.disturbed + self.pairs.len() - pairs.len(),
+            disturbed: self.disturbed,
             p: mann_whitney(&ours, &theirs),
             spread: summary(&ratios).quartiles,
             ours: summary(&ours),
@@ -123,6 +124,8 @@ pub struct Outcome {
     pub spread: [f64; 2],
     pub windows: usize,
     pub discarded: usize,
+    /// Of these, pairs in which something else ran or a counter was read too slowly; the others were not near.
+    pub disturbed: usize,
     pub p: f64,
     pub distance: Distance,
 }
@@ -148,8 +151,9 @@ impl Outcome {
         let enough = (wanted as usize).min(ENOUGH);
         if self.windows < enough {
             eprintln!(
-                "bench: {}: only {} good windows of each side ({} pairs discarded): nothing is concluded from so few",
-                self.bench, self.windows, self.discarded
+                "bench: {}: only {} good windows of each side ({} pairs discarded, {} of them disturbed): nothing is concluded from \
+                 so few",
+                self.bench, self.windows, self.discarded, self.disturbed
             );
             return false;
         }
@@ -181,6 +185,7 @@ impl Outcome {
             "ours_spread": self.ours.quartiles.map(round),
             "theirs_spread": self.theirs.quartiles.map(round),
             "discarded": self.discarded,
+            "disturbed": self.disturbed,
             "met": self.is_met(),
         });
         match self.target {

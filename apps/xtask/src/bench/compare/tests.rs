@@ -30,6 +30,7 @@ fn turns(ours: Sample, theirs: Sample) -> Turns {
         theirs: Box::new(Fixed(theirs)),
         ping_pong: None,
         length: Duration::ZERO,
+        tolerance: TOLERANCE,
         theirs_first: false,
     }
 }
