@@ -35,9 +35,10 @@ fn run(options: Options) -> Result<(), Failure> {
     let settings = Settings::new(&options)?;
     // Before the devices: from here on a signal finds them stopped.
     let stop = signals()?;
+    let control = settings.control.as_deref().map(Control::open).transpose()?;
     let mut rig = Rig::start(&settings, &stop)?;
     let mut output = Output::new(settings.json);
-    let watched = watch(&settings, &mut rig, &mut output, &stop);
+    let watched = watch(&settings, control, &mut rig, &mut output, &stop);
     if !stop.load(Ordering::SeqCst) {
         // A signal that comes now ends the waiting; one that came before ended the sending.
         rig.settle(&stop);
@@ -92,8 +93,13 @@ const FRAME: Duration = Duration::from_millis(250);
 const TICK: Duration = Duration::from_millis(20);
 
 /// Waits for the end: the time is up, all is sent, a signal or an order came, a port died, nobody reads what is printed.
-fn watch(settings: &Settings, rig: &mut Rig, output: &mut Output, stop: &AtomicBool) -> Result<(), Failure> {
-    let mut control = settings.control.as_deref().map(Control::open).transpose()?;
+fn watch(
+    settings: &Settings,
+    mut control: Option<Control>,
+    rig: &mut Rig,
+    output: &mut Output,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
     let mut screen = output.wants_screen().then(Screen::open).transpose()?;
     let mut more = output.started(&rig.account())?;
     rig.begin()?;

@@ -14,23 +14,24 @@ struct Told {
     trials: Vec<(Load, Outcome)>,
 }
 
-/// Runs a test; `after` is called behind every trial.
+/// Runs a test with trials of so many seconds; `after` is called behind every one.
 fn test(
     ports: &str,
+    trial: &str,
     more: &[&str],
     stop: &AtomicBool,
     after: impl FnOnce(&Rig) -> Box<dyn FnMut(usize)>,
 ) -> Told {
-    let mut arguments = vec!["pktgen", "--ports", ports, "--send", "0", "--rate", "5kpps"];
+    let mut arguments = vec!["pktgen", "--ports", ports, "--send", "0", "--rate", "1kpps"];
     arguments.extend([
         "--huge",
         "none",
         "--sizes",
         "64",
-        "--trial",
-        "0.1",
         "--resolution",
         "20",
+        "--trial",
+        trial,
     ]);
     arguments.extend(more);
     let (job, settings) = Job::new(&Options::parse_from(arguments)).unwrap().unwrap();
@@ -58,7 +59,7 @@ fn nothing(_: &Rig) -> Box<dyn FnMut(usize)> {
 fn a_trial_waits_for_what_is_on_its_way() {
     let slow = "sim:82576,wire=a+impair=delay=150ms,sim:82576,wire=a";
     let more = ["--rfc2544", "throughput,back-to-back", "--settle", "400"];
-    let told = test(slow, &more, &AtomicBool::new(false), nothing);
+    let told = test(slow, "0.1", &more, &AtomicBool::new(false), nothing);
     told.result.unwrap();
     for (load, outcome) in &told.trials {
         let sent = match load {
@@ -71,13 +72,27 @@ fn a_trial_waits_for_what_is_on_its_way() {
         assert!(outcome.latency_ns.min >= 150_000_000);
     }
     assert!(!told.report.partial);
-    assert_eq!(told.report.sizes[0].back_to_back, Some(500));
+    assert_eq!(told.report.sizes[0].back_to_back, Some(100));
+}
+
+/// Nor is what comes after that counted for the next trial: its flows have other numbers.
+#[test]
+fn what_comes_too_late_is_nobodys() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let slow = "sim:82576,wire=a+impair=delay=600ms,sim:82576,wire=a";
+    let after =
+        |_: &Rig| -> Box<dyn FnMut(usize)> { Box::new(|trials| STOP.store(trials > 2, Ordering::SeqCst)) };
+    let more = ["--rfc2544", "frame-loss", "--settle", "50"];
+    let told = test(slow, "0.3", &more, &STOP, after);
+    told.result.unwrap();
+    let received: Vec<u64> = told.trials.iter().map(|(_, outcome)| outcome.received).collect();
+    assert_eq!(received, [0; 3]);
 }
 
 #[test]
 fn a_signal_ends_it_and_what_was_found_stays() {
     let stopped = AtomicBool::new(true);
-    let told = test(WIRE, &["--rfc2544", "all"], &stopped, nothing);
+    let told = test(WIRE, "0.1", &["--rfc2544", "all"], &stopped, nothing);
     told.result.unwrap();
     assert!(told.report.partial && told.trials.is_empty());
     assert_eq!(told.report.sizes.len(), 1);
@@ -85,7 +100,13 @@ fn a_signal_ends_it_and_what_was_found_stays() {
     static STOP: AtomicBool = AtomicBool::new(false);
     let after =
         |_: &Rig| -> Box<dyn FnMut(usize)> { Box::new(|trials| STOP.store(trials > 1, Ordering::SeqCst)) };
-    let told = test(WIRE, &["--rfc2544", "frame-loss,back-to-back"], &STOP, after);
+    let told = test(
+        WIRE,
+        "0.1",
+        &["--rfc2544", "frame-loss,back-to-back"],
+        &STOP,
+        after,
+    );
     told.result.unwrap();
     assert!(told.report.partial);
     let of = &told.report.sizes[0];
@@ -105,6 +126,7 @@ fn a_port_that_dies_ends_it_and_what_was_found_stays() {
     };
     let told = test(
         WIRE,
+        "0.1",
         &["--rfc2544", "frame-loss,back-to-back"],
         &AtomicBool::new(false),
         after,
@@ -127,6 +149,7 @@ fn what_a_test_cannot_do_is_said() {
         (&["--sizes", "64-128"], "64,512,1518"),
         (&["--sizes", "imix"], "64,512,1518"),
         (&["--sizes", "20"], "64 (with FCS"),
+        (&["--report", "/proc/report"], "--report DIR"),
     ] {
         let mut options = vec!["pktgen", "--rfc2544", "all"];
         options.extend(more);

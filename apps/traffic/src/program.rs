@@ -170,17 +170,18 @@ impl Program {
         self.ops.is_empty()
     }
 
-    /// Writes a frame to the start of each of `frames`, which have [`Program::room`] bytes; shorter ones are left alone.
-    /// `values` gives those of one field after the other, for all of these frames. Several frames at once cost less than one
-    /// at a time: what is to be done about a field is decided once, and sums are added up side by side.
+    /// Writes a frame to the start of each of `frames`, which have [`Program::room`] bytes; where one is shorter, all are left
+    /// alone. `values` gives those of one field after the other, for all of these frames. Several frames at once cost less
+    /// than one at a time: what is to be done about a field is decided once, and sums are added up side by side.
     #[inline(always)]
     pub fn write<const N: usize>(&self, frames: &mut [&mut [u8]; N], values: impl Iterator<Item = [u64; N]>) {
-        for frame in &mut *frames {
-            if let Some(frame) = frame.get_mut(..self.room) {
-                self.copy(frame);
-            }
+        if frames.iter().any(|frame| frame.len() < self.room) {
+            return;
         }
-        if !self.ops.is_empty() && frames.iter().all(|frame| frame.len() >= self.room) {
+        for frame in &mut *frames {
+            self.copy(&mut frame[..self.room]);
+        }
+        if !self.ops.is_empty() {
             self.vary(frames, values);
         }
     }
