@@ -1,22 +1,29 @@
 #!/bin/sh
-# Rates over a veth pair: l2fwd's af_xdp port beside testpmd's net_af_xdp, interleaved, the same receiver (the kernel at the
-# other end of the pair, which counts and drops). Root; l2fwd built with --release; Debian's dpdk.
-#   benches/veth.sh [ROUNDS [SECONDS]]        (L2FWD: another build of it)
+# Rates over a veth pair: l2fwd's af_xdp and af_packet ports beside testpmd's net_af_xdp and net_af_packet and a plain sendmmsg
+# sender, in turns, the same receiver (the kernel at the other end of the pair, which counts and drops). Root; l2fwd built with
+# --release; Debian's dpdk; cc.
+#   benches/veth.sh [ROUNDS [SECONDS [CASE...]]]        (L2FWD: another build of it)
+# Cases: xdp-tx xdp-forward packet-tx packet-rx packet-forward; all of them where none is named.
 set -eu
-rounds=${1:-5} seconds=${2:-3} space=barline-veth-$$
+rounds=${1:-5} seconds=${2:-2} space=barline-veth-$$
+[ $# -lt 2 ] || shift; [ $# -lt 1 ] || shift
+cases=${*:-xdp-tx xdp-forward packet-tx packet-rx packet-forward}
 cd "$(dirname "$0")/.."
 log=$(mktemp -d)
 trap 'ip netns del $space 2>/dev/null || true; rm -rf "$log"' EXIT
 ip netns add "$space"
+cc -O2 -o "$log/sendmmsg" benches/peer/sendmmsg.c
 run() { ip netns exec "$space" "$@"; }
 run sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
 
-# A fresh pair for each run: nothing is left of the one before.
-pair() {
-    run ip link del near 2>/dev/null || true
-    run ip link add near numrxqueues 1 numtxqueues 1 type veth peer name far numrxqueues 1 numtxqueues 1
-    run ip link set near up
-    run ip link set far up
+# Two fresh pairs for each run: nothing is left of the one before.
+pairs() {
+    for end in "" 2; do
+        run ip link del "near$end" 2>/dev/null || true
+        run ip link add "near$end" numrxqueues 1 numtxqueues 1 type veth peer name "far$end" numrxqueues 1 numtxqueues 1
+        run ip link set "near$end" up
+        run ip link set "far$end" up
+    done
 }
 count() { run cat "/sys/class/net/$1/statistics/$2"; }
 
@@ -28,8 +35,13 @@ ran() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f"
 measure() {
     name=$1 interface=$2 counter=$3
     shift 3
-    run timeout -s INT $((seconds + 8)) "$@" >"$log/out" 2>&1 &
-    sleep 3
+    run timeout -s INT $((seconds + 12)) "$@" >"$log/out" 2>&1 &
+    limit=80
+    while [ "$(count "$interface" "$counter")" -lt 20000 ] && [ $limit -gt 0 ]; do
+        sleep 0.1
+        limit=$((limit - 1))
+    done
+    sleep 0.3
     pid=$(pgrep -P "$(pgrep -P $!)") # of the shell: timeout, of that: the program
     a=$(count "$interface" "$counter") s=$(date +%s%N) c=$(ran "$pid")
     sleep "$seconds"
@@ -38,6 +50,23 @@ measure() {
     wait $! || true
     echo "$name $(echo "scale=3; ($b - $a) * 1000 / ($e - $s); ($b - $a) * 1000 / ($d - $c)" | bc | tr '\n' ' ')" >>"$log/rates"
     [ "$a" != "$b" ] || tail -5 "$log/out"
+}
+
+# received NAME COMMAND...: the same of frames received, as the program itself says every second: the mean of the last ones.
+received() {
+    name=$1
+    shift
+    run timeout -s INT $((seconds + 12)) "$@" >"$log/out" 2>&1 &
+    sleep 2.5
+    pid=$(pgrep -P "$(pgrep -P $!)") # of the shell: timeout, of that: the program
+    s=$(date +%s%N) c=$(ran "$pid")
+    sleep $((seconds + 1))
+    e=$(date +%s%N) d=$(ran "$pid")
+    kill -INT "$pid"
+    wait $! || true
+    pps=$({ sed -n 's/.*"type":"stats","seconds":\([0-9.]*\),"received":\([0-9]*\).*/\2 \1/p' "$log/out"
+        sed -n 's/.*Rx-pps: *\([0-9]*\).*/\1 1/p' "$log/out"; } | tail -n "$seconds" | awk '{ n += $1; t += $2 } END { printf "%.0f", n / t }')
+    echo "$name $(echo "scale=3; $pps / 1000000; $pps * ($e - $s) / 1000000 / ($d - $c)" | bc | tr '\n' ' ')" >>"$log/rates"
 }
 
 # On the core that testpmd takes; the sender on the other one.
@@ -49,28 +78,52 @@ theirs() {
     echo dpdk-testpmd --no-pci --no-huge -m 512 -l 0,1 --no-telemetry "$@" -- --forward-mode="$mode" --burst=32 --auto-start --total-num-mbufs=16384 --no-mlockall --stats-period 100
 }
 
-# A second pair, and frames that come to the first one as fast as they can.
+# Frames that come to the first pair as fast as they can.
 loaded() {
-    pair
-    run ip link del near2 2>/dev/null || true
-    run ip link add near2 numrxqueues 1 numtxqueues 1 type veth peer name far2 numrxqueues 1 numtxqueues 1
-    run ip link set near2 up
-    run ip link set far2 up
-    run timeout -s INT $((seconds + 6)) $(ours null:size=64,af_xdp:far 0) >/dev/null 2>&1 &
+    pairs
+    run timeout -s INT $((seconds + 12)) taskset -c 0 "$@" >/dev/null 2>&1 &
     sender=$!
+}
+unload() {
+    kill $sender 2>/dev/null || true
+    wait $sender || true
+}
+
+xdp() { echo "--vdev net_af_xdp$2,iface=$1"; }
+packet() { echo "--vdev net_af_packet$2,iface=$1"; }
+
+# tx KIND, forward KIND, rx KIND: one turn of each side. All send the same frames: two addresses, zeros behind them.
+tx() {
+    pairs
+    measure "$1-tx ours" far rx_packets $(ours "null:size=60,af_$1:near")
+    pairs
+    measure "$1-tx dpdk" far rx_packets $(theirs mac --vdev net_null0,size=60 $($1 near 0))
+    pairs
+    measure "$1-tx sendmmsg" far rx_packets taskset -c 1 "$log/sendmmsg" near
+    pairs
+    measure "$1-tx sendmmsg,bypass" far rx_packets taskset -c 1 "$log/sendmmsg" near bypass
+}
+forward() {
+    loaded "$log/sendmmsg" far bypass
+    measure "$1-forward ours" far2 rx_packets $(ours "af_$1:near,af_$1:near2")
+    unload
+    loaded "$log/sendmmsg" far bypass
+    measure "$1-forward dpdk" far2 rx_packets $(theirs io $($1 near 0) $($1 near2 1))
+    unload
+}
+rx() {
+    loaded "$log/sendmmsg" far bypass
+    received "$1-rx ours" $(ours "af_$1:near,null:sink")
+    unload
+    loaded "$log/sendmmsg" far bypass
+    received "$1-rx dpdk" $(theirs rxonly $($1 near 0) | sed 's/stats-period 100/stats-period 1/')
+    unload
 }
 
 for round in $(seq "$rounds"); do
-    pair
-    measure "ours tx" far rx_packets $(ours null:size=64,af_xdp:near)
-    pair
-    measure "theirs tx" far rx_packets $(theirs txonly --vdev net_af_xdp0,iface=near)
-    loaded
-    measure "ours forward" far2 rx_packets $(ours af_xdp:near,af_xdp:near2)
-    wait $sender || true
-    loaded
-    measure "theirs forward" far2 rx_packets $(theirs io --vdev net_af_xdp0,iface=near --vdev net_af_xdp1,iface=near2)
-    wait $sender || true
+    for case in $cases; do
+        "${case#*-}" "${case%-*}"
+    done
 done
 for column in 3 4; do
     sort -k1,2 -k"$column","$column"n "$log/rates" | awk -v column=$column '{

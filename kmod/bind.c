@@ -58,6 +58,14 @@ static u32 bl_count_reset_methods(struct pci_dev *pdev)
 	return n;
 }
 
+/* Whether there is a way to reset the function that is taken, see bl_in_slot(). */
+static bool bl_can_reset(struct bl_dev *bd)
+{
+	if (!bd->reset_methods)
+		return false;
+	return !bl_in_slot(bd->pdev) || !pcie_reset_flr(bd->pdev, PCI_RESET_PROBE);
+}
+
 /*
  * A trial reset: that it can be done at close is known before anybody opens the device. What is
  * saved then is what a bound device always goes back to: quiet, its interrupt line masked.
@@ -81,13 +89,14 @@ static int bl_first_reset(struct bl_dev *bd)
 	if (!bd->saved)
 		return -ENOMEM;
 	bd->reset_methods = bl_count_reset_methods(pdev);
-	if (bd->reset_methods) {
-		bd->resettable = true;
+	bd->resettable = bl_can_reset(bd);
+	if (bd->resettable)
 		err = bl_fail("bind: reset") ? -ENOTTY : bl_reset_function(bd);
-	}
 	if (!err)
 		return 0;
 	bd->resettable = false;
+	if (!bl_allow_noreset && bl_in_slot(pdev))
+		return bl_refuse(pdev, "it cannot be reset without its slot (allow_noreset=1)");
 	if (!bl_allow_noreset)
 		return bl_refuse(pdev, "it cannot be reset (allow_noreset=1)");
 	pci_warn(pdev, "it cannot be reset: it keeps state from one process to the next\n");

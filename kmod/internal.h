@@ -18,12 +18,9 @@
  * and unbind do not wait for a process. The last reference to an address space is dropped outside
  * of bl_dev.lock, because that unpins.
  *
- * Not ours to mend: a reset behind a hot-plug slot takes, inside of these, the slot's reset_lock.
- * pciehp holds that one while it asks for pci_rescan_remove_lock, under which a function is
- * removed. So a function that is removed through sysfs at the very moment when its slot has an
- * event and it is being reset, by its process or by remove(), leaves them waiting for each other.
- * device_lock() alone is enough for that, with any driver; lockdep does not follow that one, but
- * does follow bl_dev.lock.
+ * No lock of a hot-plug slot is among them, and none may be: pciehp holds its reset_lock while it
+ * asks for pci_rescan_remove_lock, under which bind and unbind run, and these want the locks above.
+ * A reset through a slot takes reset_lock, so there is none: see bl_in_slot().
  */
 #ifndef BARLINE_INTERNAL_H
 #define BARLINE_INTERNAL_H
@@ -31,12 +28,14 @@
 #include <linux/cdev.h>
 #include <linux/completion.h>
 #include <linux/device.h>
+#include <linux/interrupt.h>
 #include <linux/interval_tree.h>
 #include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/pci_hotplug.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
@@ -181,9 +180,14 @@ static inline bool bl_fail(const char *point)
 /* bind.c */
 extern struct pci_driver bl_driver;
 
+/* reset.c */
+bool bl_in_slot(struct pci_dev *pdev);
+int bl_reset_function(struct bl_dev *bd);
+int bl_verify(struct bl_dev *bd);
+void bl_restore(struct bl_dev *bd);
+
 /* dev.c */
 extern const struct file_operations bl_dev_fops;
-int bl_reset_function(struct bl_dev *bd);
 void bl_slot_restore(struct bl_dev *bd);
 struct bl_ioas *bl_part(struct bl_dev *bd);
 int bl_event(struct bl_dev *bd, u32 event, struct bl_ioas *ioas);
@@ -197,21 +201,26 @@ long bl_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 int bl_copy_in(void *to, size_t size, const void __user *from);
 int bl_copy_out(void __user *to, void *from, size_t size);
 
-/* ioas.c, group.c */
+/* ioas.c, dma.c, pin.c, group.c */
 extern const struct file_operations bl_ioas_fops;
 struct bl_ioas *bl_ioas_get_fd(int fd);
 void bl_ioas_put(struct bl_ioas *ioas); /* also of NULL */
 int bl_ioas_map(struct bl_ioas *ioas, const struct barline_ioas_map *arg);
 int bl_ioas_unmap(struct bl_ioas *ioas, struct barline_ioas_unmap *arg);
 void bl_ioas_unmap_all(struct bl_ioas *ioas);
+int bl_pin_and_map(struct bl_ioas *ioas, const struct barline_ioas_map *arg);
+void bl_unmap_range(struct bl_ioas *ioas, u64 iova, u64 size, bool dirty);
 int bl_group_attach(struct bl_dev *bd, struct bl_ioas *ioas);
 void bl_group_detach(struct bl_dev *bd);
 
-/* irq.c, events.c */
+/* irq.c, intx.c, events.c */
 void bl_irqs_init(struct bl_dev *bd);
 u32 bl_irq_count(struct bl_dev *bd, u32 index);
 int bl_irqs_set(struct bl_dev *bd, const struct barline_set_irqs *arg);
 void bl_irqs_off(struct bl_dev *bd);
+irqreturn_t bl_intx_handler(int irq, void *arg);
+void bl_intx_mask(struct bl_dev *bd);
+void bl_intx_unmask(struct bl_dev *bd);
 void bl_irqs_mask(struct bl_dev *bd);
 void bl_irqs_rearm(struct bl_dev *bd);
 int bl_irqs_apply(struct bl_dev *bd, const struct barline_set_irqs *arg,

@@ -12,6 +12,7 @@ mod rx;
 mod text;
 mod tx;
 mod vhost;
+mod virtio;
 
 pub use kernel::{packet_block, pcap_port};
 pub use pci::pci_config;
@@ -19,6 +20,7 @@ pub use rx::rx_ring;
 pub use text::{config, pcap, port_spec};
 pub use tx::tx_ring;
 pub use vhost::{vhost_messages, vhost_rings};
+pub use virtio::{virtio_rings, virtio_user_answers};
 
 /// A target: its name, which is that of its corpus and of its program, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
@@ -36,6 +38,8 @@ pub const TARGETS: &[Target] = &[
     ("vfio_info", vfio_info),
     ("vhost_messages", vhost_messages),
     ("vhost_rings", vhost_rings),
+    ("virtio_rings", virtio_rings),
+    ("virtio_user_answers", virtio_user_answers),
 ];
 
 /// The kernel's answers to VFIO's info ioctls, with their chains of capabilities.

@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&paths, args),
         Task::Sim(args) => sim::run(&paths, args),
         Task::Vm(args) => match &args.task {
+            Some(vm::VmTask::KmodRate(args)) => vm::kmod::rate::run(&paths, args).map(|()| true),
             Some(vm::VmTask::DebugKernel) => kmod::debug::build(&paths).map(|()| true),
             None => vm::interactive(&paths, args).map(|()| true),
         },

@@ -1,7 +1,7 @@
 //! Two hosts (network namespaces) joined only by l2fwd, over interfaces of the kernel; and a capture through capture files.
 
 mod replay;
-mod world;
+pub mod world;
 
 use crate::cmd;
 use crate::host::{Missing, need_packages};

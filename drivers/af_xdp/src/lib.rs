@@ -10,7 +10,6 @@ mod checksum;
 mod error;
 mod format;
 mod ids;
-mod netlink;
 mod notify;
 mod options;
 mod port;
@@ -23,7 +22,6 @@ mod sys;
 mod umem;
 
 pub use error::XdpError;
-pub use netlink::program_on;
 pub use options::{Mode, Options};
 pub use port::AfXdp;
 pub use umem::Umems;

@@ -1,7 +1,6 @@
 //! The port.
 
 use crate::error::XdpError;
-use crate::netlink::program_of;
 use crate::options::{Mode, Options};
 use crate::program::Filter;
 use crate::redirect::Redirect;
@@ -9,9 +8,11 @@ use crate::start::{Running, refused};
 use crate::sys::netdev;
 use crate::umem::Umems;
 use barline::pool::Custody;
-use barline::port::{Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues};
+use barline::port::{
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, check_mtu, longest_mtu,
+};
 use barline::telemetry::CounterSink;
-use barline_netif::{Interface, LinkWatch};
+use barline_netif::{Interface, LinkWatch, program_of};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -190,16 +191,9 @@ impl AfXdp {
     }
 
     fn set_mtu(&mut self, mtu: u32) -> Result<(), PortError> {
-        let (most, limit) = match &self.running {
-            Some(running) => (self.caps.mtu.min(running.room.saturating_sub(18)), &running.limit),
-            None => return Err(PortError::State("not started")),
-        };
-        if !(68..=most).contains(&mtu) {
-            return Err(PortError::Config(format!(
-                "MTU {mtu} asked for, 68 to {most} fit the interface and the port's buffers"
-            )));
-        }
-        limit.set(mtu + 18);
+        let running = self.running.as_ref().ok_or(PortError::State("not started"))?;
+        check_mtu(mtu, longest_mtu(self.caps.mtu, running.room as usize))?;
+        running.limit.set(mtu + 18);
         Ok(())
     }
 

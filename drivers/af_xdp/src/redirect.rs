@@ -1,7 +1,7 @@
 //! The program on an interface, and the map behind it.
 
 use crate::error::XdpError;
-use crate::netlink::program_of;
+use barline_netif::program_of;
 use crate::options::Mode;
 use crate::program::{Filter, redirect};
 use crate::sys::bpf;

@@ -138,6 +138,10 @@ pub trait FarEnd: Send + Sync + Debug {
     fn take(&self) -> Option<Vec<u8>>;
     /// Frames that were injected and have not reached the port yet.
     fn pending(&self) -> usize;
+    /// Whether it has seen the port's start, where that takes it a moment: then it takes what is sent.
+    fn is_ready(&self) -> bool {
+        true
+    }
     /// All that the port did and must not do, so far.
     fn complaints(&self) -> Vec<String>;
     /// What the host did to the device.

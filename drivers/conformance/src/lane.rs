@@ -141,6 +141,10 @@ impl Lane {
         let asked = (self.config.rx_queues.into(), self.config.tx_queues.into());
         assert_eq!((rx.len(), tx.len()), asked);
         (self.rx, self.tx) = (rx, tx);
+        let patience = Patience::new();
+        while !self.far.is_ready() {
+            patience.wait("the far end");
+        }
         Ok(())
     }
 

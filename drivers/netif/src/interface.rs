@@ -1,4 +1,5 @@
-use crate::sys::{Ask, Ifreq, ask, driver_info, ethtool, names, settings};
+use crate::netlink;
+use crate::sys::{Ifreq, Request, driver_info, ethtool, names, request, settings};
 use barline::port::{Link, MacAddress};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::io;
@@ -66,17 +67,9 @@ const ETHERNET: u16 = 1;
 const LOOPBACK: u16 = 772;
 
 fn named(name: &str) -> Option<Ifreq> {
-    let mut request = Ifreq::default();
     // A zero ends it.
-    if name.is_empty() || name.len() >= request.name.len() || name.contains('\0') {
-        return None;
-    }
-    request.name[..name.len()].copy_from_slice(name.as_bytes());
-    Some(request)
-}
-
-fn word(value: &[u8; 24]) -> i32 {
-    i32::from_ne_bytes([value[0], value[1], value[2], value[3]])
+    let good = !name.is_empty() && name.len() < libc::IFNAMSIZ && !name.contains('\0');
+    good.then(|| Ifreq::number(name, 0))
 }
 
 impl Interface {
@@ -96,9 +89,9 @@ impl Interface {
             None,
         )
         .map_err(os)?;
-        let index = named(name).and_then(|mut request| {
-            ask(socket.as_fd(), Ask::Index, &mut request).ok()?;
-            Some(word(&request.value))
+        let index = named(name).and_then(|mut argument| {
+            request(socket.as_fd(), Request::Index, &mut argument).ok()?;
+            Some(argument.word())
         });
         match index {
             Some(index) => Ok(Self { index, socket }),
@@ -133,13 +126,10 @@ impl Interface {
 
     /// The name that it has now, in a request.
     fn request(&self) -> io::Result<Ifreq> {
-        let mut request = Ifreq::default();
-        request.value[..4].copy_from_slice(&self.index.to_ne_bytes());
-        ask(self.socket.as_fd(), Ask::Name, &mut request)?;
-        Ok(Ifreq {
-            name: request.name,
-            value: [0; 24],
-        })
+        let mut argument = Ifreq::number("", self.index);
+        request(self.socket.as_fd(), Request::Name, &mut argument)?;
+        argument.value = [0; 24];
+        Ok(argument)
     }
 
     /// Whether it is still in its namespace.
@@ -152,25 +142,33 @@ impl Interface {
     /// # Errors
     /// It is gone.
     pub fn facts(&self) -> io::Result<Facts> {
-        let request = self.request()?;
-        let value = |what| {
-            let mut request = request;
-            ask(self.socket.as_fd(), what, &mut request).map(|()| request.value)
+        let named = self.request()?;
+        let ask = |what| {
+            let mut argument = named;
+            request(self.socket.as_fd(), what, &mut argument).map(|()| argument)
         };
-        let (flags, mtu, address) = (value(Ask::Flags)?, value(Ask::Mtu)?, value(Ask::Hwaddr)?);
-        let flags = i32::from(u16::from_ne_bytes([flags[0], flags[1]]));
+        let (flags, mtu) = (ask(Request::Flags)?.flags(), ask(Request::Mtu)?.word());
+        let address = ask(Request::Hwaddr)?.value;
         let kind = u16::from_ne_bytes([address[0], address[1]]);
         let mut mac = [0; 6];
         mac.copy_from_slice(&address[2..8]);
         Ok(Facts {
-            name: text(&request.name),
+            name: text(&named.name),
             mac: MacAddress(mac),
-            mtu: word(&mtu).unsigned_abs(),
+            mtu: mtu.unsigned_abs(),
             up: flags & libc::IFF_UP != 0,
             running: flags & libc::IFF_RUNNING != 0,
             ethernet: matches!(kind, ETHERNET | LOOPBACK),
             kind,
         })
+    }
+
+    /// Frames that the kernel had for it and dropped, because its driver or that driver's reader had no room.
+    ///
+    /// # Errors
+    /// It is gone, or the kernel's word.
+    pub fn tx_dropped(&self) -> io::Result<u64> {
+        netlink::tx_dropped(self.index.unsigned_abs())
     }
 
     /// Its link: up when it is set up and has a carrier. One that is gone has none.

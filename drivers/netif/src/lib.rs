@@ -7,6 +7,7 @@
 #![warn(missing_debug_implementations)]
 
 mod interface;
+mod netlink;
 mod sum;
 mod sys;
 #[cfg(feature = "testing")]
@@ -14,5 +15,7 @@ pub mod testing;
 mod watch;
 
 pub use interface::{Facts, Interface, NetifError, all};
+pub use netlink::{program_of, program_on};
 pub use sum::{Sum, complete};
+pub use sys::{Ifreq, Request, bind_packet, packet_option, request};
 pub use watch::LinkWatch;

@@ -5,33 +5,74 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// `struct ifreq` (linux/if.h): a name, and a union of 24 bytes of which each call uses some.
+/// `struct ifreq` (linux/if.h): a name, and a union of 24 bytes of which each request uses some.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ifreq {
+pub struct Ifreq {
+    /// The interface's name, ended by a zero.
     pub name: [u8; libc::IFNAMSIZ],
+    /// What is asked for or set, in the processor's byte order.
     pub value: [u8; 24],
 }
 
-/// Requests whose argument is an [`Ifreq`] that the kernel fills in (linux/sockios.h).
-#[derive(Clone, Copy, Debug)]
-#[repr(u64)]
-pub(crate) enum Ask {
-    Name = 0x8910,
-    Flags = 0x8913,
-    Mtu = 0x8921,
-    Hwaddr = 0x8927,
-    Index = 0x8933,
+impl Ifreq {
+    /// About an interface, with a number as argument. What is too long of the name is cut off.
+    pub fn number(name: &str, number: i32) -> Self {
+        let mut request = Self::default();
+        let len = name.len().min(libc::IFNAMSIZ - 1);
+        request.name[..len].copy_from_slice(&name.as_bytes()[..len]);
+        request.value[..4].copy_from_slice(&number.to_ne_bytes());
+        request
+    }
+
+    /// The number that the kernel wrote.
+    pub fn word(&self) -> i32 {
+        let [a, b, c, d, ..] = self.value;
+        i32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// The flags that the kernel wrote (IFF_UP and others).
+    pub fn flags(&self) -> i32 {
+        i32::from(u16::from_ne_bytes([self.value[0], self.value[1]]))
+    }
 }
 
-/// Asks for one thing.
-pub(crate) fn ask(socket: BorrowedFd<'_>, what: Ask, request: &mut Ifreq) -> io::Result<()> {
+/// Requests of ioctl(2) whose argument is an [`Ifreq`] (linux/sockios.h, linux/if_tun.h).
+#[derive(Clone, Copy, Debug)]
+#[repr(u64)]
+pub enum Request {
+    /// The name of an index.
+    Name = 0x8910,
+    /// Flags.
+    Flags = 0x8913,
+    /// Sets flags.
+    SetFlags = 0x8914,
+    /// MTU in bytes.
+    Mtu = 0x8921,
+    /// Sets the MTU.
+    SetMtu = 0x8922,
+    /// Type and address.
+    Hwaddr = 0x8927,
+    /// The index of a name.
+    Index = 0x8933,
+    /// Sets the length of the kernel's queue in frames.
+    SetQueueLength = 0x8943,
+    /// Of /dev/net/tun: makes the interface, or attaches a queue to it; flags.
+    TunSet = 0x4004_54ca,
+    /// Of /dev/net/tun: what the file is attached to; refused when the interface is gone.
+    TunGet = 0x8004_54d2,
+}
+
+/// Asks for one thing, or sets it.
+///
+/// # Errors
+/// The kernel's word.
+pub fn request(fd: BorrowedFd<'_>, what: Request, argument: &mut Ifreq) -> io::Result<()> {
     // SAFETY: each of these requests reads and writes one `struct ifreq`, which `Ifreq` is, and no more.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), what as _, request as *mut Ifreq) };
-    if done < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), what as _, argument as *mut Ifreq) };
+    match done < 0 {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(()),
     }
 }
 
@@ -114,12 +155,15 @@ pub(crate) fn names() -> io::Result<Vec<(i32, String)>> {
     Ok(names)
 }
 
-/// Binds a packet socket to an interface: to all its frames.
-#[cfg(feature = "testing")]
-pub(crate) fn bind_packet(socket: BorrowedFd<'_>, index: i32) -> io::Result<()> {
+/// Binds a packet socket to an interface: to all its frames, or (`receive` false) for sending alone.
+///
+/// # Errors
+/// The kernel's word.
+pub fn bind_packet(socket: BorrowedFd<'_>, index: i32, receive: bool) -> io::Result<()> {
+    let protocol = if receive { libc::ETH_P_ALL as u16 } else { 0 };
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: index,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -136,9 +180,11 @@ pub(crate) fn bind_packet(socket: BorrowedFd<'_>, index: i32) -> io::Result<()> 
     }
 }
 
-/// Sets an option of a packet socket that is a number.
-#[cfg(feature = "testing")]
-pub(crate) fn packet_option(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
+/// Sets an option of a packet socket that is a number (packet(7)).
+///
+/// # Errors
+/// The kernel's word.
+pub fn packet_option(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
     let len = size_of::<i32>() as libc::socklen_t;
     let place = (&raw const value).cast();
     // SAFETY: the kernel reads a number of that size.

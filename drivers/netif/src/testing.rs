@@ -87,7 +87,7 @@ impl RawSocket {
         sys::packet_option(fd, libc::PACKET_IGNORE_OUTGOING, 1)?;
         sys::packet_option(fd, libc::PACKET_QDISC_BYPASS, 1)?;
         let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &(64 << 20));
-        sys::bind_packet(fd, index)?;
+        sys::bind_packet(fd, index, true)?;
         Ok(Self(socket))
     }
 

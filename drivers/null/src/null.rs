@@ -14,6 +14,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Null {
     size: usize,
+    /// Nothing is received.
+    sink: bool,
     mac: MacAddress,
     caps: PortCaps,
     started: bool,
@@ -39,10 +41,28 @@ impl Null {
         };
         Ok(Self {
             size,
+            sink: false,
             mac: MacAddress([2, 0, 0, 0, 0, 0]),
             caps,
             started: false,
         })
+    }
+
+    /// The same port, which receives nothing.
+    pub fn sink(mut self) -> Self {
+        self.sink = true;
+        self
+    }
+
+    fn receiver(&self) -> Box<dyn RxQueue> {
+        let counters = RxCounters::shared();
+        match self.sink {
+            true => Box::new(Silent(counters)),
+            false => Box::new(NullRx {
+                size: self.size,
+                counters,
+            }),
+        }
     }
 }
 
@@ -67,19 +87,13 @@ impl Port for Null {
             )));
         }
         self.started = true;
-        let rx = |_| {
-            Box::new(NullRx {
-                size: self.size,
-                counters: RxCounters::shared(),
-            }) as Box<dyn RxQueue>
-        };
         let tx = |_| {
             Box::new(NullTx {
                 counters: TxCounters::shared(),
             }) as Box<dyn TxQueue>
         };
         Ok(Queues {
-            rx: (0..config.rx_queues).map(rx).collect(),
+            rx: (0..config.rx_queues).map(|_| self.receiver()).collect(),
             tx: (0..config.tx_queues).map(tx).collect(),
         })
     }
@@ -141,6 +155,26 @@ impl RxQueue for NullRx {
 
     fn shared_counters(&self) -> Arc<CachePadded<RxCounters>> {
         self.counters.clone()
+    }
+}
+
+/// The receive side of one that receives nothing.
+#[derive(Debug)]
+struct Silent(Arc<CachePadded<RxCounters>>);
+
+impl RxQueue for Silent {
+    fn receive(&mut self, _: &mut PoolCache, _: &mut Batch) -> usize {
+        self.0.rx_polls.add(1);
+        self.0.rx_idle_polls.add(1);
+        0
+    }
+
+    fn counters(&self) -> &RxCounters {
+        &self.0
+    }
+
+    fn shared_counters(&self) -> Arc<CachePadded<RxCounters>> {
+        self.0.clone()
     }
 }
 

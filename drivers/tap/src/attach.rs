@@ -1,12 +1,10 @@
 //! Making an interface, and attaching queues to it.
 
 use crate::TapError;
-use crate::sys::{Ifreq, Request, request, set_offload};
-use barline::port::MacAddress;
+use crate::sys::set_offload;
+use barline_netif::{Ifreq, Request, request};
 use nix::errno::Errno;
-use std::collections::hash_map::DefaultHasher;
 use std::fs::{File, OpenOptions};
-use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -32,8 +30,8 @@ pub(crate) fn attach(name: &str) -> Result<File, TapError> {
             },
         })?;
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
-    let made = request(file.as_fd(), Request::SetIff, &mut Ifreq::number(name, flags));
-    made.map_err(|errno| match errno {
+    let made = request(file.as_fd(), Request::TunSet, &mut Ifreq::number(name, flags));
+    made.map_err(|error| match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         Errno::EPERM | Errno::EACCES => TapError::NotAllowed {
             name: name.to_owned(),
         },
@@ -53,12 +51,4 @@ pub(crate) fn attach(name: &str) -> Result<File, TapError> {
     // The engine has no offloads yet: the kernel is to hand over frames as they would be on a wire.
     set_offload(file.as_fd(), 0).map_err(os)?;
     Ok(file)
-}
-
-/// An address of our own making, the same for the same name, locally administered: the kernel's end has another.
-pub(crate) fn address(name: &str) -> MacAddress {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    let [a, b, c, ..] = hasher.finish().to_le_bytes();
-    MacAddress([0x52, 0x54, 0x74, a, b, c])
 }

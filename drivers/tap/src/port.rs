@@ -1,18 +1,17 @@
-use crate::attach::{address, attach};
+use crate::attach::attach;
 use crate::shared::{Shared, number};
-use crate::sys::{Ifreq, Request, request};
 use crate::{TapError, TapRx, TapTx};
 use barline::port::{
     Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue, TxQueue,
     may_start,
 };
 use barline::telemetry::{Cell, CounterSink, RxCounters};
-use barline_netif::{Interface, LinkWatch};
+use barline_netif::{Ifreq, Interface, LinkWatch, Request, request};
 use crossbeam::utils::CachePadded;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -38,7 +37,7 @@ pub struct Tap {
     caps: PortCaps,
     running: Option<Running>,
     /// What it counted when it was stopped.
-    counts: [u64; 2],
+    counts: [u64; 3],
     gone: bool,
     /// Queues of the last start.
     last: Weak<Shared>,
@@ -47,18 +46,20 @@ pub struct Tap {
 #[derive(Debug)]
 struct Running {
     shared: Arc<Shared>,
-    room: usize,
+    /// Drops that the interface had counted when it was started, and when it was last asked.
+    dropped: (u64, u64),
     /// Of each receive queue: its counters, and frames for other stations.
     queues: Vec<(Arc<CachePadded<RxCounters>>, Arc<Cell>)>,
 }
 
 impl Running {
-    /// Frames that came, and those of them that were for this station.
-    fn counts(&self) -> [u64; 2] {
+    /// Frames that came, those of them that were for this station, and those that found no room.
+    fn counts(&self) -> [u64; 3] {
         let ours = |rx: &RxCounters| rx.rx_packets.get() + rx.rx_lengths.get();
         let own = self.queues.iter().map(|(rx, _)| ours(rx)).sum();
         let others: u64 = self.queues.iter().map(|(_, others)| others.get()).sum();
-        [own + others, own]
+        let dropped = self.dropped.1 - self.dropped.0;
+        [own + others + dropped, own, dropped]
     }
 }
 
@@ -88,7 +89,7 @@ impl Tap {
             first,
             interface,
             watch,
-            mac: address(name),
+            mac: MacAddress::of_name(b't', name),
             caps: PortCaps {
                 rx_queues: MOST_QUEUES,
                 tx_queues: MOST_QUEUES,
@@ -97,7 +98,7 @@ impl Tap {
                 speed: 0,
             },
             running: None,
-            counts: [0; 2],
+            counts: [0; 3],
             gone: false,
             last: Weak::new(),
         })
@@ -106,20 +107,19 @@ impl Tap {
     /// Whether the interface is still there: here, or in another network namespace, where it can be moved to and works on.
     fn is_there(&self) -> bool {
         let mut argument = Ifreq::number("", 0);
-        request(self.first.as_fd(), Request::GetIff, &mut argument).is_ok()
+        request(self.first.as_fd(), Request::TunGet, &mut argument).is_ok()
     }
 
     /// Its MTU, the kernel's queue of frames for us, and up. The interface is ours: nothing of it stays.
-    fn set_up(&self, config: &PortConfig) -> nix::Result<()> {
+    fn set_up(&self, config: &PortConfig) -> io::Result<()> {
         self.ask(Request::SetMtu, config.mtu)?;
         self.ask(Request::SetQueueLength, config.rx_ring)?;
-        let flags = self.ask(Request::Flags, 0)?.value;
-        let flags = u32::from(u16::from_ne_bytes([flags[0], flags[1]]));
-        self.ask(Request::SetFlags, flags | libc::IFF_UP as u32).map(drop)
+        let flags = self.ask(Request::Flags, 0)?.flags() | libc::IFF_UP;
+        self.ask(Request::SetFlags, flags as u32).map(drop)
     }
 
     /// Asks about the interface, under the name that it has now.
-    fn ask(&self, what: Request, number: u32) -> nix::Result<Ifreq> {
+    fn ask(&self, what: Request, number: u32) -> io::Result<Ifreq> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
         let facts = self.interface.facts();
@@ -130,18 +130,13 @@ impl Tap {
 
     /// The kernel's side too. One in another namespace keeps what it has.
     fn set_mtu(&self, running: &Running, mtu: u32) -> Result<(), PortError> {
-        let most = self.caps.mtu.min(running.room.saturating_sub(18) as u32);
-        if !(68..=most).contains(&mtu) {
-            return Err(PortError::Config(format!(
-                "MTU {mtu} asked for, 68 to {most} fit the port's buffers"
-            )));
-        }
+        let run = &running.shared.run;
+        run.check_mtu(mtu)?;
         if self.interface.is_there() {
             let refused = |errno| PortError::Config(format!("tap:{}: MTU {mtu}: {errno}", self.name));
             self.ask(Request::SetMtu, mtu).map_err(refused)?;
         }
-        running.shared.limit.store(mtu + 18, Ordering::Relaxed);
-        Ok(())
+        run.set_mtu(mtu)
     }
 
     /// Frames from before the start are of no interest.
@@ -159,9 +154,19 @@ impl Tap {
         std::iter::once(Ok(self.first.clone())).chain(more).collect()
     }
 
+    /// Asks the kernel what it dropped. One in another namespace cannot be asked: what it last said stays.
+    fn look_at_drops(&mut self) {
+        if let Some(running) = &mut self.running
+            && let Ok(now) = self.interface.tx_dropped()
+        {
+            running.dropped.1 = now.max(running.dropped.1);
+        }
+    }
+
     fn shut_down(&mut self) {
+        self.look_at_drops();
         if let Some(running) = self.running.take() {
-            running.shared.ended.store(true, Ordering::Relaxed);
+            running.shared.run.end();
             self.counts = running.counts();
         }
     }
@@ -192,11 +197,12 @@ impl Port for Tap {
         match self.set_up(config) {
             Ok(()) => {}
             // It was moved to another namespace before the start: whoever did that sets it up.
-            Err(Errno::ENODEV) if self.is_there() => {}
-            Err(errno) => return Err(failed(&format!("the interface cannot be set up: {errno}"))),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) && self.is_there() => {}
+            Err(error) => return Err(failed(&format!("the interface cannot be set up: {error}"))),
         }
         self.drain(config.rx_ring);
-        let shared = Arc::new(Shared::new(config, self.mac));
+        let dropped = self.interface.tx_dropped().unwrap_or(0);
+        let shared = Arc::new(Shared::new(config, &self.caps, self.mac));
         let (mut queues, mut counters) = (Queues::default(), Vec::new());
         for file in &files {
             let rx = TapRx::new(file, &shared);
@@ -209,7 +215,7 @@ impl Port for Tap {
         self.last = Arc::downgrade(&shared);
         self.running = Some(Running {
             shared,
-            room: config.pool.data_room(),
+            dropped: (dropped, dropped),
             queues: counters,
         });
         Ok(queues)
@@ -239,10 +245,12 @@ impl Port for Tap {
     }
 
     fn counters(&mut self, out: &mut dyn CounterSink) {
+        self.look_at_drops();
         let counts = self.running.as_ref().map(Running::counts);
-        let [arrived, own] = counts.unwrap_or(self.counts);
+        let [arrived, own, missed] = counts.unwrap_or(self.counts);
         out.counter("nic_rx_total", arrived);
         out.counter("nic_rx_packets", own);
+        out.counter("nic_rx_missed", missed);
     }
 
     /// Somebody has deleted the interface.

@@ -2,7 +2,7 @@ use crate::port::VNET;
 use crate::shared::Shared;
 use barline::pool::{Batch, PoolCache};
 use barline::port::RxQueue;
-use barline::telemetry::{Cell, RxCounters};
+use barline::telemetry::{Cell, RxCounters, RxTally};
 use barline::wait::Armed;
 use crossbeam::utils::CachePadded;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -11,7 +11,6 @@ use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A receive queue: what the kernel sends on one queue of the interface, read frame by frame.
 #[derive(Debug)]
@@ -21,17 +20,6 @@ pub struct TapRx {
     counters: Arc<CachePadded<RxCounters>>,
     /// Frames for other stations.
     others: Arc<Cell>,
-}
-
-/// What a burst brought.
-#[derive(Default)]
-struct Got {
-    packets: u64,
-    bytes: u64,
-    lengths: u64,
-    others: u64,
-    /// The pool had too few.
-    short: bool,
 }
 
 /// Shortest frame: an Ethernet header.
@@ -52,8 +40,8 @@ impl TapRx {
         self.others.clone()
     }
 
-    fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut Got) {
-        let limit = self.shared.limit.load(Ordering::Relaxed) as usize;
+    fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut RxTally) {
+        let limit = self.shared.run.max_frame();
         let room = cache.pool().data_room();
         while out.room() > 0 {
             let Some(mut packet) = cache.alloc() else {
@@ -82,7 +70,7 @@ impl TapRx {
                 out.extend([packet]);
             } else {
                 got.lengths += u64::from(!fits);
-                got.others += u64::from(fits);
+                self.others.add(u64::from(fits));
                 cache.free_one(packet);
             }
         }
@@ -100,19 +88,11 @@ impl TapRx {
 
 impl RxQueue for TapRx {
     fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
-        let mut got = Got::default();
+        let mut got = RxTally::default();
         if !self.has_ended() {
             self.fill(cache, out, &mut got);
         }
-        let counters = &**self.counters;
-        counters.rx_polls.add(1);
-        counters.rx_packets.add(got.packets);
-        counters.rx_bytes.add(got.bytes);
-        counters.rx_lengths.add(got.lengths);
-        counters.rx_idle_polls.add(u64::from(got.packets == 0));
-        counters.rx_no_buffer.add(u64::from(got.short));
-        self.others.add(got.others);
-        got.packets as usize
+        got.settle(&self.counters)
     }
 
     fn counters(&self) -> &RxCounters {
@@ -136,6 +116,6 @@ impl RxQueue for TapRx {
     }
 
     fn has_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Relaxed)
+        self.shared.run.has_ended()
     }
 }

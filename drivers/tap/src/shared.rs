@@ -1,13 +1,10 @@
-use barline::port::{MacAddress, PortConfig};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use barline::port::{MacAddress, PortCaps, PortConfig, Run};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a port shares with its queues.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// The port was stopped.
-    pub ended: AtomicBool,
-    /// Longest frame in bytes.
-    pub limit: AtomicU32,
+    pub run: Run,
     pub promiscuous: AtomicBool,
     pub multicast: AtomicBool,
     /// The address, as a number.
@@ -20,10 +17,9 @@ pub(crate) fn number(mac: &[u8]) -> u64 {
 }
 
 impl Shared {
-    pub fn new(config: &PortConfig, mac: MacAddress) -> Self {
+    pub fn new(config: &PortConfig, caps: &PortCaps, mac: MacAddress) -> Self {
         Self {
-            ended: AtomicBool::new(false),
-            limit: AtomicU32::new(config.max_frame()),
+            run: Run::new(config, caps),
             promiscuous: AtomicBool::new(config.promiscuous),
             multicast: AtomicBool::new(false),
             mac: AtomicU64::new(number(&mac.0)),

@@ -9,7 +9,6 @@ use nix::sys::uio::writev;
 use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A transmit queue: what the kernel receives. A frame is the kernel's when the call returns: nothing is ever in flight.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl TxQueue for TapTx {
         if self.has_ended() {
             return 0;
         }
-        let most = self.shared.limit.load(Ordering::Relaxed) as usize;
+        let most = self.shared.run.max_frame();
         let (mut sent, mut bytes, mut lengths) = (0u64, 0u64, 0u64);
         while let Some(packet) = packets.as_slice().first() {
             let len = packet.len();
@@ -93,6 +92,6 @@ impl TxQueue for TapTx {
     }
 
     fn has_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Relaxed)
+        self.shared.run.has_ended()
     }
 }

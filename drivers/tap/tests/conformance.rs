@@ -84,9 +84,7 @@ impl Subject for OnTap {
             return Some(why);
         }
         let why = match case {
-            "every_frame_is_in_one_counter" => {
-                "the kernel counts what its queue had no room for at the interface, and has no shortest frame"
-            }
+            "every_frame_is_in_one_counter" => "the kernel has no shortest frame",
             "the_device_counts_what_we_count" => "the kernel counts what it receives at the interface",
             "packets_of_an_unmapped_pool_are_dropped_and_counted" => "the kernel reaches all memory",
             "a_removed_device_does_not_start" => "the port makes the interface anew",

@@ -40,13 +40,16 @@ impl barline_conformance::FarEnd for Nobody {
     }
 }
 
-fn lane(name: &str, queues: u16) -> Lane {
+fn station(name: &str) -> Station {
     let name = name.to_owned();
-    let station = Station {
+    Station {
         open: Box::new(move || Ok(Box::new(Tap::open(&name).unwrap()))),
         far: std::sync::Arc::new(Nobody),
-    };
-    Lane::at(station, &pool(4096), |config| {
+    }
+}
+
+fn lane(name: &str, queues: u16) -> Lane {
+    Lane::at(station(name), &pool(4096), |config| {
         (config.rx_queues, config.tx_queues) = (queues, queues);
     })
 }
@@ -104,6 +107,41 @@ fn a_deleted_interface_is_gone_and_a_frame_wakes() {
     ip(&format!("link del {name}")).unwrap();
     assert_eq!(lane.port().event(), Some(PortEvent::Gone));
     assert!(lane.poll().is_empty() && !lane.port().link().up);
+    lane.end();
+}
+
+/// What the kernel has no room for, since nobody polls, is counted with the rest: a start counts anew, a stop keeps it.
+#[test]
+fn what_finds_no_room_is_counted() {
+    or_skip!();
+    const ALL: u64 = 300;
+    let name = fresh("bt");
+    let mut lane = Lane::at(station(&name), &pool(4096), |config| config.rx_ring = 64);
+    ip(&format!("link set {name} arp off")).unwrap();
+    let socket = RawSocket::open(&name).unwrap();
+    for _ in 0..2 {
+        // What the kernel said when the interface came up.
+        let (mut patience, mut early) = (Patience::new(), u64::MAX);
+        while early != lane.device_counters()["nic_rx_total"] {
+            early = lane.device_counters()["nic_rx_total"];
+            lane.poll();
+            patience.renew();
+        }
+        let before = lane.device_counters();
+        let frame = lane.frame(60, 1);
+        let taken = (0..ALL).filter(|_| socket.send(&frame)).count() as u64;
+        assert!((64..ALL).contains(&taken), "{taken} of {ALL}");
+        assert_eq!(lane.receive(taken as usize).len() as u64, taken);
+        let counters = lane.device_counters();
+        let since = |name: &str| counters[name] - before[name];
+        assert_eq!(since("nic_rx_missed"), ALL - taken, "{counters:?}");
+        assert_eq!(since("nic_rx_total"), ALL);
+        assert_eq!(since("nic_rx_packets"), taken);
+        lane.stop().unwrap();
+        assert_eq!(lane.device_counters(), counters, "a stop does not lose them");
+        lane.start().unwrap();
+        assert_eq!(lane.device_counters()["nic_rx_missed"], 0);
+    }
     lane.end();
 }
 

@@ -2,17 +2,8 @@
 //!
 //! The control thread changes a ring (its memory, its place, whether it runs at all) in three steps: it *closes* the
 //! gate, makes its change, and *opens* the gate with a new [`Setup`]. The worker looks at one number, the generation,
-//! once a burst, and takes the new setup when it has changed; it never waits. Closing waits until the worker is not in a
-//! burst that began before:
-//!
-//! ```text
-//! worker:   epoch := odd (SeqCst);  look at the generation (SeqCst);  burst;  epoch := even (Release)
-//! control:  generation + 1 (SeqCst);  look at the epoch (SeqCst);  while it is odd and the same: wait, at most LIMIT
-//! ```
-//!
-//! One of the two sees the other's store. A worker that sees the new generation finds no setup and does nothing; one that
-//! does not was seen in its burst, and the control thread waits for its end. So a closed gate needs no worker that
-//! runs: one that sleeps, or was never started, is not in a burst.
+//! once a burst, and takes the new setup when it has changed; it never waits. Closing waits, [`LIMIT`] at most, until the worker
+//! is not in a burst that began before ([`Turn`]).
 //!
 //! Nothing of that is needed for memory to stay mapped: a worker's ring holds what it points into, and the last holder
 //! unmaps it. It is needed to keep a promise to the peer: after the answer to GET_VRING_BASE or REM_MEM_REG nobody
@@ -20,14 +11,14 @@
 
 use crate::fault::{Counts, Fault};
 use crate::ring::{Ring, Setup};
+use crate::turn::{Stuck, Turn, Worker};
 use barline::wait::EventFd;
-use crossbeam::utils::CachePadded;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
@@ -38,16 +29,11 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// Between one queue's worker and the control thread.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    generation: CachePadded<AtomicU32>,
-    /// Odd while the worker is in a burst.
-    epoch: CachePadded<AtomicU32>,
-    /// Where the ring goes on: the worker's word, after each burst.
-    next: AtomicU32,
+    turn: Turn<Setup>,
     /// The worker has found the ring to be malformed.
     faulty: AtomicBool,
     /// The port was stopped.
     ended: AtomicBool,
-    setup: Mutex<Option<Arc<Setup>>>,
     /// What a sleeping worker waits for: the peer's kicks, whoever the peer is, and the gate's own.
     wake: Epoll,
     nudge: EventFd,
@@ -65,27 +51,13 @@ impl Gate {
         // Nothing is read: each raise wakes who watches `wake`, edge-triggered.
         wake.add(&nudge, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         Ok(Arc::new(Self {
-            generation: CachePadded::default(),
-            epoch: CachePadded::default(),
-            next: AtomicU32::new(0),
+            turn: Turn::new(),
             faulty: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            setup: Mutex::new(None),
             wake,
             nudge,
             counts: counts.clone(),
         }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Setup>>> {
-        self.setup.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The setup, and the number that tells of it, under one lock: who takes the setup knows its number.
-    fn publish(&self, setup: Option<Arc<Setup>>) {
-        let mut place = self.lock();
-        *place = setup;
-        self.generation.fetch_add(1, SeqCst);
     }
 
     /// Takes the ring from the worker and waits until it is out of it; where the ring goes on, if the worker has used it.
@@ -93,34 +65,25 @@ impl Gate {
     /// # Errors
     /// The worker did not come out of a burst: the ring must not be opened again.
     pub fn close(&self) -> Result<Option<u16>, Stuck> {
-        let was = self.lock().is_some();
-        if was {
-            self.publish(None);
-        }
-        let seen = self.epoch.load(SeqCst);
-        let (mut tries, end) = (0, Instant::now() + LIMIT);
-        while seen % 2 == 1 && self.epoch.load(Acquire) == seen {
-            tries += 1;
+        let end = Instant::now() + LIMIT;
+        self.turn.close(|tries| {
             match tries {
                 0..64 => yield_now(),
-                _ if Instant::now() > end => return Err(Stuck),
                 _ => sleep(Duration::from_micros(20)),
             }
-        }
-        let next = self.next.load(Acquire);
-        Ok((was && next & TAKEN != 0).then_some(next as u16))
+            tries < 64 || Instant::now() < end
+        })
     }
 
     /// Gives the worker a ring. The gate is closed.
     pub fn open(&self, setup: Arc<Setup>) {
-        self.next.store(0, Release);
-        self.publish(Some(setup));
+        self.turn.open(setup);
         self.wake();
     }
 
     /// Whether a ring is in use.
     pub fn is_open(&self) -> bool {
-        self.lock().is_some() && !self.is_faulty()
+        self.turn.is_open() && !self.is_faulty()
     }
 
     pub fn is_faulty(&self) -> bool {
@@ -158,19 +121,11 @@ impl Gate {
     }
 }
 
-/// Set in [`Gate::next`] when the worker has written it since the gate was opened.
-const TAKEN: u32 = 1 << 31;
-
-/// A worker did not come out of its burst in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stuck;
-
 /// The worker's side of a gate.
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Arc<Gate>,
-    generation: u32,
-    epoch: u32,
+    worker: Worker,
     ring: Option<Ring>,
     /// Kept for as long as queues of a start are there.
     _life: Arc<()>,
@@ -181,8 +136,7 @@ impl Pass {
     pub fn new(gate: &Arc<Gate>, life: &Arc<()>) -> Self {
         Self {
             gate: gate.clone(),
-            generation: 0,
-            epoch: gate.epoch.load(Relaxed) & !1,
+            worker: Worker::new(&gate.turn),
             ring: None,
             _life: life.clone(),
         }
@@ -191,8 +145,7 @@ impl Pass {
     /// Begins a burst; the ring, if there is one to use. [`Pass::leave`] ends it in any case.
     #[inline(always)]
     pub fn enter(&mut self) -> Option<&mut Ring> {
-        self.gate.epoch.swap(self.epoch | 1, SeqCst);
-        if self.gate.generation.load(SeqCst) != self.generation {
+        if self.worker.enter(&self.gate.turn) {
             self.renew();
         }
         self.ring.as_mut()
@@ -201,15 +154,14 @@ impl Pass {
     /// Ends a burst.
     #[inline(always)]
     pub fn leave(&mut self) {
-        self.epoch = self.epoch.wrapping_add(2);
-        self.gate.epoch.store(self.epoch, Release);
+        self.worker.leave(&self.gate.turn);
     }
 
     /// Ends a burst that moved something.
     #[inline(always)]
     pub fn leave_at(&mut self) {
         if let Some(ring) = &self.ring {
-            self.gate.next.store(u32::from(ring.next()) | TAKEN, Relaxed);
+            self.worker.note(&self.gate.turn, ring.next());
         }
         self.leave();
     }
@@ -218,18 +170,14 @@ impl Pass {
     #[cold]
     #[inline(never)]
     fn renew(&mut self) {
-        let setup = {
-            let setup = self.gate.lock();
-            // Under the lock: the number belongs to the setup, or to a later one, which is then looked for again.
-            self.generation = self.gate.generation.load(SeqCst);
-            setup.clone()
-        };
         self.ring = None;
-        let Some(setup) = setup else { return };
+        let Some(setup) = self.worker.renew(&self.gate.turn) else {
+            return;
+        };
         match Ring::new(&setup) {
             Some(ring) => {
                 ring.disarm();
-                self.gate.next.store(u32::from(ring.next()) | TAKEN, Relaxed);
+                self.worker.note(&self.gate.turn, ring.next());
                 // What the peer was not told while the ring was away.
                 if let Some(call) = &setup.call {
                     let _ = call.raise();
@@ -246,7 +194,7 @@ impl Pass {
     #[inline(never)]
     pub fn fail(&mut self, fault: Fault) {
         if let Some(ring) = self.ring.take() {
-            self.gate.next.store(u32::from(ring.next()) | TAKEN, Relaxed);
+            self.worker.note(&self.gate.turn, ring.next());
             self.halt(&ring.setup, fault);
         }
     }
@@ -266,7 +214,7 @@ impl Pass {
 
     /// Whether the control thread has news.
     pub fn has_news(&self) -> bool {
-        self.gate.generation.load(SeqCst) != self.generation
+        self.worker.has_news(&self.gate.turn)
     }
 
     /// The ring, between bursts: to look, not to touch.
@@ -288,6 +236,7 @@ mod tests {
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use std::fs::File;
     use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::SeqCst;
 
     fn setup(memory: &Arc<GuestMemory>, base: u16) -> Arc<Setup> {
         Arc::new(Setup {

@@ -24,6 +24,7 @@ mod serve;
 mod socket;
 mod split;
 mod sys;
+mod turn;
 mod tx;
 
 pub use fault::Fault;

@@ -191,6 +191,40 @@ fn rings_that_memory_does_not_have_are_not_used() {
     near.end();
 }
 
+#[test]
+fn memory_that_is_taken_away_under_traffic_is_survived() {
+    for (packed, left) in [(false, 0), (true, 0), (false, Ring::BYTES), (true, Ring::BYTES)] {
+        let mut near = Near::new(1, 1500);
+        let features = MRG | if packed { PACKED } else { 0 };
+        let wish = Wish {
+            features,
+            ..Wish::default()
+        };
+        let mut peer = Peer::connect(&near.path, wish);
+        until("the link", || near.port.link().up);
+        for seed in 0..20 {
+            assert!(peer.send(0, &frame(600, seed)));
+            assert_eq!(near.send(0, &[frame(900, seed)]), 0);
+        }
+        assert_eq!(near.receive(0).len(), 20);
+        assert!(peer.send(0, &frame(600, 20)));
+        peer.memory.shorten(left);
+        for _ in 0..100 {
+            for frame in near.receive(0) {
+                assert!((14..=1518).contains(&frame.len()));
+            }
+            near.send(0, &[frame(60, 1), frame(1500, 2)]);
+        }
+        drop(peer);
+        until("the end of the link", || !near.port.link().up);
+        let mut peer = Peer::connect(&near.path, wish);
+        until("the link", || near.port.link().up);
+        assert!(peer.send(0, &frame(60, 1)));
+        until("a frame", || near.receive(0) == [frame(60, 1)]);
+        near.end();
+    }
+}
+
 /// What a peer writes where.
 #[derive(Clone, Debug)]
 struct Scribble {

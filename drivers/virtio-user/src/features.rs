@@ -32,9 +32,7 @@ pub(crate) fn choose(offered: Features, settings: &Settings) -> Result<Features,
     let packs = packed && offered.contains(Features::RING_PACKED);
     wanted.set(Features::EVENT_IDX, event_idx.unwrap_or(!packs));
     wanted.set(Features::MRG_RXBUF, merge);
-    // As the PCI driver does: nobody says what both together mean for a frame in several buffers.
-    let merges = merge && offered.contains(Features::MRG_RXBUF);
-    wanted.set(Features::IN_ORDER, in_order && !merges);
+    wanted.set(Features::IN_ORDER, in_order);
     Ok(offered & wanted)
 }
 
@@ -65,13 +63,13 @@ mod tests {
         ));
         let plain = Settings::parse("queues=2,packed=off,mrg=on,event-idx=off").unwrap();
         let taken = choose(all, &plain).unwrap();
-        assert!(taken.contains(Features::MRG_RXBUF | Features::MQ));
-        assert!(!taken.intersects(Features::RING_PACKED | Features::IN_ORDER | Features::EVENT_IDX));
+        assert!(taken.contains(Features::MRG_RXBUF | Features::IN_ORDER | Features::MQ));
+        assert!(!taken.intersects(Features::RING_PACKED | Features::EVENT_IDX));
         let split = choose(all - Features::RING_PACKED, &Settings::default()).unwrap();
         assert!(split.contains(Features::EVENT_IDX));
         assert!(choose(all - Features::MQ, &plain).is_err());
         assert!(choose(all - Features::VERSION_1, &Settings::default()).is_err());
-        let in_order = choose(all - Features::MRG_RXBUF, &Settings::parse("mrg=on").unwrap()).unwrap();
-        assert!(in_order.contains(Features::IN_ORDER));
+        let any_order = choose(all, &Settings::parse("in-order=off").unwrap()).unwrap();
+        assert!(!any_order.contains(Features::IN_ORDER));
     }
 }

@@ -13,6 +13,8 @@ mod control;
 mod error;
 mod events;
 mod features;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guard;
 mod kernel;
 mod place;
@@ -22,6 +24,7 @@ mod rings;
 mod session;
 mod settings;
 mod socket;
+mod start;
 mod sys;
 mod wake;
 

@@ -1,61 +1,45 @@
 //! The port as applications see it.
 
 use crate::back::BackEnd;
-use crate::control::Control;
 use crate::events::Shared;
 use crate::kernel::{Kernel, KernelError, TapName};
-use crate::place::Place;
-use crate::queue::{UserRx, UserTx};
-use crate::rings::Ground;
 use crate::session::Session;
 use crate::socket::{Listener, reach};
-use crate::sys::REGIONS;
-use crate::wake::Wake;
+use crate::start::{Running, check};
 use crate::{Refusal, Settings};
-use barline::mem::{DmaDomain, SharedDomain};
-use barline::pool::PoolMap;
+use barline::mem::SharedDomain;
 use barline::port::{
     Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues,
+    may_start,
 };
-use barline::ring::FrameLimit;
-use barline::telemetry::{CounterSink, RxCounters, TxCounters};
+use barline::telemetry::CounterSink;
 use barline::wait::EventFd;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Longest MTU where the back end has none of its own: what a packet's length can say, less headers.
 const MOST_MTU: u32 = 65_000;
-/// Bytes in front of each frame (virtio 5.1.6).
-const NET_HDR: usize = 12;
+/// What the link is said to have, in Mbit/s: nothing limits it.
+const SPEED: u32 = 10_000;
 
 /// A port whose device is another process, over a vhost-user socket.
 #[derive(Debug)]
 pub struct VirtioUser {
-    path: PathBuf,
-    settings: Settings,
+    pub(crate) path: PathBuf,
+    pub(crate) settings: Settings,
     caps: PortCaps,
     mac: MacAddress,
-    domain: Arc<SharedDomain>,
-    listener: Option<Arc<Listener>>,
+    pub(crate) domain: Arc<SharedDomain>,
+    pub(crate) listener: Option<Arc<Listener>>,
     /// The back end that was there at the opening.
-    first: Option<Box<dyn BackEnd>>,
+    pub(crate) first: Option<Box<dyn BackEnd>>,
     running: Option<Running>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Alive as long as queues of the last start are.
     last: Weak<()>,
-}
-
-/// What was started.
-#[derive(Debug)]
-struct Running {
-    stop: Arc<EventFd>,
-    thread: JoinHandle<bool>,
-    limit: FrameLimit,
-    /// Bytes of a buffer behind the headroom.
-    room: usize,
 }
 
 impl VirtioUser {
@@ -117,61 +101,6 @@ impl VirtioUser {
         &self.domain
     }
 
-    fn check(&self, config: &PortConfig) -> Result<(), PortError> {
-        if self.running.is_some() {
-            return Err(PortError::State("started already; stop it first"));
-        }
-        if self.last.strong_count() > 0 {
-            return Err(PortError::State(
-                "stopped, but queues of its last start are still around; drop them first",
-            ));
-        }
-        config.check(&self.caps)?;
-        let wrong = |text: String| Err(PortError::Config(text));
-        if config.rx_queues != config.tx_queues {
-            return wrong("a virtio-user port needs as many receive as transmit queues".to_owned());
-        }
-        let headroom = config.pool.headroom();
-        if headroom < NET_HDR {
-            return wrong(format!(
-                "virtio puts {NET_HDR} bytes in front of each frame, the pool's headroom has {headroom}"
-            ));
-        }
-        if 1 + config.send_pools.len() >= REGIONS {
-            return wrong(format!(
-                "a back end takes {REGIONS} pieces of memory, one of them for the rings; use {} pools at most",
-                REGIONS - 1
-            ));
-        }
-        Ok(())
-    }
-
-    /// What outlives back ends, and the queues.
-    fn prepare(&self, config: &PortConfig) -> Result<Ground, PortError> {
-        let domain: Arc<dyn DmaDomain> = self.domain.clone();
-        let pool = config.pool.map(&domain)?;
-        let others: Vec<PoolMap> = config
-            .send_pools
-            .iter()
-            .map(|pool| pool.map(&domain))
-            .collect::<Result<_, _>>()?;
-        let wakes = if config.interrupts { config.rx_queues } else { 0 };
-        let wakes = (0..wakes)
-            .map(|_| Wake::new())
-            .collect::<Result<_, _>>()
-            .map_err(no_descriptors)?;
-        Ok(Ground {
-            config: config.clone(),
-            domain,
-            pool,
-            others,
-            limit: FrameLimit::new(config.max_frame()),
-            rx_counters: (0..config.rx_queues).map(|_| RxCounters::shared()).collect(),
-            tx_counters: (0..config.tx_queues).map(|_| TxCounters::shared()).collect(),
-            wakes,
-        })
-    }
-
     fn shut_down(&mut self) -> Result<(), PortError> {
         let Some(running) = self.running.take() else {
             return Ok(());
@@ -197,7 +126,7 @@ impl VirtioUser {
     }
 }
 
-fn no_descriptors(error: std::io::Error) -> PortError {
+pub(crate) fn no_descriptors(error: std::io::Error) -> PortError {
     PortError::Config(format!("no file descriptors are left: {error}; see: ulimit -n"))
 }
 
@@ -225,53 +154,12 @@ impl Port for VirtioUser {
     }
 
     fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
-        self.check(config)?;
-        let ground = self.prepare(config)?;
-        let life = Arc::new(());
-        let stop = Arc::new(EventFd::new().map_err(no_descriptors)?);
-        let places = |_: u16| Arc::new(Place::new());
-        let control = Control {
-            path: self.path.clone(),
-            settings: self.settings,
-            listener: self.listener.clone(),
-            domain: self.domain.clone(),
-            rx: (0..config.rx_queues).map(places).collect(),
-            tx: (0..config.tx_queues).map(|_| Arc::new(Place::new())).collect(),
-            ground,
-            shared: self.shared.clone(),
-            stop: stop.clone(),
-        };
-        let mut queues = Queues::default();
-        let ground = &control.ground;
-        for (pair, place) in control.rx.iter().enumerate() {
-            let wake = ground.wakes.get(pair).cloned();
-            queues.rx.push(Box::new(UserRx::new(
-                place,
-                &ground.rx_counters[pair],
-                wake,
-                &life,
-            )));
-        }
-        for (pair, place) in control.tx.iter().enumerate() {
-            queues.tx.push(Box::new(UserTx::new(
-                place,
-                &ground.tx_counters[pair],
-                &self.shared,
-                &life,
-            )));
-        }
-        let (limit, first) = (ground.limit.clone(), self.first.take());
-        let thread = thread::Builder::new().name("virtio-user".to_owned());
-        let thread = thread.spawn(move || control.run(first));
-        let thread =
-            thread.map_err(|error| PortError::Config(format!("no thread can be started: {error}")))?;
+        may_start(self.running.is_some(), &self.last)?;
+        config.check(&self.caps)?;
+        check(config)?;
+        let (running, queues, life) = self.run(config)?;
         self.last = Arc::downgrade(&life);
-        self.running = Some(Running {
-            stop,
-            thread,
-            limit,
-            room: config.pool.data_room(),
-        });
+        self.running = Some(running);
         self.await_link(config.link);
         Ok(queues)
     }
@@ -283,9 +171,10 @@ impl Port for VirtioUser {
 
     /// Up while there is a back end.
     fn link(&self) -> Link {
+        let up = self.shared.is_up();
         Link {
-            up: self.shared.is_up(),
-            speed: 0,
+            up,
+            speed: if up { SPEED } else { 0 },
             full_duplex: true,
         }
     }

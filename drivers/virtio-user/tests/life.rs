@@ -214,7 +214,7 @@ fn queues_outlive_their_port_and_block_the_next_start() {
                 .start(&config)
                 .unwrap_err()
                 .to_string()
-                .contains("still around")
+                .contains("last start")
         );
         assert!(rig.queues.rx[0].has_ended() && rig.queues.tx[0].has_ended() && !rig.send());
         assert_eq!(rig.stop(), (0, true));

@@ -187,10 +187,10 @@ fn nonsense<S: Shape>(shift: u32, seed: u64, with: Traits, steps: &[(u32, usize,
 }
 
 fn traits() -> impl Strategy<Value = Traits> {
-    (any::<bool>(), 0..3).prop_map(|(event_idx, kind)| Traits {
+    any::<[bool; 3]>().prop_map(|[event_idx, in_order, merges]| Traits {
         event_idx,
-        in_order: kind == 1,
-        merges: kind == 2,
+        in_order,
+        merges,
     })
 }
 
@@ -253,6 +253,91 @@ fn runs<S: Shape>() {
 fn a_device_in_order_may_tell_the_last_of_several_only() {
     runs::<Split<true>>();
     runs::<Packed<true>>();
+}
+
+/// Frames in order, some of them in several buffers, told by as few words as the device may: one for full buffers and the one
+/// behind them, wherever frames end. It tells what it has used from time to time, in the middle of a frame too.
+fn merged_runs<S: Shape>(shift: u32, seed: u64, steps: &[(u32, usize, usize)]) {
+    let with = Traits {
+        in_order: true,
+        merges: true,
+        ..Traits::default()
+    };
+    let (mut lab, mut dice) = (Receiving::<S>::new(1 << shift, with), Dice(seed));
+    let (mut untold, mut whole) = (VecDeque::<(u16, u32, bool)>::new(), VecDeque::new());
+    for (number, (len, parts, burst)) in steps.iter().enumerate() {
+        lab.hand.fetch(&mut lab.far);
+        // More of the short ones would need a buffer that is not full in the middle of a run.
+        let full = dice.below(2) == 0;
+        let (parts, most) = if full {
+            (1, lab.rig.pool.data_room() as u32)
+        } else {
+            (*parts, 255)
+        };
+        if lab.hand.0.len() < parts {
+            lab.receive(*burst);
+            continue;
+        }
+        let bytes = frame(number as u32, if full { most } else { len % (most - 4) + 4 });
+        for (part, piece) in bytes.chunks(bytes.len().div_ceil(parts)).enumerate() {
+            let buffer = lab.hand.0.pop_front().unwrap();
+            let prefix = if part == 0 { HEADER } else { 0 };
+            if part == 0 {
+                let count = bytes.chunks(bytes.len().div_ceil(parts)).len() as u16;
+                let header = [[0xee; 10].as_slice(), &count.to_le_bytes()].concat();
+                lab.far.write(&buffer, 0, &header);
+            }
+            lab.far.write(&buffer, prefix, piece);
+            let used = prefix + piece.len() as u32;
+            untold.push_back((buffer.id, used, used == buffer.len));
+        }
+        whole.push_back(bytes);
+        let tell = dice.below(untold.len() + 2);
+        tell_some(&mut lab, &mut untold, tell);
+        lab.expected.extend(whole.drain(..));
+        if dice.below(3) == 0 {
+            lab.receive(*burst);
+        }
+    }
+    let all = untold.len();
+    tell_some(&mut lab, &mut untold, all);
+    while lab.receive(3) > 0 {}
+    assert!(
+        lab.expected.is_empty(),
+        "{} frames are missing",
+        lab.expected.len()
+    );
+    assert_eq!(lab.ring.counters().rx_lengths.get(), 0);
+    lab.end();
+}
+
+/// Tells of `most` of them: of full ones and the one behind them in a word.
+fn tell_some<S: Shape>(lab: &mut Receiving<S>, untold: &mut VecDeque<(u16, u32, bool)>, most: usize) {
+    let (mut skips, mut left) = (0, most.min(untold.len()));
+    while left > 0 {
+        let (id, len, full) = untold.pop_front().unwrap();
+        left -= 1;
+        if full && left > 0 {
+            skips += 1;
+        } else {
+            lab.far.give(id, len, skips);
+            skips = 0;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_device_in_order_may_tell_the_last_of_several_only_in_the_middle_of_frames_too(
+        shift in 3u32..7, seed: u64, steps in steps(200), packed: bool
+    ) {
+        match packed {
+            true => merged_runs::<Packed<true>>(shift, seed, &steps),
+            false => merged_runs::<Split<true>>(shift, seed, &steps),
+        }
+    }
 }
 
 fn arming<S: Shape>(event_idx: bool) {

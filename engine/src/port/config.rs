@@ -2,7 +2,9 @@ use crate::bus::BusError;
 use crate::mem::{DmaError, MemoryError, PlanError, Source};
 use crate::mmio::MmioError;
 use crate::pool::Pool;
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Weak;
 
@@ -14,6 +16,15 @@ impl MacAddress {
     /// Whether a station may have it: unicast and not all zeros.
     pub fn is_station(self) -> bool {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+
+    /// An address for a port that has none of its own: locally administered, the same for the same kind and name in every
+    /// run of a program.
+    pub fn of_name(kind: u8, name: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let [a, b, c, ..] = hasher.finish().to_le_bytes();
+        Self([0x52, 0x54, kind, a, b, c])
     }
 }
 

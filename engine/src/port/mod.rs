@@ -4,8 +4,10 @@ mod config;
 mod events;
 mod progress;
 mod queue;
+mod run;
 
 pub use config::{Change, Link, LinkRequest, MacAddress, PortCaps, PortConfig, PortError, may_start};
 pub use events::BusEvents;
 pub use progress::{Progress, Withheld};
 pub use queue::{Interrupt, Port, PortEvent, Queues, RxQueue, TxQueue};
+pub use run::{Run, check_mtu, longest_mtu};

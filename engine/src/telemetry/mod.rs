@@ -2,6 +2,8 @@
 
 mod counter;
 mod idle;
+mod tally;
 
 pub use counter::{Cell, CounterDoc, CounterSink, DEVICE_COUNTERS, RxCounters, TxCounters};
 pub use idle::{Histogram, IdleStats};
+pub use tally::RxTally;

@@ -35,6 +35,13 @@ pub fn edu(resettable: bool) -> Result<String> {
         .context("no such edu")
 }
 
+/// The edu in a hot-plug slot, which cannot be reset but with its slot.
+pub fn edu_in_a_slot() -> Result<String> {
+    let found = host::functions(EDU.0, EDU.1);
+    let last = found.last().filter(|_| found.len() > 2);
+    last.cloned().context("no edu in a slot")
+}
+
 /// An open function in an address space.
 pub struct Attached {
     /// The function. It comes first: fields are dropped in order.

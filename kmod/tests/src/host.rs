@@ -84,6 +84,15 @@ pub fn unbind_elsewhere(bdf: &str) -> Result<Child> {
         .context("cannot start a shell")
 }
 
+/// Takes a function from the bus in a program of its own.
+pub fn remove_elsewhere(bdf: &str) -> Result<Child> {
+    let line = format!("echo 1 >{}", sysfs(bdf, "remove"));
+    Command::new("sh")
+        .args(["-c", &line])
+        .spawn()
+        .context("cannot start a shell")
+}
+
 /// Gives a function to a driver; whether it took it.
 pub fn offer(bdf: &str, to: &str) -> Result<bool> {
     unbind(bdf)?;
@@ -118,11 +127,7 @@ pub fn rebind_native(bdf: &str, native: &str) -> Result<()> {
 
 /// The kernel's messages.
 pub fn dmesg() -> String {
-    let out = Command::new("dmesg")
-        .output()
-        .map(|out| out.stdout)
-        .unwrap_or_default();
-    String::from_utf8_lossy(&out).into_owned()
+    crate::sys::kernel_log().unwrap_or_default()
 }
 
 /// The last message that has a word.

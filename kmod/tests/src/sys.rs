@@ -47,6 +47,19 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
+/// The kernel's messages that are still in its buffer (klogctl(2)).
+pub fn kernel_log() -> Sys<String> {
+    const READ_ALL: libc::c_int = 3;
+    const SIZE: libc::c_int = 10;
+    // SAFETY: asks for a number, and writes nothing.
+    let size = Errno::result(unsafe { libc::klogctl(SIZE, ptr::null_mut(), 0) })?;
+    let mut bytes = vec![0_u8; size as usize];
+    // SAFETY: the kernel writes at most as many bytes as the buffer has.
+    let got = Errno::result(unsafe { libc::klogctl(READ_ALL, bytes.as_mut_ptr().cast(), size) })?;
+    bytes.truncate(got as usize);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// An address space.
 pub struct Ioas(pub File);
 

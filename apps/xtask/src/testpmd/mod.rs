@@ -18,6 +18,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+/// Pairs of queues, and bytes of the longest frame: each with every combination of features.
+const SHAPES: [(u8, u32); 4] = [(1, 1514), (2, 1514), (1, 9014), (2, 9014)];
+/// What is killed: features by their number, pairs of queues. Split in order; packed in order; split and packed with
+/// mergeable buffers and two queues.
+const KILLED: [(u8, u8); 4] = [(0b100, 1), (0b101, 1), (0b010, 2), (0b011, 2)];
 /// Times that either side is killed in the middle of traffic.
 const KILLS: usize = 10;
 /// How long traffic runs before that.
@@ -87,6 +92,7 @@ impl Bench {
             format!("frames={frames}"),
             format!("most={}", device.most),
             format!("rate={RATE}"),
+            format!("window={}", device.window()),
         ]);
         let ours = Ours::start(command, self.dir.join("reflect.log"))?;
         if device.we_listen {

@@ -1,7 +1,7 @@
 //! Our vhost-user port, and DPDK's virtio-user.
 
 use super::device::{Device, End};
-use super::{Bench, KILLS};
+use super::{Bench, KILLED, KILLS, SHAPES};
 use crate::paths::Paths;
 use crate::test::Outcome;
 use anyhow::Result;
@@ -9,28 +9,22 @@ use anyhow::Result;
 /// The whole step.
 pub fn run(paths: &Paths) -> Result<Outcome> {
     let bench = Bench::new(paths, "vhost-testpmd")?;
-    let device = |bits| Device::of(End::Vhost, bits);
     let mut devices = 0;
-    for queues in [1, 2] {
+    for (queues, most) in SHAPES {
         for bits in 0..8 {
+            let device = Device::of(End::Vhost, bits);
             bench.round(Device {
                 queues,
-                ..device(bits)
+                most,
+                ..device
             })?;
             devices += 1;
         }
     }
-    for bits in 0..4 {
-        bench.round(Device {
-            most: 9014,
-            ..device(bits)
-        })?;
-        devices += 1;
-    }
-    for packed in [false, true] {
+    for (bits, queues) in KILLED {
         let device = Device {
-            packed,
-            ..device(0b010)
+            queues,
+            ..Device::of(End::Vhost, bits)
         };
         bench.theirs_is_killed(device)?;
         bench.ours_is_killed(Device {

@@ -1,7 +1,7 @@
 //! Our virtio-user port, and DPDK's vhost.
 
 use super::device::{Device, End};
-use super::{Bench, KILLS, Place};
+use super::{Bench, KILLED, KILLS, Place, SHAPES};
 use crate::paths::Paths;
 use crate::test::Outcome;
 use anyhow::{Context, Result};
@@ -10,17 +10,17 @@ use anyhow::{Context, Result};
 pub fn run(paths: &Paths) -> Result<Outcome> {
     let bench = Bench::new(paths, "virtio-user-testpmd")?;
     let mut devices = 0;
-    for (queues, most) in [(1, 1514), (2, 1514), (1, 9014)] {
+    for (queues, most) in SHAPES {
         devices += bench.rounds(queues, most)?;
     }
-    for packed in [false, true] {
+    for (bits, queues) in KILLED {
         let device = Device {
-            packed,
-            ..Device::of(End::VirtioUser, 0b100)
+            queues,
+            ..Device::of(End::VirtioUser, bits)
         };
         bench.ours_is_killed(device)?;
         bench.theirs_is_killed(Device {
-            we_listen: packed,
+            we_listen: device.packed,
             ..device
         })?;
     }

@@ -1,10 +1,10 @@
 //! DPDK's testpmd for a guest: the program and its libraries, taken from the host's packages.
 
+use super::dynamic::{name_of, with_libraries};
 use crate::cmd;
 use crate::host::{self, Missing};
 use crate::paths::on_path;
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,15 +38,9 @@ impl Testpmd {
         }
         let program = PathBuf::from(PROGRAM);
         let plugins: Vec<PathBuf> = PLUGINS.iter().map(|name| plugin(name)).collect::<Result<_>>()?;
-        let mut files = BTreeMap::new();
-        for file in plugins.iter().chain([&program]) {
-            let listing = cmd::text(Command::new("ldd").arg(file))?;
-            for library in libraries(&listing).chain([file.clone()]) {
-                files.entry(name_of(&library)).or_insert(library);
-            }
-        }
+        let loaded: Vec<PathBuf> = plugins.iter().cloned().chain([program]).collect();
         Ok(Self {
-            files: files.into_values().collect(),
+            files: with_libraries(&loaded)?,
             plugins: plugins.iter().map(|file| name_of(file)).collect(),
             name: name(),
         })
@@ -83,22 +77,6 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     )
 }
 
-fn name_of(file: &Path) -> String {
-    file.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// The files in what ldd prints: `NAME => FILE (ADDRESS)`, and `FILE (ADDRESS)` for the dynamic linker.
-fn libraries(listing: &str) -> impl Iterator<Item = PathBuf> + '_ {
-    listing.lines().filter_map(|line| {
-        let file = line.split_once("=> ").map_or(line, |(_, file)| file);
-        let file = file.split_whitespace().next()?;
-        file.starts_with('/').then(|| PathBuf::from(file))
-    })
-}
-
 /// Major and minor number of the package, and whose build it is.
 fn name() -> String {
     let version = cmd::text(Command::new("dpkg-query").args(["-W", "-f", "${Version}", PACKAGE]));
@@ -108,24 +86,5 @@ fn name() -> String {
         "dpdk".to_owned()
     } else {
         format!("dpdk-{}-debian", short.join("."))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_taken_from_what_ldd_prints() {
-        let listing = "\tlinux-vdso.so.1 (0x00007f)\n\tlibm.so.6 => /lib/libm.so.6 (0x00007f)\n\
-                       \tlibx.so => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        let files: Vec<PathBuf> = libraries(listing).collect();
-        assert_eq!(
-            files,
-            [
-                Path::new("/lib/libm.so.6"),
-                Path::new("/lib64/ld-linux-x86-64.so.2")
-            ]
-        );
     }
 }

@@ -1,5 +1,8 @@
 //! The kernel module's tests in a guest: the machine they need, and what the host does for them.
 
+mod pciehp;
+pub mod rate;
+
 use super::kernel::Series;
 use super::monitor::Monitor;
 use super::program::Program;
@@ -16,8 +19,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// The device that the host takes out.
-const HOT: &str = "hot";
+/// A port whose device stays, so that it can be reset with its link.
+const FIXED: &str = ",hotplug=off";
 
 /// Between two looks whether the machine sleeps.
 const LOOK: Duration = Duration::from_millis(200);
@@ -29,40 +32,81 @@ pub fn main(bed: &Bed<'_>) -> Result<Vec<Check>> {
     } else {
         ["main", "stock"]
     };
-    let mut vm = machine(bed, &beds)?;
+    let mut vm = machine(bed, &beds, &only())?;
     // The debug kernel has no ASPM, without which ACPI does not leave slots to it.
     vm.append.push("pcie_ports=native".to_owned());
     vm.arguments = devices(&bed.dir)?;
     let mut guest = vm.start(bed.tools, &bed.dir)?;
+    guest.wait_for("DONE")?;
+    finish(bed, guest, &beds, &only())
+}
+
+/// Devices that are taken out of their slots. On the debug kernel each test has a boot of its own, since lockdep reports pciehp's own
+/// order of locks once and then ends its work; and there is a boot without the module, which shows that report.
+pub fn unplug(bed: &Bed<'_>) -> Result<Vec<Check>> {
+    if bed.kernel.series != Series::Debug {
+        return unplug_boot(bed, "unplug", &only());
+    }
+    let mut all = Vec::new();
+    for bed_name in ["bare", "unplug"] {
+        for test in tests(bed, &[bed_name], &only())? {
+            let dir = bed.dir.join(&test);
+            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            let boot = Bed {
+                paths: bed.paths,
+                tools: bed.tools,
+                kernel: bed.kernel.clone(),
+                dir,
+            };
+            let mut checks = unplug_boot(&boot, bed_name, &test)?;
+            checks.push(pciehp::check(&boot.dir.join("console.log"), bed_name == "bare"));
+            fs::remove_file(boot.dir.join("initrd.cpio")).ok();
+            for check in checks.iter_mut().filter(|check| check.name != test) {
+                check.name = format!("{test}: {}", check.name);
+            }
+            all.extend(checks);
+        }
+    }
+    Ok(all)
+}
+
+fn unplug_boot(bed: &Bed<'_>, bed_name: &str, only: &str) -> Result<Vec<Check>> {
+    let mut vm = machine(bed, &[bed_name], only)?;
+    vm.append.push("pcie_ports=native".to_owned());
+    vm.arguments = devices(&bed.dir)?;
+    if bed.kernel.series == Series::Debug {
+        vm.expected_faults = pciehp::EXPECTED.map(str::to_owned).to_vec();
+    }
+    let mut guest = vm.start(bed.tools, &bed.dir)?;
     loop {
-        match guest.wait_for_one(&["UNPLUG", "DONE"])?.0 {
-            "UNPLUG" => guest.monitor()?.order(&format!("device_del {HOT}"))?,
-            _ => return finish(bed, guest, &beds),
+        match guest.wait_for_one(&["UNPLUG", "DONE"])? {
+            ("UNPLUG", id) => guest.monitor()?.order(&format!("device_del {id}"))?,
+            _ => return finish(bed, guest, &[bed_name], only),
         }
     }
 }
 
 /// The tests of a machine whose IOMMU does not remap interrupts.
 pub fn noremap(bed: &Bed<'_>) -> Result<Vec<Check>> {
-    let mut vm = machine(bed, &["noremap"])?;
+    let mut vm = machine(bed, &["noremap"], &only())?;
     vm.interrupt_remapping = false;
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("DONE")?;
-    finish(bed, guest, &["noremap"])
+    finish(bed, guest, &["noremap"], &only())
 }
 
 /// Real sleep (ACPI S3), from which the host wakes the machine.
 pub fn sleep(bed: &Bed<'_>) -> Result<Vec<Check>> {
-    let mut vm = machine(bed, &["sleep"])?;
+    let mut vm = machine(bed, &["sleep"], &only())?;
     vm.image = Some(bed.kernel.compressed(bed.paths)?);
     vm.append.push("no_console_suspend".to_owned());
-    vm.arguments = device_arguments(&[port(10, ""), "edu,bus=port10".to_owned()]);
+    vm.arguments = device_arguments(&[port(10, FIXED), "edu,bus=port10".to_owned()]);
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("RUN")?;
     let monitor = guest.monitor()?;
     let waker = thread::spawn(move || wake(monitor));
     guest.wait_for("DONE")?;
-    let checks = finish(bed, guest, &["sleep"])?;
+    let checks = finish(bed, guest, &["sleep"], &only())?;
     waker.join().ok();
     Ok(checks)
 }
@@ -77,7 +121,7 @@ fn wake(mut monitor: Monitor) {
     }
 }
 
-fn machine(bed: &Bed<'_>, beds: &[&str]) -> Result<Vm> {
+fn machine(bed: &Bed<'_>, beds: &[&str], only: &str) -> Result<Vm> {
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/kmod.sh"));
     let cable = Cable::Hub(1);
     vm.nics = vec![
@@ -91,7 +135,7 @@ fn machine(bed: &Bed<'_>, beds: &[&str]) -> Result<Vm> {
     vm.memory = 1536;
     vm.settings = vec![
         ("BEDS".to_owned(), beds.join(" ")),
-        ("ONLY".to_owned(), setting("BARLINE_KMOD_ONLY")),
+        ("ONLY".to_owned(), only.to_owned()),
         ("ROUNDS".to_owned(), setting("BARLINE_KMOD_ROUNDS")),
     ];
     // What the stock kernels can do for finding misuse of memory; the debug kernel does it better.
@@ -125,24 +169,28 @@ fn machine(bed: &Bed<'_>, beds: &[&str]) -> Result<Vm> {
     Ok(vm)
 }
 
-/// For work on one test: `BARLINE_KMOD_ONLY` is a part of the names of those to run. The run fails all the same, since
-/// nothing is heard of the others. `BARLINE_KMOD_ROUNDS` is how often tests of races try.
+/// For work on some tests: parts of the names of those to run, with commas between.
+fn only() -> String {
+    setting("BARLINE_KMOD_ONLY")
+}
+
+/// `BARLINE_KMOD_ROUNDS` is how often tests of races try.
 fn setting(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
 /// Besides two 82576 (0000:01:00.0 and 0000:02:00.0): edu on the root bus, which nothing can reset, and behind a port; an
-/// 82574 with a ROM; a BAR of 4 GiB; two 82576 that nothing keeps apart; two to be taken out.
+/// 82574 with a ROM; a BAR of 4 GiB; two 82576 that nothing keeps apart; two to be taken out; an edu that can be, too.
 fn devices(dir: &Path) -> Result<Vec<String>> {
     let rom = dir.join("option.rom");
     fs::write(&rom, option_rom()).with_context(|| format!("cannot write {}", rom.display()))?;
     let devices = [
         "edu,bus=pcie.0,addr=0x1c.0".to_owned(),
-        port(10, ""),
+        port(10, FIXED),
         "edu,bus=port10".to_owned(),
-        port(11, ""),
+        port(11, FIXED),
         format!("e1000e,bus=port11,romfile={}", rom.display()),
-        port(12, ""),
+        port(12, FIXED),
         "ivshmem-plain,bus=port12,memdev=large".to_owned(),
         port(13, ",disable-acs=on"),
         "x3130-upstream,id=up,bus=port13".to_owned(),
@@ -151,9 +199,11 @@ fn devices(dir: &Path) -> Result<Vec<String>> {
         "igb,bus=down1,romfile=".to_owned(),
         "igb,bus=down2,romfile=".to_owned(),
         port(14, ""),
-        format!("igb,bus=port14,romfile=,id={HOT}"),
+        "igb,bus=port14,romfile=,id=hot".to_owned(),
         port(15, ""),
         "igb,bus=port15,romfile=".to_owned(),
+        port(16, ""),
+        "edu,bus=port16,id=button".to_owned(),
     ];
     // Memory that nobody touches takes none. Slots are the kernel's own to power, not ACPI's.
     let mut arguments = [
@@ -197,14 +247,27 @@ fn option_rom() -> Vec<u8> {
     rom
 }
 
-/// Waits for the end. Every test of the beds must have said something.
-fn finish(bed: &Bed<'_>, guest: Running, beds: &[&str]) -> Result<Vec<Check>> {
-    let mut checks = guest.finish()?;
+/// Names of the beds' tests that have `only`, or a part of it between commas, in theirs.
+fn tests(bed: &Bed<'_>, beds: &[&str], only: &str) -> Result<Vec<String>> {
     let program = Program::KMOD_TESTS.build(bed.paths)?;
     let listed = cmd::text(Command::new(program).arg("list").args(beds))?;
+    let wanted = listed
+        .lines()
+        .filter(|test| only.split(',').any(|part| test.contains(part)));
+    Ok(wanted.map(str::to_owned).collect())
+}
+
+/// Waits for the end. Every test of the beds that was to run must have said something.
+fn finish(bed: &Bed<'_>, guest: Running, beds: &[&str], only: &str) -> Result<Vec<Check>> {
+    let mut checks = guest.finish()?;
+    let listed = tests(bed, beds, only)?;
     let said: BTreeSet<&str> = checks.iter().map(|check| check.name.as_str()).collect();
-    let silent: Vec<&str> = listed.lines().filter(|test| !said.contains(test)).collect();
-    let text = format!("{} on {}", listed.lines().count(), bed.kernel.release);
+    let silent: Vec<&str> = listed
+        .iter()
+        .map(String::as_str)
+        .filter(|test| !said.contains(test))
+        .collect();
+    let text = format!("{} on {}", listed.len(), bed.kernel.release);
     let text = if silent.is_empty() {
         text
     } else {

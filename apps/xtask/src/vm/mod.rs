@@ -15,6 +15,7 @@
 pub mod console;
 pub mod counted;
 pub mod dpdk;
+pub mod dynamic;
 pub mod evidence;
 pub mod frames;
 pub mod idle;
@@ -32,7 +33,10 @@ pub mod traffic;
 pub mod unplug;
 pub mod vfio;
 pub mod vhost;
+mod vhost_iperf;
+mod vhost_migrate;
 mod vhost_net;
+mod virtio_tcp;
 pub mod wire;
 
 use crate::host::{Missing, Tools, Usage};
@@ -48,6 +52,8 @@ use std::path::PathBuf;
 pub enum VmTask {
     /// Build the kernel with KASAN, lockdep and kmemleak (`kmod/debug.config`) once and keep it in the cache.
     DebugKernel,
+    /// Measure l2fwd's rate through the kernel module and through vfio-pci, in turn in one machine.
+    KmodRate(kmod::rate::Args),
 }
 
 /// What `cargo xtask vm` takes.

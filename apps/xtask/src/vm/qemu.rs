@@ -484,6 +484,16 @@ impl Running {
         Ok(checks)
     }
 
+    /// Ends QEMU, whose guest is elsewhere now: what it said until then, and its console.
+    pub fn leave(mut self) -> Vec<Check> {
+        let mut checks = std::mem::take(&mut self.checks);
+        checks.push(console::check(
+            &self.dir.join("console.log"),
+            &self.expected_faults,
+        ));
+        checks
+    }
+
     /// Results so far and the end of the console, for an error message.
     fn explain(&self) -> String {
         let failed: Vec<String> = self

@@ -10,7 +10,10 @@ use super::traffic::Lines;
 use super::unplug::{self, How};
 use super::vfio;
 use super::vhost;
+use super::vhost_iperf;
+use super::vhost_migrate;
 use super::vhost_net;
+use super::virtio_tcp;
 use crate::host::Tools;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -155,13 +158,34 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "l2fwd-virtio-queues",
         about: "two pairs of queues on two cores, packed rings",
         kernels: &Series::STOCK,
-        run: |bed| virtio_queues(bed, "virtio-net-pci,packed=on,mq=on"),
+        run: |bed| virtio_queues(bed, "virtio-net-pci,packed=on,mq=on", 2),
     },
     Scenario {
         name: "l2fwd-virtio-rss",
         about: "the same spread by receive-side scaling, split rings",
         kernels: &Series::STOCK,
-        run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on"),
+        run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on", 2),
+    },
+    Scenario {
+        name: "l2fwd-virtio-rss-four",
+        about: "four pairs of queues, all of which receive-side scaling uses",
+        kernels: &[Series::V6_12],
+        run: |bed| virtio_queues(bed, "virtio-net-pci,mq=on,rss=on", 4),
+    },
+    Scenario {
+        name: "l2fwd-virtio-tcp",
+        about: "iperf3's TCP between two networks of the host through our driver, whose NICs offer offloads",
+        kernels: &[Series::V6_12],
+        run: |bed| {
+            virtio_tcp::run(
+                bed,
+                &virtio_tcp::Variant {
+                    model: "virtio-net-pci",
+                    arguments: "",
+                    uncut: false,
+                },
+            )
+        },
     },
     Scenario {
         name: "l2fwd-kmod-sigint",
@@ -265,6 +289,30 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |bed| vhost::run(bed, ",mrg=off", true),
     },
     Scenario {
+        name: "vhost-iperf",
+        about: "iperf3's TCP both ways between a guest and the host's kernel, a reboot between; split rings",
+        kernels: &Series::STOCK,
+        run: |bed| vhost_iperf::run(bed, "", false),
+    },
+    Scenario {
+        name: "vhost-iperf-packed",
+        about: "the same; packed rings, frames in one buffer each",
+        kernels: &[Series::V6_12],
+        run: |bed| vhost_iperf::run(bed, ",mrg=off", true),
+    },
+    Scenario {
+        name: "vhost-migrate",
+        about: "a guest moves to another QEMU while files come in through l2fwd: all whole; split rings",
+        kernels: &Series::STOCK,
+        run: |bed| vhost_migrate::run(bed, "", false),
+    },
+    Scenario {
+        name: "vhost-migrate-packed",
+        about: "the same; packed rings, frames in one buffer each",
+        kernels: &[Series::V6_12],
+        run: |bed| vhost_migrate::run(bed, ",mrg=off", true),
+    },
+    Scenario {
         name: "vhost-net",
         about: "l2fwd between two taps through the kernel's vhost-net: pings, streams, a tap that is removed",
         kernels: &Series::STOCK,
@@ -305,6 +353,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the kernel module where interrupts are not remapped: refused, or with the table left out",
         kernels: &Series::ALL,
         run: kmod::noremap,
+    },
+    Scenario {
+        name: "kmod-unplug",
+        about: "devices of the kernel module are taken out of their slots; debug kernel: lockdep has only pciehp's own report",
+        kernels: &Series::ALL,
+        run: kmod::unplug,
     },
     Scenario {
         name: "kmod-sleep",
@@ -360,11 +414,15 @@ fn virtio(
     l2fwd::run(bed, &variant)
 }
 
-fn virtio_queues(bed: &Bed<'_>, model: &'static str) -> Result<Vec<Check>> {
+fn virtio_queues(bed: &Bed<'_>, model: &'static str, queues: u32) -> Result<Vec<Check>> {
     let variant = Variant {
         model,
-        taps: true,
-        arguments: "--queues 2 --cores 0,1",
+        taps: queues,
+        arguments: if queues == 4 {
+            "--cores 0,1,2,3"
+        } else {
+            "--cores 0,1"
+        },
         ..Variant::PLAIN
     };
     l2fwd::run(bed, &variant)

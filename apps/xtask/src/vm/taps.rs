@@ -8,9 +8,6 @@ use anyhow::Result;
 use std::path::Path;
 use std::process::{self, Command};
 
-/// Queues of a NIC.
-const QUEUES: u32 = 2;
-
 /// Interfaces of one cable; removed with it.
 pub struct Taps {
     nic: String,
@@ -58,11 +55,11 @@ impl Taps {
         Ok(())
     }
 
-    /// Puts the interfaces between a NIC and its wire: the NIC's cable, and what else QEMU has to be told.
-    pub fn join(&self, nic: &mut Nic, index: usize) -> Vec<String> {
+    /// Puts the interfaces between a NIC with so many queues and its wire: the NIC's cable, and what else QEMU has to be told.
+    pub fn join(&self, nic: &mut Nic, index: usize, queues: u32) -> Vec<String> {
         let cable = Cable::Tap {
             name: self.nic.clone(),
-            queues: QUEUES,
+            queues,
         };
         let Cable::Wire { qemu, host } = std::mem::replace(&mut nic.cable, cable) else {
             return Vec::new();

@@ -4,6 +4,7 @@ use super::l2fwd::account;
 use super::qemu::{Check, Running, Vm};
 use super::scenario::Bed;
 use crate::cmd;
+use crate::netns::world::Namespace;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,9 +19,9 @@ use std::time::Duration;
 const FRAMES: u64 = 10_000;
 
 /// The forwarder on the host.
-struct Host {
+pub struct Host {
     child: Child,
-    sockets: [PathBuf; 2],
+    sockets: Vec<PathBuf>,
     log: PathBuf,
 }
 
@@ -33,22 +34,34 @@ impl Drop for Host {
 }
 
 impl Host {
-    fn start(bed: &Bed<'_>, dir: &Path, options: &str) -> Result<Self> {
+    /// Starts it with these ports, `vhost-user` ones at the sockets among them; its output gets this name. In a network
+    /// namespace if one is given.
+    pub fn start(
+        bed: &Bed<'_>,
+        name: &str,
+        ports: &[String],
+        sockets: &[PathBuf],
+        space: Option<&Namespace>,
+    ) -> Result<Self> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let build = ["build", "--quiet", "--release", "-p", "l2fwd"];
         cmd::run(Command::new(cargo).args(build).current_dir(&bed.paths.root))?;
-        let sockets = [dir.join("a"), dir.join("b")];
-        let port = |socket: &PathBuf| format!("vhost-user:{}{options}", socket.display());
-        let log = bed.dir.join("l2fwd.json");
-        let child = Command::new(bed.paths.target.join("release/l2fwd"))
-            .args(["--no-mac-update", "--json", "--huge", "none", "--ports"])
-            .arg(format!("{},{}", port(&sockets[0]), port(&sockets[1])))
+        let log = bed.dir.join(name).with_extension("json");
+        let program = bed.paths.target.join("release/l2fwd");
+        let mut command = space.map_or_else(|| Command::new(&program), |space| space.command(&program));
+        command.args(["--no-mac-update", "--json", "--huge", "none", "--ports"]);
+        let child = command
+            .arg(ports.join(","))
             .stdin(Stdio::null())
             .stdout(File::create(&log).context("cannot make a log")?)
-            .stderr(File::create(bed.dir.join("l2fwd.log")).context("cannot make a log")?)
+            .stderr(File::create(log.with_extension("log")).context("cannot make a log")?)
             .spawn()
             .context("cannot start l2fwd")?;
-        let host = Self { child, sockets, log };
+        let host = Self {
+            child,
+            sockets: sockets.to_vec(),
+            log,
+        };
         for _ in 0..1000 {
             if host.sockets.iter().all(|socket| socket.exists()) {
                 return Ok(host);
@@ -57,12 +70,12 @@ impl Host {
         }
         bail!(
             "l2fwd makes no sockets: see {}",
-            bed.dir.join("l2fwd.log").display()
+            host.log.with_extension("log").display()
         )
     }
 
-    /// Interrupts it: its exit, its sockets, its account.
-    fn end(mut self) -> Result<Vec<Check>> {
+    /// Interrupts it: its exit, its sockets, its account, in which there must be so many frames.
+    pub fn end(mut self, least: u64) -> Result<Vec<Check>> {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).context("l2fwd has ended before")?;
         let status = self.child.wait()?;
         let left = self.sockets.iter().filter(|socket| socket.exists()).count();
@@ -71,7 +84,7 @@ impl Host {
             Check::new("l2fwd-exit", status.success(), status.to_string()),
             Check::new("sockets-removed", left == 0, format!("{left} left")),
         ];
-        checks.extend(account(text.lines().last().unwrap_or_default(), 2 * FRAMES));
+        checks.extend(account(text.lines().last().unwrap_or_default(), least));
         Ok(checks)
     }
 }
@@ -89,11 +102,13 @@ fn boot(guest: &mut Running) -> Result<Check> {
 pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
     // Names of sockets must be short.
     let dir = tempfile::tempdir().context("cannot make a directory")?;
-    let host = Host::start(bed, dir.path(), options)?;
+    let sockets = ["a", "b"].map(|name| dir.path().join(name));
+    let ports = sockets.each_ref().map(|socket| port(socket, options));
+    let host = Host::start(bed, "l2fwd", &ports, &sockets, None)?;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/vhost.sh"));
     vm.modules = vec!["virtio_net".to_owned()];
     vm.huge_pages = 0;
-    vm.arguments = arguments(&host.sockets, vm.memory, packed);
+    vm.arguments = arguments(&sockets, vm.memory, packed);
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     let mut checks = vec![boot(&mut guest)?];
     guest.tell("reboot")?;
@@ -102,12 +117,17 @@ pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
     guest.tell("stop")?;
     guest.wait_for("DONE")?;
     checks.extend(guest.finish()?);
-    checks.extend(host.end()?);
+    checks.extend(host.end(2 * FRAMES)?);
     Ok(checks)
 }
 
-/// Memory that is shared, two NICs whose device is elsewhere, and a reset that is one.
-fn arguments(sockets: &[PathBuf; 2], memory: u32, packed: bool) -> Vec<String> {
+/// The port at a socket.
+pub fn port(socket: &Path, options: &str) -> String {
+    format!("vhost-user:{}{options}", socket.display())
+}
+
+/// Memory that is shared, a NIC a socket whose device is there, and a reset that is one.
+pub fn arguments(sockets: &[PathBuf], memory: u32, packed: bool) -> Vec<String> {
     let mut words = vec![
         "-object".to_owned(),
         format!("memory-backend-memfd,id=mem,size={memory}M,share=on"),

@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use barline::port::{Port, PortError};
-use barline_af_xdp::{AfXdp, Mode, Options, Umems, XdpError, program_on};
+use barline_af_xdp::{AfXdp, Mode, Options, Umems, XdpError};
 use barline_conformance::{FarEnd, Station, Subject};
+use barline_netif::program_on;
 use barline_netif::testing::{self, RawSocket};
 use std::fmt;
 use std::process::{Command, Stdio};

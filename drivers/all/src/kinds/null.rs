@@ -8,18 +8,21 @@ use std::fmt;
 
 pub(super) const KIND: Kind = Kind {
     name: "null",
-    form: "null:[size=BYTES]",
-    about: "receives packets without end and frees what it is to send",
+    form: "null:[size=BYTES,sink]",
+    about: "receives packets without end, or with sink none, and frees what it is to send",
     example: "null:size=64",
-    flags: &[],
+    flags: &["sink"],
     parse,
 };
 
 #[derive(Debug)]
-struct NullSpec(usize);
+struct NullSpec {
+    size: usize,
+    sink: bool,
+}
 
 fn parse(given: &Given<'_>) -> Result<Box<dyn Target>, String> {
-    let mut size = 64;
+    let (mut size, mut sink) = (64, false);
     for (key, value) in given.all() {
         match key {
             "size" => {
@@ -27,21 +30,27 @@ fn parse(given: &Given<'_>) -> Result<Box<dyn Target>, String> {
                     .parse()
                     .map_err(|_| "write null: or null:size=64".to_owned())?;
             }
-            _ => return Err(no_option(key, &["size"])),
+            "sink" if value.is_empty() => sink = true,
+            "sink" => return Err("write null:sink".to_owned()),
+            _ => return Err(no_option(key, &["size", "sink"])),
         }
     }
-    Ok(Box::new(NullSpec(size)))
+    Ok(Box::new(NullSpec { size, sink }))
 }
 
 impl Target for NullSpec {
     fn open(&self, _: &mut Opener) -> Result<Fresh, OpenError> {
-        let port = Null::new(self.0).map_err(|source| OpenError::port(self, source))?;
+        let port = Null::new(self.size).map_err(|source| OpenError::port(self, source))?;
+        let port = if self.sink { port.sink() } else { port };
         Ok(Fresh::new(Box::new(port)))
     }
 }
 
 impl fmt::Display for NullSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "null:size={}", self.0)
+        match self.sink {
+            true => f.write_str("null:sink"),
+            false => write!(f, "null:size={}", self.size),
+        }
     }
 }

@@ -3,17 +3,21 @@
 /// Device handles packets with a partial checksum.
 pub const CSUM: u64 = 1 << 0;
 /// Driver handles packets with a partial checksum.
-const GUEST_CSUM: u64 = 1 << 1;
+pub const GUEST_CSUM: u64 = 1 << 1;
 /// The device says its MTU.
 pub const MTU: u64 = 1 << 3;
 /// The device has a MAC address.
 pub const MAC: u64 = 1 << 5;
-const GUEST_TSO4: u64 = 1 << 7;
-const GUEST_TSO6: u64 = 1 << 8;
+/// Driver handles TCP over IPv4 that was never cut into segments.
+pub const GUEST_TSO4: u64 = 1 << 7;
+/// Likewise over IPv6.
+pub const GUEST_TSO6: u64 = 1 << 8;
 const GUEST_ECN: u64 = 1 << 9;
 const GUEST_UFO: u64 = 1 << 10;
-const HOST_TSO4: u64 = 1 << 11;
-const HOST_TSO6: u64 = 1 << 12;
+/// Device cuts TCP over IPv4 into segments.
+pub const HOST_TSO4: u64 = 1 << 11;
+/// Likewise over IPv6.
+pub const HOST_TSO6: u64 = 1 << 12;
 const HOST_ECN: u64 = 1 << 13;
 const HOST_UFO: u64 = 1 << 14;
 /// A packet may be spread over receive buffers.
@@ -62,6 +66,11 @@ pub const SPEED_DUPLEX: u64 = 1 << 63;
 
 /// What the model does.
 pub const KNOWN: u64 = CSUM
+    | GUEST_CSUM
+    | GUEST_TSO4
+    | GUEST_TSO6
+    | HOST_TSO4
+    | HOST_TSO6
     | MTU
     | MAC
     | MRG_RXBUF
@@ -112,8 +121,13 @@ const REQUIRES: [(u64, u64); 22] = [
 ];
 
 /// Names of the bits this file knows, for messages.
-const NAMES: [(u64, &str); 22] = [
+const NAMES: [(u64, &str); 27] = [
     (CSUM, "CSUM"),
+    (GUEST_CSUM, "GUEST_CSUM"),
+    (GUEST_TSO4, "GUEST_TSO4"),
+    (GUEST_TSO6, "GUEST_TSO6"),
+    (HOST_TSO4, "HOST_TSO4"),
+    (HOST_TSO6, "HOST_TSO6"),
     (MTU, "MTU"),
     (MAC, "MAC"),
     (MRG_RXBUF, "MRG_RXBUF"),

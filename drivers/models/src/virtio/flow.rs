@@ -40,7 +40,8 @@ pub struct Flow<'a> {
     ports: Option<(u8, &'a [u8])>,
 }
 
-fn be16(frame: &[u8], at: usize) -> Option<u16> {
+/// A big-endian word.
+pub fn be16(frame: &[u8], at: usize) -> Option<u16> {
     let pair = frame.get(at..at + 2)?;
     Some(u16::from_be_bytes([pair[0], pair[1]]))
 }

@@ -103,6 +103,9 @@ pub enum Misuse {
     TxBuffers(u16),
     /// A checksum that lies outside the packet: not sent. `csum_start` and `csum_offset`.
     TxChecksum(u16, u16),
+    /// Segmentation of what is no such packet, or without a size or NEEDS_CSUM (5.1.6.2.1), or where the checksum field
+    /// has not the pseudo header's sum: not sent. `gso_type` and `gso_size`.
+    TxSegments(u8, u16),
     /// A packet shorter than an Ethernet header, or longer than the MTU (5.1.4.2) or 65,550 bytes: not sent.
     TxLength(u64),
     /// A packet on a queue beyond the pairs in use (5.1.6.5.5.1).
@@ -187,6 +190,7 @@ impl fmt::Debug for Misuse {
             Self::TxHeader(flags, gso) => write!(f, "transmit header: flags {flags:#x}, gso_type {gso:#x}"),
             Self::TxBuffers(count) => write!(f, "transmit header: num_buffers {count}"),
             Self::TxChecksum(start, offset) => write!(f, "checksum at {start} + {offset}"),
+            Self::TxSegments(gso, size) => write!(f, "segmentation: gso_type {gso:#x}, gso_size {size}"),
             Self::TxLength(len) => write!(f, "packet of {len} bytes"),
             Self::TxInactive => f.write_str("packet on a queue beyond the pairs in use"),
             Self::ControlShape => f.write_str("malformed command"),

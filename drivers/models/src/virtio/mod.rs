@@ -2,9 +2,10 @@
 //!
 //! Done: the modern PCI transport with its five structures and the window in configuration space, feature negotiation,
 //! split and packed rings with indirect descriptors, events by index, in-order batches and queue reset; receive with
-//! mergeable buffers, transmit with partial checksums, the control queue (receive modes, address, VLANs, pairs, RSS,
-//! statistics). Not done: the legacy interface, segmentation, receive checksums, hash reports, notification data,
-//! notification coalescing, announcements, administration queues, suspension, INTx. The MSI-X table is memory and
+//! mergeable buffers and with what [`Inbound`] says of packets, transmit with partial checksums and segmentation of TCP,
+//! the control queue (receive modes, address, VLANs, pairs, RSS, statistics). Not done: the legacy interface,
+//! segmentation of UDP and with ECN, coalescing of received segments, change of receive offloads while up, hash reports,
+//! notification data, notification coalescing, announcements, administration queues, suspension, INTx. The MSI-X table is memory and
 //! masks nothing: vectors lead where the bus directs them.
 //!
 //! Where the specification leaves a choice, [`Offer`] makes it. Where it leaves none and a driver errs, a [`Misuse`] is
@@ -18,6 +19,8 @@ mod device;
 mod feature;
 mod filter;
 mod flow;
+mod inbound;
+mod layers;
 mod misuse;
 mod numbers;
 mod offer;
@@ -27,11 +30,13 @@ mod queue;
 mod report;
 mod run;
 mod rx;
+mod segment;
 mod setup;
 mod split;
 mod steer;
 mod tx;
 
+pub use inbound::Inbound;
 pub use misuse::Misuse;
 pub use offer::{Offer, Options, Platform, RssOffer};
 pub use queue::QueueStats;

@@ -1,6 +1,7 @@
 //! What a virtio-net device is built with.
 
 use super::feature;
+use super::inbound::Inbound;
 use barline::mem::LocalDomain;
 use barline_sim::{Mode, Peer};
 use std::sync::Arc;
@@ -76,6 +77,14 @@ pub struct Offer {
     pub platform: Platform,
     /// CSUM: partial checksums of transmitted packets are completed.
     pub checksum: bool,
+    /// HOST_TSO4 and HOST_TSO6, which require CSUM: TCP is cut into segments.
+    pub segmentation: bool,
+    /// GUEST_CSUM: received packets may have partial checksums, or be said to be right.
+    pub guest_checksum: bool,
+    /// GUEST_TSO4 and GUEST_TSO6, which require GUEST_CSUM.
+    pub guest_segmentation: bool,
+    /// What headers of received packets say, where the driver has accepted that they may.
+    pub inbound: Inbound,
     /// MTU.
     pub mtu: Option<u16>,
     /// STATUS: link state.
@@ -109,7 +118,7 @@ pub struct Offer {
 }
 
 impl Default for Offer {
-    /// Everything that the model does, but batches, one queue pair, and statistics, which are young.
+    /// Everything that the model does, but batches, one queue pair, offloads beyond CSUM, and statistics, which are young.
     fn default() -> Self {
         Self {
             transitional: false,
@@ -121,6 +130,10 @@ impl Default for Offer {
             ring_reset: true,
             platform: Platform::Offered,
             checksum: true,
+            segmentation: false,
+            guest_checksum: false,
+            guest_segmentation: false,
+            inbound: Inbound::Silent,
             mtu: None,
             status: true,
             speed: Some(10_000),
@@ -171,6 +184,9 @@ impl Offer {
             (self.ring_reset, feature::RING_RESET),
             (self.platform != Platform::Silent, feature::ACCESS_PLATFORM),
             (self.checksum, feature::CSUM),
+            (self.segmentation, feature::HOST_TSO4 | feature::HOST_TSO6),
+            (self.guest_checksum, feature::GUEST_CSUM),
+            (self.guest_segmentation, feature::GUEST_TSO4 | feature::GUEST_TSO6),
             (self.mtu.is_some(), feature::MTU),
             (self.status, feature::STATUS),
             (self.speed.is_some(), feature::SPEED_DUPLEX),

@@ -110,7 +110,8 @@ impl VirtioNet {
             let enabled = |pair: &u16| self.queues[usize::from(*pair) * 2].enabled();
             pair = (0..self.steering.pairs).find(enabled).unwrap_or(pair);
         }
-        if most.is_some_and(|mtu| frame.len() > mtu + link) {
+        let long = most.is_some_and(|mtu| frame.len() > mtu + link);
+        if long && !self.offer.inbound.may_be_long(self.common.features, frame) {
             self.queues[usize::from(pair) * 2].stats.drops += 1;
             return Err(Fate::Long);
         }
@@ -196,6 +197,11 @@ impl VirtioNet {
         let buffers = reports.first().map_or(0, |(report, _)| report.buffers);
         packet[NUM_BUFFERS..].copy_from_slice(&buffers.to_le_bytes());
         packet.extend_from_slice(&self.rx.frame);
+        let fields = self
+            .offer
+            .inbound
+            .describe(self.common.features, &mut packet[HEADER..]);
+        packet[..NUM_BUFFERS].copy_from_slice(&fields);
         let (state, mut rest) = (&mut self.queues[usize::from(queue)], &packet[..]);
         for ((chain, len), (report, here)) in chains.iter().zip(reports) {
             let (now, later) = rest.split_at(here as usize);

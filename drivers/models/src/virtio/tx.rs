@@ -1,9 +1,11 @@
 //! Transmit (5.1.6.2).
 
 use super::chain::{Chain, Fail, gather, total};
+use super::layers::complete;
 use super::misuse::Misuse;
 use super::report::Used;
 use super::rx::HEADER;
+use super::segment::{self, Request};
 use super::{VirtioNet, feature};
 use barline_sim::{Host, Side};
 
@@ -19,10 +21,11 @@ const LONGEST: u64 = 65_550;
 /// Buffers that are given back together at most.
 const TOGETHER: usize = 64;
 
-/// The header, as far as a device without segmentation looks at it.
+/// The header, as far as the device looks at it: `hdr_len` is a hint that it does not need.
 struct Header {
     flags: u8,
     gso: u8,
+    gso_size: u16,
     csum_start: u16,
     csum_offset: u16,
     buffers: u16,
@@ -34,6 +37,7 @@ impl Header {
         Self {
             flags: packet[0],
             gso: packet[1],
+            gso_size: word(4),
             csum_start: word(6),
             csum_offset: word(8),
             buffers: word(10),
@@ -98,89 +102,105 @@ impl VirtioNet {
         // The packet is lent out, so that the rest of the device can be used with it.
         let mut packet = std::mem::take(&mut self.packet);
         let read = gather(host, &chain.readable, HEADER + LONGEST as usize, &mut packet);
-        let fits = read.map(|()| self.passes(pair, frame_len, &mut packet));
-        let stats = &mut self.queues[usize::from(queue)].stats;
-        match fits {
-            Ok(Ok(())) if self.link => {
-                stats.packets += 1;
-                stats.bytes += frame_len;
-                packet.drain(..HEADER);
-                self.steering.sent(pair, &packet);
-                packet.resize(packet.len().max(PADDED), 0);
-                host.transmit(&packet);
-            }
-            // Without link it is lost.
-            Ok(Ok(())) => stats.drops += 1,
-            Ok(Err(what)) => {
+        let frames = read.map(|()| self.frames(pair, frame_len, &mut packet));
+        self.packet = packet;
+        match frames? {
+            Ok(frames) => self.put_out(host, pair, frames),
+            Err(what) => {
+                let stats = &mut self.queues[usize::from(queue)].stats;
                 (stats.drops, stats.overruns) = (stats.drops + 1, stats.overruns + 1);
                 self.misuse(Some(queue), what);
             }
-            Err(_) => {}
         }
-        self.packet = packet;
-        fits.map(|_| ())
+        Ok(())
     }
 
-    /// Checks a packet with its header and completes its checksum.
-    fn passes(&mut self, pair: u16, len: u64, packet: &mut [u8]) -> Result<(), Misuse> {
+    /// Onto the wire; without link they are lost.
+    fn put_out(&mut self, host: &mut Host, pair: u16, mut frames: Frames) {
+        let frames = match &mut frames {
+            Frames::One => {
+                self.packet.drain(..HEADER);
+                std::slice::from_mut(&mut self.packet)
+            }
+            Frames::Cut(frames) => frames,
+        };
+        let stats = &mut self.queues[usize::from(pair * 2 + 1)].stats;
+        for frame in frames {
+            if !self.link {
+                stats.drops += 1;
+                continue;
+            }
+            stats.packets += 1;
+            stats.bytes += frame.len() as u64;
+            self.steering.sent(pair, frame);
+            frame.resize(frame.len().max(PADDED), 0);
+            host.transmit(frame);
+        }
+    }
+
+    /// Checks a packet with its header and completes its checksum, or cuts it.
+    fn frames(&mut self, pair: u16, len: u64, packet: &mut [u8]) -> Result<Frames, Misuse> {
         let header = Header::of(packet);
         if pair >= self.steering.pairs {
             return Err(Misuse::TxInactive);
         }
-        let tag = if packet.get(HEADER + 12..HEADER + 14) == Some(&[0x81, 0x00]) {
-            TAG
-        } else {
-            0
-        };
-        let mtu = self.offer.mtu.filter(|_| self.has(feature::MTU));
-        let most = mtu.map_or(LONGEST, |mtu| u64::from(mtu) + ETHERNET + tag);
-        if !(ETHERNET..=most).contains(&len) {
-            return Err(Misuse::TxLength(len));
-        }
         let allowed = if self.has(feature::CSUM) { NEEDS_CSUM } else { 0 };
-        if header.flags & !allowed != 0 || header.gso != 0 {
+        let cuts = header.gso == 0 || segment::needs(header.gso).is_some_and(|needs| self.has(needs));
+        if header.flags & !allowed != 0 || !cuts {
             return Err(Misuse::TxHeader(header.flags, header.gso));
         }
         if header.buffers != 0 {
             return Err(Misuse::TxBuffers(header.buffers));
         }
+        let frame = &mut packet[HEADER..];
+        if header.gso != 0 {
+            return self.cut(&header, len, frame).map(Frames::Cut);
+        }
+        self.fits(len, frame)?;
         if header.flags & NEEDS_CSUM != 0 {
-            complete(&mut packet[HEADER..], header.csum_start, header.csum_offset)
+            complete(frame, header.csum_start, header.csum_offset)
                 .ok_or(Misuse::TxChecksum(header.csum_start, header.csum_offset))?;
         }
-        Ok(())
+        Ok(Frames::One)
+    }
+
+    /// The segments of a packet; each of them must keep to the MTU.
+    fn cut(&self, header: &Header, len: u64, frame: &[u8]) -> Result<Vec<Vec<u8>>, Misuse> {
+        if len > LONGEST {
+            return Err(Misuse::TxLength(len));
+        }
+        let asked = Request {
+            gso: header.gso,
+            size: header.gso_size,
+            checksum: (header.csum_start, header.csum_offset),
+        };
+        let segments = segment::cut(frame, asked).filter(|_| header.flags & NEEDS_CSUM != 0);
+        let segments = segments.ok_or(Misuse::TxSegments(header.gso, header.gso_size))?;
+        for segment in &segments {
+            self.fits(segment.len() as u64, segment)?;
+        }
+        Ok(segments)
+    }
+
+    /// Whether the wire takes a frame of this length.
+    fn fits(&self, len: u64, frame: &[u8]) -> Result<(), Misuse> {
+        let tagged = frame.get(12..14) == Some(&[0x81, 0x00]);
+        let mtu = self.offer.mtu.filter(|_| self.has(feature::MTU));
+        let most = mtu.map_or(LONGEST, |mtu| {
+            u64::from(mtu) + ETHERNET + if tagged { TAG } else { 0 }
+        });
+        if (ETHERNET..=most).contains(&len) {
+            Ok(())
+        } else {
+            Err(Misuse::TxLength(len))
+        }
     }
 }
 
-/// Completes a checksum: ones' complement over everything from `start` on, where the pseudo header's sum stands already.
-fn complete(frame: &mut [u8], start: u16, offset: u16) -> Option<()> {
-    let (start, at) = (usize::from(start), usize::from(start) + usize::from(offset));
-    if at + 2 > frame.len() {
-        return None;
-    }
-    let pairs = frame[start..].chunks(2);
-    let sum: u64 = pairs
-        .map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0)))
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = !(((folded & 0xffff) + (folded >> 16)) as u16);
-    // Zero means "no checksum" to UDP, and is all ones otherwise.
-    let value = if folded == 0 { 0xffff } else { folded };
-    frame[at..at + 2].copy_from_slice(&value.to_be_bytes());
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checksum_is_completed_in_place() {
-        // RFC 1071's example, behind two bytes that do not count, with the place of the sum in front.
-        let mut frame = [9, 9, 0, 0, 0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
-        assert_eq!(complete(&mut frame, 2, 0), Some(()));
-        assert_eq!(frame[2..4], [0x22, 0x0d]);
-        assert_eq!(complete(&mut frame, 2, 9), None);
-        assert_eq!(complete(&mut frame, 0xffff, 0xffff), None);
-    }
+/// What goes out for a buffer.
+enum Frames {
+    /// What is in it.
+    One,
+    /// Segments.
+    Cut(Vec<Vec<u8>>),
 }

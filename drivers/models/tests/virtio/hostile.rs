@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 const VERSION_1: u64 = bit(32);
 /// Features that change how rings are read: packed, mergeable, in order, event index, indirect, checksum, control.
-const CHOICE: [u32; 7] = [34, 15, 35, 29, 28, 0, 17];
+const CHOICE: [u32; 9] = [34, 15, 35, 29, 28, 0, 17, 11, 12];
 const SIZE: u16 = 8;
 
 fn config() -> Config {
@@ -55,13 +55,16 @@ fn desc() -> impl Strategy<Value = Desc> {
 }
 
 fn features() -> impl Strategy<Value = u64> {
-    (0u32..128).prop_map(|mix| {
+    (0u32..512).prop_map(|mix| {
         let on = |(n, feature): (usize, &u32)| if mix >> n & 1 != 0 { bit(*feature) } else { 0 };
-        CHOICE
-            .iter()
-            .enumerate()
-            .map(on)
-            .fold(VERSION_1, |set, bit| set | bit)
+        let all = CHOICE.iter().enumerate().map(on);
+        let set = all.fold(VERSION_1, |set, bit| set | bit);
+        // Segmentation requires CSUM.
+        if set & bit(0) != 0 {
+            set
+        } else {
+            set & !(bit(11) | bit(12))
+        }
     })
 }
 
@@ -78,6 +81,7 @@ impl Scene {
     fn new(set: u64) -> (Self, barline_sim::WireEnd) {
         let (mut rig, far) = Rig::new(Offer {
             batch: 3,
+            segmentation: true,
             ..Offer::default()
         });
         let canary = rig.keep(64 << 10);

@@ -10,6 +10,7 @@ mod handshake;
 mod hostile;
 mod lies;
 mod misuse;
+mod offload;
 mod rings;
 mod traffic;
 mod vq;

@@ -88,8 +88,17 @@ impl Rig {
         bytes
     }
 
-    /// Takes all received frames; the buffers go back.
+    /// Takes all received frames; the buffers go back. Their headers say nothing.
     pub fn receive_all(&mut self, pair: u16) -> Vec<Vec<u8>> {
+        let silent = |(header, frame): ([u8; 12], Vec<u8>)| {
+            assert_eq!(header[..10], [0; 10], "header");
+            frame
+        };
+        self.packets(pair).into_iter().map(silent).collect()
+    }
+
+    /// Takes all received frames with their headers; the buffers go back.
+    pub fn packets(&mut self, pair: u16) -> Vec<([u8; 12], Vec<u8>)> {
         let mut buffers = VecDeque::new();
         loop {
             let done = self.queues.get_mut(&(pair * 2)).unwrap().poll();
@@ -98,22 +107,21 @@ impl Rig {
             }
             buffers.extend(done);
         }
-        let mut frames = Vec::new();
+        let mut packets = Vec::new();
         while let Some((first, len)) = buffers.pop_front() {
             let mut packet = self.bytes(&first.pieces, len);
-            assert!(packet.len() >= 12, "{len} bytes");
-            assert_eq!(packet[..10], [0; 10], "header");
-            let count = u16::from_le_bytes([packet[10], packet[11]]);
+            let header = *packet.first_chunk::<12>().expect("a header");
+            let count = u16::from_le_bytes([header[10], header[11]]);
             assert!(count == 1 || self.has(15), "{count} buffers");
             for _ in 1..count {
                 let (next, len) = buffers.pop_front().expect("all buffers of a packet at once");
                 packet.extend(self.bytes(&next.pieces, len));
             }
-            frames.push(packet.split_off(12));
+            packets.push((header, packet.split_off(12)));
         }
         self.fill(pair);
         self.kick(pair * 2);
-        frames
+        packets
     }
 
     /// Sends a command; its answer and what follows it.

@@ -21,6 +21,11 @@ impl Memory {
         Self(Arc::new(file))
     }
 
+    /// Takes away what is behind so many bytes.
+    pub fn shorten(&self, len: u64) {
+        self.0.set_len(len).unwrap();
+    }
+
     pub fn read(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.0.read_exact_at(&mut bytes, at).unwrap();

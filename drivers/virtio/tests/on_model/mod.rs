@@ -43,8 +43,9 @@ impl OnModel {
             in_order: false,
             ..Options::default()
         };
-        // The spread is the device's own matter, and it tells no statistics.
+        // A transitional device; the spread is its own matter, and it tells no statistics.
         let offer = Offer {
+            transitional: true,
             rss: None,
             statistics: false,
             platform: Platform::Silent,

@@ -178,10 +178,11 @@ impl<F: Format, N: Notify> RxQueue for RxRing<F, N> {
             return self.count(Received::default());
         }
         let mut before = Received::default();
-        if self.run.is_some() && !self.take_run(cache, out, &mut before) {
-            return self.count(before);
-        }
-        let (mut got, mut halt) = self.burst(cache, out);
+        let (mut got, mut halt) = if self.run.is_some() && !self.take_run(cache, out, &mut before) {
+            (Received::default(), Halt::End)
+        } else {
+            self.burst(cache, out)
+        };
         add(&mut got, before);
         while halt != Halt::End && self.unusual(halt, cache, out, &mut got) {
             let (some, next) = self.burst(cache, out);

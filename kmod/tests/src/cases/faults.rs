@@ -84,8 +84,11 @@ fn walk(bdf: &str) -> Result<String> {
                 failed.into_iter().collect::<Vec<_>>().join(", ")
             ));
         }
-        failed.extend(point);
-        // The next user finds the device in order, whatever failed.
+        // The next user finds the device in order, whatever failed. Each kind of failure once: another life follows anyway, and
+        // the last one must be whole.
+        if !point.is_some_and(|point| failed.insert(point)) {
+            continue;
+        }
         let next = crate::devices::Attached::new(bdf).with_context(|| format!("after point {n} failed"))?;
         next.bar0()?.read::<u32>(8);
         next.dev.set_eventfds(IRQ_MSIX, 0, &[-1])?;

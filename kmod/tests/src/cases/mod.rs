@@ -87,12 +87,16 @@ cases! {
         unplug::r24_process_that_does_not_listen,
         unplug::r23_removed_from_the_bus,
         faults::b10_b11_b28_every_step_fails_once,
-        power::r25_suspend_is_announced;
+        power::r25_suspend_is_announced,
+        power::r25_reset_after_a_sleep;
     "stock":
         compat::b35_calls_of_32_bits;
     "debug":
         injection::b10_b28_allocations_and_copies_fail;
-    "main":
+    "bare":
+        unplug::r23_pulled_out_without_the_module;
+    "unplug":
+        unplug::r23_removed_while_its_slot_has_an_event,
         unplug::r23_surprise_removal,
         unplug::r23_hot_unplug;
     "noremap":

@@ -174,34 +174,34 @@ pub fn b19_b20_b22_bind_many_times_and_unload() -> Result<String> {
     Ok(format!("minor {minor} after {rounds} bindings"))
 }
 
-/// R13: a device that cannot be reset is refused, with one line that says why; it can be insisted on.
-pub fn r13_not_resettable_is_refused() -> Result<String> {
-    let bdf = devices::edu(false)?;
-    let before = host::dmesg().lines().filter(|line| line.contains(&bdf)).count();
-    ensure!(!host::offer(&bdf, "barline")?, "{bdf} was taken");
-    let lines: Vec<String> = host::dmesg()
-        .lines()
-        .filter(|line| line.contains(&bdf))
-        .skip(before)
-        .map(str::to_owned)
-        .collect();
-    let ours: Vec<&String> = lines.iter().filter(|line| line.contains("barline")).collect();
-    ensure!(
-        ours.len() == 1 && ours[0].contains("cannot be reset"),
-        "{lines:?}"
-    );
+/// That a function is refused with one line, which has these words; it can be insisted on.
+fn is_refused(bdf: &str, why: &str) -> Result<String> {
+    let before = host::dmesg().lines().filter(|line| line.contains(bdf)).count();
+    ensure!(!host::offer(bdf, "barline")?, "{bdf} was taken");
+    let text = host::dmesg();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains(bdf)).collect();
+    let lines = lines.get(before..).unwrap_or_default();
+    let ours: Vec<&&str> = lines.iter().filter(|line| line.contains("barline")).collect();
+    ensure!(ours.len() == 1 && ours[0].contains(why), "{lines:?}");
     host::reload("barline.ko", &["allow_noreset=1"])?;
     ensure!(
-        host::offer(&bdf, "barline")?,
+        host::offer(bdf, "barline")?,
         "allow_noreset=1 does not help: {}",
-        host::last_line(&bdf)
+        host::last_line(bdf)
     );
-    let dev = Dev::open(&bdf)?;
+    let dev = Dev::open(bdf)?;
     ensure!(dev.info()?.flags & 4 == 0, "it says that it can be reset");
     drop(dev);
-    host::unbind(&bdf)?;
+    host::unbind(bdf)?;
     host::reload("barline.ko", &[])?;
-    Ok(ours[0].clone())
+    Ok((*ours[0]).to_owned())
+}
+
+/// R13: a device that cannot be reset is refused, with one line that says why, and so is one that can only be reset with its
+/// hot-plug slot.
+pub fn r13_not_resettable_is_refused() -> Result<String> {
+    is_refused(&devices::edu_in_a_slot()?, "cannot be reset without its slot")?;
+    is_refused(&devices::edu(false)?, "cannot be reset (")
 }
 
 /// B23: not while a kernel driver drives a function of the same group.

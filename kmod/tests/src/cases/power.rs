@@ -91,6 +91,35 @@ pub fn r25_suspend_is_announced() -> Result<String> {
     Ok(String::new())
 }
 
+/// R25: what a process left in a device is gone after a sleep: the module resets it, also where nothing takes its power. In the
+/// kernel's own test of suspend only drivers are called, so nothing else can have done it; in S3 QEMU resets all devices.
+pub fn r25_reset_after_a_sleep() -> Result<String> {
+    /// Address of a receive ring; no address until it is set (82576 data sheet 2.61, 8.10.5).
+    const RDBAL: u64 = 0xc000;
+    const RING: u32 = 0x1234_5000;
+    host::set_parameter("pm_grace_ms", "100")?;
+    host::write(TEST_LASTS, "1")?;
+    let at = Attached::igb()?;
+    let registers = at.bar0()?;
+    registers.write(RDBAL, RING);
+    ensure!(
+        registers.read::<u32>(RDBAL) == RING,
+        "the register cannot be written"
+    );
+    host::write(TEST, "devices")?;
+    let slept = fs::write(STATE, "mem");
+    fs::write(TEST, "none")?;
+    slept.context("no suspend")?;
+    at.dev.pm_ack(PM_RESUME)?;
+    let found = registers.read::<u32>(RDBAL);
+    ensure!(
+        found == 0,
+        "RDBAL is {found:#x} after the sleep: it was not reset"
+    );
+    host::set_parameter("pm_grace_ms", "1000")?;
+    Ok(String::new())
+}
+
 /// Sleeps; nothing less than S3 will do.
 fn slept(sleep: impl FnOnce() -> Result<()>) -> Result<()> {
     let times = || {

@@ -142,6 +142,13 @@ nic_netdev() {
         sed 's|.*/||' | head -n 1 | grep .
 }
 
+# netdev MAC: the interface with this address.
+netdev() {
+    local file
+    file=$(grep -l "$1" /sys/class/net/*/address) || return 1
+    basename "$(dirname "$file")"
+}
+
 # nic_group BDF: the number of its IOMMU group.
 nic_group() {
     basename "$(readlink "/sys/bus/pci/devices/$1/iommu_group")"

@@ -2,13 +2,6 @@
 # kernel's driver talks to itself through both. The machine is rebooted once, when the host says so.
 . /lib/guest.sh
 
-# netdev MAC: the interface with this address.
-netdev() {
-    local file
-    file=$(grep -l "$1" /sys/class/net/*/address) || return 1
-    basename "$(dirname "$file")"
-}
-
 # Built into some kernels.
 modprobe virtio_pci 2>/dev/null
 wait_for 60 netdev 52:54:00:00:00:01

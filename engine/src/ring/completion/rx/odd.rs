@@ -11,6 +11,17 @@ pub(super) struct Run {
     len: u32,
 }
 
+impl Run {
+    /// Bytes in the buffer at `at`, of which it has `room`; none where the run ends.
+    fn len_at(self, at: u32, room: u32) -> Option<u32> {
+        match self.end.wrapping_sub(at) {
+            0 => None,
+            1 => Some(self.len),
+            _ => Some(room),
+        }
+    }
+}
+
 impl<F: Format, N: Notify> RxRing<F, N> {
     /// What stopped a burst; whether to go on.
     #[cold]
@@ -25,7 +36,7 @@ impl<F: Format, N: Notify> RxRing<F, N> {
         match halt {
             Halt::End => false,
             Halt::Overrun => self.give_up(Fault::Overrun),
-            Halt::Parts(parts) => self.take_parts(parts, cache, out, got),
+            Halt::Parts(parts) => self.take_parts(parts, cache, out, got) && self.take_run(cache, out, got),
             Halt::Turn(id, len) => {
                 let (head, tail) = (self.posted.head(), self.posted.tail());
                 match self.order.find(id, head, tail) {
@@ -71,31 +82,41 @@ impl<F: Format, N: Notify> RxRing<F, N> {
             // No such frame: the buffer that says so is a frame of an impossible length.
             return self.gather(&[u32::MAX], cache, out, got);
         }
-        let mut lens = std::mem::take(&mut self.lens);
+        let (mut lens, before) = (std::mem::take(&mut self.lens), self.run);
         lens.clear();
-        let whole = (0..parts).all(|part| match self.part(head.wrapping_add(part)) {
-            Some(len) if part == 0 => {
-                lens.push(len.checked_sub(F::PREFIX as u32).unwrap_or(u32::MAX));
-                true
-            }
-            Some(len) => {
-                lens.push(len);
-                true
-            }
-            None => false,
+        let whole = (0..parts).all(|part| {
+            let prefix = if part == 0 { F::PREFIX as u32 } else { 0 };
+            let len = self.part(head.wrapping_add(part));
+            lens.extend(len.map(|len| len.checked_sub(prefix).unwrap_or(u32::MAX)));
+            len.is_some()
         });
         let more = whole && self.gather(&lens, cache, out, got);
+        if !more {
+            // It is looked at again from its first buffer on.
+            self.run = before;
+        }
         self.lens = lens;
         more
     }
 
     /// Bytes in the buffer at `at`, which is brought into its turn; `None` where the device is not done with it.
+    ///
+    /// In order, one word may speak for several buffers (2.7.9, 2.8.9): all but the last of them are full, whichever frames
+    /// they belong to.
     fn part(&mut self, at: u32) -> Option<u32> {
+        if let Some(len) = self.run.and_then(|run| run.len_at(at, self.room)) {
+            return Some(len);
+        }
+        self.run = None;
         let tail = self.posted.tail();
         match self.format.look(at, tail) {
             Look::Done { id, len } if id == u32::from(self.order.id(at)) => Some(len),
             Look::Done { id, len } => match self.order.find(id, at, tail) {
-                Some(_) if self.format.in_order() => None,
+                Some(last) if self.format.in_order() => {
+                    let end = last.wrapping_add(1);
+                    self.run = Some(Run { end, len });
+                    Some(self.room)
+                }
                 Some(other) => {
                     self.exchange(at, other);
                     Some(len)
@@ -124,24 +145,29 @@ impl<F: Format, N: Notify> RxRing<F, N> {
     #[cold]
     #[inline(never)]
     pub(super) fn take_run(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut Received) -> bool {
-        let (Some(run), room) = (self.run, self.room) else {
-            return true;
-        };
-        let most = self.limit.get();
-        let some = self.posted.receive_up_to(cache, out, most, |at, _| {
-            let len = match run.end.wrapping_sub(at) {
-                0 => return Verdict::Pending,
-                1 => run.len,
-                _ => room,
-            };
-            Verdict::Frame(len.wrapping_sub(F::PREFIX as u32))
-        });
-        add(got, some);
-        let done = self.posted.head() == run.end;
-        if done {
-            self.run = None;
+        let (most, room, merges) = (self.limit.get(), self.room, self.merges);
+        while let Some(run) = self.run {
+            let (format, mut parts) = (&mut self.format, None);
+            let some = self.posted.receive_up_to(cache, out, most, |at, buffer| {
+                let Some(len) = run.len_at(at, room) else {
+                    return Verdict::Pending;
+                };
+                if merges {
+                    parts = format.parts(at, buffer);
+                    if parts != Some(1) {
+                        return Verdict::Pending;
+                    }
+                }
+                Verdict::Frame(len.wrapping_sub(F::PREFIX as u32))
+            });
+            add(got, some);
+            if self.posted.head() == run.end {
+                self.run = None;
+            } else if !parts.is_some_and(|parts| self.take_parts(parts, cache, out, got)) {
+                return false;
+            }
         }
-        done
+        true
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which XDP program an interface has (rtnetlink(7), `linux/if_link.h`).
+//! What only rtnetlink(7) says of an interface (`linux/if_link.h`): its XDP program, and its statistics.
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -17,6 +17,9 @@ const LINK: usize = 16;
 /// `IFLA_XDP`, and in it the program, or those of driver and SKB mode.
 const XDP: u16 = 43;
 const PROGRAMS: std::ops::RangeInclusive<u16> = 4..=7;
+/// `IFLA_STATS64`, and in its `struct rtnl_link_stats64` the eighth number.
+const STATISTICS: u16 = 23;
+const TX_DROPPED: usize = 7 * 8;
 
 /// The number of the XDP program that an interface has, if it has one.
 ///
@@ -27,7 +30,20 @@ pub fn program_on(interface: &str) -> io::Result<Option<u32>> {
 }
 
 /// The same, by the interface's number.
-pub(crate) fn program_of(index: u32) -> io::Result<Option<u32>> {
+///
+/// # Errors
+/// As [`program_on`].
+pub fn program_of(index: u32) -> io::Result<Option<u32>> {
+    ask(index, program)
+}
+
+/// Frames that the kernel had for an interface and that found no room.
+pub(crate) fn tx_dropped(index: u32) -> io::Result<u64> {
+    ask(index, dropped)?.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Asks for all that the kernel tells of an interface, and reads one thing of it.
+fn ask<T>(index: u32, read: fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let netlink = socket(
         AddressFamily::Netlink,
@@ -48,7 +64,7 @@ pub(crate) fn program_of(index: u32) -> io::Result<Option<u32>> {
     let len = recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
     for (kind, body) in messages(&buffer[..len]) {
         match kind {
-            NEWLINK => return Ok(program(body)),
+            NEWLINK => return Ok(read(body)),
             ERROR => return Err(Errno::from_raw((word(body, 0) as i32).wrapping_neg()).into()),
             _ => {}
         }
@@ -61,6 +77,13 @@ fn program(body: &[u8]) -> Option<u32> {
     let (_, xdp) = attributes(body.get(LINK..)?).find(|(kind, _)| *kind == XDP)?;
     let (_, id) = attributes(xdp).find(|(kind, _)| PROGRAMS.contains(kind))?;
     Some(word(id, 0)).filter(|id| *id != 0)
+}
+
+/// The drops in a message about an interface.
+fn dropped(body: &[u8]) -> Option<u64> {
+    let (_, numbers) = attributes(body.get(LINK..)?).find(|(kind, _)| *kind == STATISTICS)?;
+    let number = numbers.get(TX_DROPPED..)?.first_chunk()?;
+    Some(u64::from_ne_bytes(*number))
 }
 
 /// The parts of a text whose heads are lengths, each part starting at a multiple of 4; a wrong length ends it.
@@ -106,8 +129,10 @@ mod tests {
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             for (_, body) in messages(&bytes) {
                 program(body);
+                dropped(body);
             }
             program(&bytes);
+            dropped(&bytes);
             prop_assert!(attributes(&bytes).count() <= bytes.len() / 4 + 1);
         }
     }
@@ -115,6 +140,7 @@ mod tests {
     #[test]
     fn the_loopback_interface_is_there_and_another_one_is_not() {
         assert_eq!(program_on("lo").unwrap(), None);
+        assert!(tx_dropped(nix::net::if_::if_nametoindex("lo").unwrap()).is_ok());
         assert_eq!(
             program_of(0x7fff_fff0).unwrap_err().raw_os_error(),
             Some(libc::ENODEV)
