@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod gate;
 mod handler;
 mod mark;
+mod pace;
 mod packed;
 mod port;
 mod ring;
