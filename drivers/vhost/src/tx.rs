@@ -6,6 +6,7 @@ use crate::gate::{Gate, Pass};
 use crate::pace::Pace;
 use crate::ring::Ring;
 use crate::rx::LEAST;
+use barline::offload::{Offloads, Rules, settle};
 use barline::pool::{Batch, MAX_BURST, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
@@ -158,6 +159,17 @@ impl TxQueue for VhostTx {
         if self.pace.holds() {
             self.counters.tx_full.add(1);
             return 0;
+        }
+        if packets.has_offloads() {
+            let rules = Rules {
+                can: Offloads::empty(),
+                longest: self.limit.load(Ordering::Relaxed),
+            };
+            let counters = self.counters.clone();
+            // None of them has any when they come back here.
+            return settle(rules, &counters, cache, packets, |cache, packets| {
+                self.transmit(cache, packets)
+            });
         }
         self.chains.clear();
         let limit = self.limit.load(Ordering::Relaxed);
