@@ -3,6 +3,7 @@
 use crate::chain::{Chain, Chains};
 use crate::gate::{Gate, Pass};
 use crate::mark::{self, Wrong};
+use crate::pace::Pace;
 use crate::ring::Ring;
 use barline::offload::Offloads;
 use barline::pool::{Batch, MAX_BURST, Packet, PoolCache};
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct VhostRx {
     pass: Pass,
     chains: Chains,
+    pace: Pace,
     /// Longest frame in bytes: the port's.
     limit: Arc<AtomicU32>,
     counters: Arc<CachePadded<RxCounters>>,
@@ -32,6 +34,7 @@ impl VhostRx {
         Self {
             pass: Pass::new(gate, life),
             chains: Chains::new(),
+            pace: Pace::default(),
             limit: limit.clone(),
             counters: RxCounters::shared(),
         }
@@ -122,6 +125,11 @@ fn gather(ring: &mut Ring, chains: &Chains, chain: &Chain, header: usize, packet
 impl RxQueue for VhostRx {
     fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
         let (want, limit) = (out.room().min(MAX_BURST), self.limit.load(Ordering::Relaxed));
+        if self.pace.holds() {
+            self.counters.rx_polls.add(1);
+            self.counters.rx_idle_polls.add(1);
+            return 0;
+        }
         self.chains.clear();
         let (mut got, mut fault) = (Got::default(), None);
         if let Some(ring) = self.pass.enter() {
@@ -133,6 +141,7 @@ impl RxQueue for VhostRx {
                 };
             }
         }
+        self.pace.found(got.packets == 0 || got.packets >= want);
         if let Some(fault) = fault {
             self.pass.fail(fault);
         }
