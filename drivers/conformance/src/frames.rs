@@ -98,24 +98,26 @@ pub(crate) fn tcp(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
     frame
 }
 
-/// What TCP carries in a [`tcp`] frame.
-pub(crate) fn payload(frame: &[u8]) -> &[u8] {
-    &frame[54..end(frame)]
+/// A [`tcp`] frame without what pads it to the 60 bytes of a wire.
+fn unpadded(frame: &[u8]) -> &[u8] {
+    let total = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    match frame.len() {
+        60 => &frame[..total.min(60)],
+        _ => frame,
+    }
 }
 
-/// Where the packet ends that IPv4's header tells of; a short frame is padded behind it.
-fn end(frame: &[u8]) -> usize {
-    let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
-    (14 + total).min(frame.len())
+/// What TCP carries in a [`tcp`] frame.
+pub(crate) fn payload(frame: &[u8]) -> &[u8] {
+    &unpadded(frame)[54..]
 }
 
 /// Whether lengths and checksums of a [`tcp`] frame, or of a segment of one, are right.
 pub(crate) fn is_right(frame: &[u8]) -> bool {
-    let (packet, padding) = frame.split_at(end(frame));
+    let frame = unpadded(frame);
     let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
-    let padded = padding.is_empty() || frame.len() == 60 && padding.iter().all(|byte| *byte == 0);
-    let whole = [&pseudo(packet)[..], &packet[34..]].concat();
-    total + 14 == packet.len() && padded && sum(&packet[14..34]) == 0xffff && sum(&whole) == 0xffff
+    let whole = [&pseudo(frame)[..], &frame[34..]].concat();
+    total + 14 == frame.len() && sum(&frame[14..34]) == 0xffff && sum(&whole) == 0xffff
 }
 
 /// Flow and number of a [`udp`] frame.
