@@ -95,6 +95,11 @@ pub trait Format: Send + Debug + 'static {
     fn hush(&mut self, at: u32) {
         let _ = at;
     }
+    /// What stands at `at`, in words: in a receive ring the completion there, in a transmit ring what was posted.
+    fn describe(&self, at: u32) -> Option<String> {
+        let _ = at;
+        None
+    }
     /// Rests until something changes at `at`, a few microseconds at most.
     fn rest(&self, at: u32, cpu: Cpu) {
         let _ = at;

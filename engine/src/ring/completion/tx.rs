@@ -199,6 +199,11 @@ impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
     fn has_ended(&self) -> bool {
         self.posted.is_stopped() || self.broken
     }
+
+    fn describe(&self, back: u32) -> Option<String> {
+        let at = self.posted.tail().wrapping_sub(1).wrapping_sub(back);
+        self.format.describe(at)
+    }
 }
 
 impl<F: Format, N: Notify> fmt::Debug for TxRing<F, N> {
