@@ -1,5 +1,6 @@
 use crate::bytes::Bytes;
 use barline::mem::{Access, DmaDomain, Iova, LocalDomain, Mapping, Memory, Numa, PageSize, Source};
+use barline::offload::Offloads;
 use barline::pool::{Batch, Custody, Packet, Pool, PoolCache, PoolMap};
 use barline::port::{RxQueue, TxQueue};
 use barline::ring::FrameLimit;
@@ -28,6 +29,7 @@ pub fn virtio_rings(bytes: &[u8]) {
         event_idx: on(1),
         in_order: on(2),
         merges: on(3),
+        offloads: if on(4) { Offloads::all() } else { Offloads::empty() },
     };
     let ground = Ground::new();
     if on(0) {

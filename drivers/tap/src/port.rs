@@ -191,9 +191,9 @@ impl Port for Tap {
             ));
         }
         if !self.is_there() {
-            return Err(PortError::Config(format!("the interface {} is gone", self.name)));
+            return Err(PortError::Lacks(format!("the interface {} is gone", self.name)));
         }
-        let failed = |error: &dyn std::fmt::Display| PortError::Config(format!("tap:{}: {error}", self.name));
+        let failed = |error: &dyn std::fmt::Display| PortError::Lacks(format!("tap:{}: {error}", self.name));
         let files = self.files(config.rx_queues).map_err(|error| failed(&error))?;
         match self.set_up(config) {
             Ok(()) => {}
