@@ -15,8 +15,6 @@ pub struct Control {
     path: PathBuf,
     listener: UnixListener,
     clients: Vec<Client>,
-    /// Whether somebody has stopped the traffic.
-    pub paused: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +68,6 @@ impl Control {
             path: path.to_owned(),
             listener,
             clients: Vec::new(),
-            paused: false,
         })
     }
 
@@ -114,12 +111,10 @@ impl Control {
         let done = match order {
             Err(error) => Err(error),
             Ok(Order::Start) => {
-                self.paused = false;
                 rig.send(true);
                 Ok(())
             }
             Ok(Order::Stop) => {
-                self.paused = true;
                 rig.send(false);
                 Ok(())
             }

@@ -20,18 +20,8 @@ impl Rig {
         }
     }
 
-    /// What a packet costs on one queue of a port, at the rate of the settings.
-    pub(crate) fn cost(&self, port: usize) -> Result<Cost, Failure> {
-        let cost = self
-            .settings
-            .rate
-            .cost(self.speed(port), self.settings.mean())
-            .map_err(wrong)?;
-        Ok(self.shared(cost))
-    }
-
     /// A queue's part of a port's rate.
-    pub(crate) fn shared(&self, cost: Cost) -> Cost {
+    fn shared(&self, cost: Cost) -> Cost {
         let queues = f64::from(self.settings.queues);
         Cost {
             packet: cost.packet * queues,
@@ -73,12 +63,7 @@ impl Rig {
         clear: bool,
     ) -> Result<(), Failure> {
         self.settings.rate = rate;
-        let mean = match only.and_then(|only| self.settings.streams.get(usize::from(only))) {
-            Some(stream) => stream.sizes.mean(),
-            None => self.settings.mean(),
-        };
-        let cost = |port: usize| rate.cost(self.speed(port), mean).map_err(wrong);
-        let costs: Result<Vec<Cost>, Failure> = (0..self.members.len()).map(cost).collect();
+        let costs = self.costs(rate, only);
         self.flows = self.other_flows();
         self.abandoned.fill(0);
         let flows = self.flows;
@@ -88,8 +73,6 @@ impl Rig {
             // Before anything is sent, or the first packets would be forgotten.
             self.wait_for_orders();
         }
-        // Shared between queues; a packet more rather than one less.
-        let packets = count.map(|count| count.div_ceil(self.settings.queues.into()));
         for (port, cost) in costs.into_iter().enumerate() {
             if !self.settings.sends[port] {
                 continue;
@@ -97,7 +80,7 @@ impl Rig {
             let cost = self.shared(cost);
             let order = Order::Begin {
                 flows,
-                packets,
+                packets: count,
                 cost,
                 only,
             };
@@ -115,13 +98,22 @@ impl Rig {
         }
     }
 
-    /// The other half of the numbers: what is late from the run before is not taken for this one's.
+    /// The next share of the numbers: what is late from the runs before is not taken for this one's.
     pub(crate) fn other_flows(&self) -> u16 {
-        if self.flows == 0 && self.orders > 0 {
-            self.settings.flows() as u16
-        } else {
-            0
+        match self.orders {
+            0 => 0,
+            _ => (usize::from(self.flows) + self.settings.flows()) as u16 % self.settings.numbers() as u16,
         }
+    }
+
+    /// What a packet costs at each port, of this stream if one is given.
+    pub(crate) fn costs(&self, rate: Rate, only: Option<u16>) -> Result<Vec<Cost>, Failure> {
+        let mean = match only.and_then(|only| self.settings.streams.get(usize::from(only))) {
+            Some(stream) => stream.sizes.mean(),
+            None => self.settings.mean(),
+        };
+        let cost = |port: usize| rate.cost(self.speed(port), mean).map_err(wrong);
+        (0..self.members.len()).map(cost).collect()
     }
 
     /// Changes the rate while it runs.
@@ -129,11 +121,15 @@ impl Rig {
     /// # Errors
     /// It is above a line's; nothing has changed then.
     pub fn set_rate(&mut self, rate: Rate) -> Result<(), Failure> {
-        let before = std::mem::replace(&mut self.settings.rate, rate);
-        let costs: Result<Vec<Cost>, Failure> = (0..self.members.len()).map(|port| self.cost(port)).collect();
-        let costs = costs.inspect_err(|_| self.settings.rate = before)?;
+        self.set_rate_of(rate, None)
+    }
+
+    /// The same where only this stream is sent.
+    pub(crate) fn set_rate_of(&mut self, rate: Rate, only: Option<u16>) -> Result<(), Failure> {
+        let costs = self.costs(rate, only)?;
+        self.settings.rate = rate;
         for (port, cost) in costs.into_iter().enumerate() {
-            self.tell(Order::Rate(cost), Some(port));
+            self.tell(Order::Rate(self.shared(cost)), Some(port));
         }
         Ok(())
     }

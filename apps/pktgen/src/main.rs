@@ -35,9 +35,14 @@ fn run(options: Options) -> Result<(), Failure> {
     let settings = Settings::new(&options)?;
     // Before the devices: from here on a signal finds them stopped.
     let stop = signals()?;
+    let control = settings.control.as_deref().map(Control::open).transpose()?;
     let mut rig = Rig::start(&settings, &stop)?;
     let mut output = Output::new(settings.json);
-    let watched = watch(&settings, &mut rig, &mut output, &stop);
+    let watched = watch(&settings, control, &mut rig, &mut output, &stop);
+    if !stop.load(Ordering::SeqCst) {
+        // A signal that comes now ends the waiting; one that came before ended the sending.
+        rig.settle(&stop);
+    }
     let (account, result) = rig.stop();
     let printed = output.summary(&account);
     result.and(watched).and(printed)?;
@@ -88,8 +93,13 @@ const FRAME: Duration = Duration::from_millis(250);
 const TICK: Duration = Duration::from_millis(20);
 
 /// Waits for the end: the time is up, all is sent, a signal or an order came, a port died, nobody reads what is printed.
-fn watch(settings: &Settings, rig: &mut Rig, output: &mut Output, stop: &AtomicBool) -> Result<(), Failure> {
-    let mut control = settings.control.as_deref().map(Control::open).transpose()?;
+fn watch(
+    settings: &Settings,
+    mut control: Option<Control>,
+    rig: &mut Rig,
+    output: &mut Output,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
     let mut screen = output.wants_screen().then(Screen::open).transpose()?;
     let mut more = output.started(&rig.account())?;
     rig.begin()?;
@@ -98,8 +108,7 @@ fn watch(settings: &Settings, rig: &mut Rig, output: &mut Output, stop: &AtomicB
     let mut report = begin + SECOND;
     while more && !stop.load(Ordering::SeqCst) {
         let now = Instant::now();
-        let paused = control.as_ref().is_some_and(|control| control.paused) || rig.is_held();
-        if end.is_some_and(|end| now >= end) || (rig.is_done() && !paused) {
+        if end.is_some_and(|end| now >= end) || (rig.is_done() && !rig.is_held()) {
             break;
         }
         if rig.has_failed() {
@@ -116,7 +125,7 @@ fn watch(settings: &Settings, rig: &mut Rig, output: &mut Output, stop: &AtomicB
             .min(TICK);
         if let Some(screen) = &mut screen {
             if now >= report {
-                screen.show(&rig.account(), rig.rate())?;
+                screen.show(&rig.account(), rig)?;
                 report = now + FRAME;
             }
             if screen.attend(rig, tick)? {

@@ -51,10 +51,11 @@ pub(crate) fn lane(
     queue: usize,
     first: u16,
 ) -> Result<(Option<Sender>, Receiver), Failure> {
-    let flows = settings.flows() * 2;
+    let flows = settings.numbers();
     if flows > usize::from(u16::MAX) {
+        let (most, asked) = (usize::from(u16::MAX) / 4, settings.flows());
         return Err(Failure::usage(format!(
-            "{flows} flows: 32767 streams times queues times ports are the most"
+            "{asked} streams times queues times ports are asked for, and {most} are possible; leave some out"
         )));
     }
     let fill = settings

@@ -134,7 +134,7 @@ Examples:
 The summary counts what entered the program (made, or received from a port) as received, what devices took as sent, and what
 was received and looked at as dropped.measured: received == sent + sum(dropped) + held.
 
-Ctrl-C ends the run in good order: results so far are printed and saved, and the exit code is 0.
+Ctrl-C ends the run in good order: results so far are printed and saved, and the exit code is 0. A second one ends it at once.
 Exit codes: 0 done, whatever was lost on the way; 1 the run failed: a port died, or of marked packets none came back;
 2 wrong usage or configuration, a rate above the line's among them; 3 the machine lacks something.";
 
@@ -178,7 +178,17 @@ impl Options {
     /// As [`Options::read`].
     pub fn with_file(self) -> Result<Self, Failure> {
         match &self.config {
-            Some(path) => Self::read(path).map(|file| self.over(file)),
+            Some(path) => {
+                let file = Self::read(path)?;
+                let frames = [self.frame.is_some(), self.size.is_some(), self.unsigned.is_some()];
+                if !file.streams.is_empty() && (frames.contains(&true) || !self.vary.is_empty()) {
+                    return Err(Failure::usage(format!(
+                        "{} describes its frames in [[streams]]; change them there, or leave --frame, --vary, --size and --unsigned out",
+                        path.display()
+                    )));
+                }
+                Ok(self.over(file))
+            }
             None => Ok(self),
         }
     }

@@ -32,6 +32,7 @@ pub struct Rig {
     pub(crate) in_flight: u64,
     pub(crate) began: Instant,
     pub(crate) ended: Option<Instant>,
+    settled: bool,
     pub(crate) orders: u64,
     /// What is added to flows' numbers: every run has others than the one before.
     pub(crate) flows: u16,
@@ -102,18 +103,17 @@ impl Rig {
             members,
             pool,
             settings: settings.clone(),
-            abandoned: vec![0; settings.flows() * 2],
+            abandoned: vec![0; settings.numbers()],
             unsent: 0,
             in_flight: 0,
             began: Instant::now(),
             ended: None,
+            settled: false,
             orders: 0,
             flows: 0,
         };
         rig.wait_for_links(stop);
-        for port in 0..rig.members.len() {
-            rig.cost(port)?;
-        }
+        rig.costs(rig.settings.rate, None)?;
         rig.employ(queues)?;
         Ok(rig)
     }
@@ -143,6 +143,7 @@ impl Rig {
                 });
                 let lane = Lane {
                     port,
+                    queue: [queue as u64, settings.queues.into()],
                     tx: (tx, lane.0),
                     rx: (rx, lane.1),
                     board,
@@ -171,10 +172,9 @@ impl Rig {
     /// Beside the account: a worker or a port that failed, an account that does not balance, or packets that did not come
     /// back to the pool.
     pub fn stop(mut self) -> (Account, Result<(), Failure>) {
-        if self.ended.is_none() {
-            self.send(false);
+        if !self.settled {
+            self.settle(&AtomicBool::new(false));
         }
-        self.settle();
         self.workers.iter().for_each(Worker::stop);
         let (mut result, mut lanes) = (Ok(()), Vec::new());
         for worker in std::mem::take(&mut self.workers) {
@@ -207,13 +207,22 @@ impl Rig {
         (account, result)
     }
 
-    /// Waits until what was sent has come, and a little longer.
-    fn settle(&self) {
-        let end = Instant::now() + self.settings.settle;
-        while !self.is_done() && Instant::now() < end {
-            sleep(TICK);
+    /// Sends no more and waits for what is on its way, for the time of the settings, or until `stop`. [`Rig::stop`] does
+    /// it where nobody has.
+    pub fn settle(&mut self, stop: &AtomicBool) {
+        if self.ended.is_none() {
+            self.send(false);
         }
-        sleep(self.settings.settle);
+        self.settled = true;
+        let settle = self.settings.settle;
+        let wait = |done: &dyn Fn() -> bool| {
+            let end = Instant::now() + settle;
+            while !done() && !stop.load(Ordering::SeqCst) && Instant::now() < end {
+                sleep(TICK.min(end.saturating_duration_since(Instant::now())));
+            }
+        };
+        wait(&|| self.is_done());
+        wait(&|| false);
     }
 
     fn check(&self, account: &Account) -> Result<(), Failure> {

@@ -116,6 +116,12 @@ impl Settings {
         self.streams.len() * usize::from(self.queues) * self.ports.len()
     }
 
+    /// Numbers that flows have in turn, from one run to the next: a trial of RFC 2544 takes two shares of them, one to rise to
+    /// its rate, and has none in common with the trial before.
+    pub fn numbers(&self) -> usize {
+        self.flows() * 4
+    }
+
     /// The number of the first flow of a queue.
     pub fn first_flow(&self, port: usize, queue: usize) -> usize {
         (port * usize::from(self.queues) + queue) * self.streams.len()
@@ -208,5 +214,11 @@ fn streams(options: &Options) -> Result<Vec<Stream>, Failure> {
         });
     }
     let all: Result<Vec<Stream>, _> = all.iter().map(StreamConfig::compile).collect();
-    all.map_err(wrong)
+    let all = all.map_err(wrong)?;
+    if options.verify == Some(true) && all.windows(2).any(|two| two[0].fill != two[1].fill) {
+        return Err(Failure::usage(
+            "--verify looks for the same byte behind every mark; give all streams the same fill",
+        ));
+    }
+    Ok(all)
 }

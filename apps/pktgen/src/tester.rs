@@ -1,15 +1,19 @@
 //! RFC 2544 with the ports of a [`Rig`].
 
+mod asked;
+mod trial;
+
 use crate::settings::{Settings, wrong};
 use crate::{Options, Rig};
+use asked::{fits, needless, sizes};
 use barline_app::Failure;
-use barline_traffic::rfc2544::{Bench, Load, Outcome, Plan, Progress, Report, Search, Test, page, run};
-use barline_traffic::{Buckets, RFC2544, RFC2889, RFC8219, Rate, Sizes, StreamConfig};
+use barline_traffic::rfc2544::{Plan, Progress, Report, Search, Test, page, run};
+use barline_traffic::{Rate, StreamConfig};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::sleep;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use trial::{Ended, Trials};
 
 /// What is to be tested, and where results go.
 #[derive(Clone, Debug)]
@@ -29,7 +33,7 @@ impl Job {
     /// The first option that is wrong.
     pub fn new(options: &Options) -> Result<Option<(Self, Settings)>, Failure> {
         if options.rfc2544.is_empty() {
-            return Ok(None);
+            return needless(options).map(|()| None);
         }
         let tests: Result<Vec<Test>, _> = match &options.rfc2544[..] {
             [all] if all == "all" => Ok(Test::ALL.to_vec()),
@@ -60,6 +64,7 @@ impl Job {
             loss: percent("loss", options.loss, 0.5)?,
             burst_seconds: seconds.min(2.0),
         };
+        fits(options)?;
         let mut with = options.clone();
         with.streams = plan
             .sizes
@@ -80,6 +85,14 @@ impl Job {
         settings.rate = Rate::Packets(1.0);
         (settings.duration, settings.count) = (None, None);
         let report = options.report.clone();
+        if let Some(dir) = &report {
+            // Now, not after hours of measuring.
+            let begun = Report {
+                partial: true,
+                ..Report::default()
+            };
+            save(dir, &[("report.json", json(&begun))])?;
+        }
         Ok(Some((Self { plan, report, most }, settings)))
     }
 
@@ -120,162 +133,29 @@ impl Job {
     }
 }
 
-fn sizes(text: &str) -> Result<Vec<usize>, Failure> {
-    let standard = match text {
-        "rfc2544" => Some(RFC2544),
-        "rfc2889" => Some(RFC2889),
-        "rfc8219" => Some(RFC8219),
-        _ => None,
-    };
-    if let Some(sizes) = standard {
-        return Ok(sizes.to_vec());
-    }
-    let size = |text: &str| match text.parse::<Sizes>() {
-        Ok(Sizes::Fixed(size)) => Ok(size),
-        Ok(_) => Err(Failure::usage(format!(
-            "--sizes {text}: write rfc2544, rfc2889, rfc8219, or 64,512,1518"
-        ))),
-        Err(error) => Err(wrong(error)),
-    };
-    text.split(',').map(size).collect()
+fn json(report: &Report) -> String {
+    serde_json::to_string_pretty(report).unwrap_or_default()
 }
 
 fn write(dir: &Path, report: &Report) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(report).unwrap_or_default();
     let files = [
-        ("report.json", json),
+        ("report.json", json(report)),
         ("report.csv", report.csv()),
         ("report.html", page(report)),
     ];
+    save(dir, &files)
+}
+
+fn save(dir: &Path, files: &[(&str, String)]) -> Result<(), Failure> {
     let all = fs::create_dir_all(dir).and_then(|()| {
         files
             .iter()
             .try_for_each(|(name, text)| fs::write(dir.join(name), text))
     });
     all.map_err(|error| {
-        Failure::run(format!(
+        Failure::usage(format!(
             "{}: {error}; name a directory that can be written to: --report DIR",
             dir.display()
         ))
     })
-}
-
-/// Why there are no more trials.
-#[derive(Debug)]
-enum Ended {
-    Stopped,
-    Failed(Failure),
-}
-
-impl From<Failure> for Ended {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-struct Trials<'a> {
-    rig: &'a mut Rig,
-    stop: &'a AtomicBool,
-    job: &'a Job,
-}
-
-/// Steps of the rise to the rate, and how long each is.
-const RISE: [f64; 4] = [0.2, 0.4, 0.6, 0.8];
-const STEP: Duration = Duration::from_millis(20);
-const TICK: Duration = Duration::from_millis(2);
-/// How much longer a trial may take than it should before the sender counts as too slow.
-const TOO_SLOW: f64 = 1.01;
-
-impl Trials<'_> {
-    fn stream(&self, size: usize) -> u16 {
-        self.job
-            .plan
-            .sizes
-            .iter()
-            .position(|one| *one == size)
-            .unwrap_or(0) as u16
-    }
-
-    /// Waits for so long, or for the senders if no time is given.
-    fn wait(&mut self, time: Option<Duration>) -> Result<(), Ended> {
-        let begin = Instant::now();
-        while time.is_some_and(|time| begin.elapsed() < time) || (time.is_none() && !self.rig.is_done()) {
-            if self.stop.load(Ordering::SeqCst) {
-                return Err(Ended::Stopped);
-            }
-            if self.rig.has_failed() {
-                return Err(Failure::run("a worker has failed").into());
-            }
-            if let Some(died) = self.rig.died() {
-                return Err(Failure::run(died).into());
-            }
-            sleep(TICK);
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, only: u16, seconds: f64, behind: bool) -> Outcome {
-        let account = self.rig.account();
-        let name = only.to_string();
-        let mut outcome = Outcome {
-            seconds,
-            behind,
-            ..Outcome::default()
-        };
-        let mut latency = Buckets::new();
-        for flow in account.flows.iter().filter(|flow| flow.stream == name) {
-            outcome.sent += flow.sent;
-            outcome.received += flow.received;
-            latency.add(&flow.buckets);
-        }
-        outcome.latency_ns = latency.summary();
-        outcome
-    }
-}
-
-impl Bench for Trials<'_> {
-    type Error = Ended;
-
-    fn line(&mut self, size: usize) -> f64 {
-        let ports = 0..self.rig.settings().ports.len();
-        let speeds = ports
-            .filter(|port| self.rig.settings().sends[*port])
-            .map(|port| self.rig.speed(port));
-        let slowest = speeds.filter(|speed| *speed > 0).min().unwrap_or(0);
-        let line = Rate::most(slowest, size as f64);
-        self.job.most.map_or(line, |most| most.min(line))
-    }
-
-    fn trial(&mut self, size: usize, load: Load) -> Result<Outcome, Ended> {
-        let only = self.stream(size);
-        let line = self.line(size);
-        if !line.is_finite() {
-            return Err(Failure::usage(
-                "the line's speed is not known; name the greatest rate to be tried, as in --rate 5Mpps",
-            )
-            .into());
-        }
-        let (pps, count) = match load {
-            Load::Rate { pps, seconds } => (pps, (pps * seconds).round().max(1.0) as u64),
-            Load::Burst(count) => (line, count),
-        };
-        if let Load::Rate { .. } = load {
-            for share in RISE {
-                self.rig
-                    .begin_with(Rate::Packets(pps * share), None, Some(only), false)?;
-                self.wait(Some(STEP))?;
-            }
-        }
-        let begin = Instant::now();
-        self.rig
-            .begin_with(Rate::Packets(pps), Some(count), Some(only), true)?;
-        self.wait(None)?;
-        let seconds = begin.elapsed().as_secs_f64();
-        let settle = self.rig.settings().settle;
-        self.wait(Some(settle))?;
-        // Looks are not more often than this.
-        self.wait(Some(Duration::from_millis(25)))?;
-        let behind = seconds > count as f64 / pps * TOO_SLOW + 0.03;
-        Ok(self.read(only, seconds, behind))
-    }
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct Lane {
     /// Index of the port.
     pub port: usize,
+    /// Index of the queue, and how many the port has.
+    pub queue: [u64; 2],
     /// Where packets go, and what makes them.
     pub tx: (Box<dyn TxQueue>, Option<Sender>),
     /// Where packets come from, and who looks at them.
@@ -67,11 +69,11 @@ impl Board {
 /// What a worker is told. Each is for all its lanes.
 #[derive(Clone, Copy, Debug)]
 pub enum Order {
-    /// Begin to send anew: flows from this number on (each lane adds its own), so many packets of each lane.
+    /// Begin to send anew: flows from this number on (each lane adds its own), so many packets of each port.
     Begin {
         /// Added to the flows' numbers.
         flows: u16,
-        /// Packets of a lane; without end if there is none.
+        /// Packets that the port's lanes share; without end if there is none.
         packets: Option<u64>,
         /// What a packet costs.
         cost: Cost,
@@ -155,6 +157,9 @@ fn obey(mail: &Mail, lanes: &mut [Lane], first_flow: &[u16], now: u64) {
                 cost,
                 only,
             } => {
+                let [queue, queues] = lane.queue;
+                // Every so many of the port's packets are this queue's; the first queues have one more.
+                let packets = packets.map(|all| all / queues + u64::from(queue < all % queues));
                 sender.generator.select(only);
                 sender.pacer.set_cost(cost);
                 sender.restart(first + flows, packets, now);

@@ -139,6 +139,8 @@ fn mistakes_are_answered_with_2_and_what_would_be_right() {
             "greatest rate",
         ),
         (&["--burst", "65"], "1 to 64"),
+        (&["--control", "/proc/control"], "can be written to"),
+        (&["--report", "/tmp/x"], "--rfc2544"),
         (&["--ports", "sim:82577"], "sim:82576"),
     ] {
         let output = run(arguments);

@@ -6,6 +6,9 @@ use crate::size::spread;
 use crate::stream::{Part, Stream};
 use barline::pool::{Batch, PoolCache};
 
+/// Frames of one stream and length that are written together.
+const AT_ONCE: usize = 8;
+
 /// One core's share of all streams.
 #[derive(Clone, Debug)]
 pub struct Generator {
@@ -138,7 +141,12 @@ impl Generator {
             return got;
         }
         if let ([part], true) = (&mut self.parts[..], self.even) {
-            for packet in packets {
+            let (many, rest) = packets.as_chunks_mut::<AT_ONCE>();
+            for packets in many {
+                let len = part.write_all(packets.each_mut().map(|packet| &mut packet[..]), now);
+                packets.iter_mut().for_each(|packet| packet.truncate(len));
+            }
+            for packet in rest {
                 let len = part.write(packet, now);
                 packet.truncate(len);
             }

@@ -21,7 +21,8 @@ struct Op {
     rest: u64,
     /// Checksums that it changes, by index.
     sites: u32,
-    odd: bool,
+    /// Bits that its word is turned right by in a sum: 8 at an odd place.
+    turn: u32,
 }
 
 /// A checksum that changes with the fields.
@@ -169,16 +170,19 @@ impl Program {
         self.ops.is_empty()
     }
 
-    /// Writes a frame with these values of its fields to the start of `frame`, which has [`Program::room`] bytes; shorter
-    /// ones are left alone.
+    /// Writes a frame to the start of each of `frames`, which have [`Program::room`] bytes; where one is shorter, all are left
+    /// alone. `values` gives those of one field after the other, for all of these frames. Several frames at once cost less
+    /// than one at a time: what is to be done about a field is decided once, and sums are added up side by side.
     #[inline(always)]
-    pub fn write(&self, frame: &mut [u8], values: &[u64; MOST_FIELDS]) {
-        let Some(frame) = frame.get_mut(..self.room) else {
+    pub fn write<const N: usize>(&self, frames: &mut [&mut [u8]; N], values: impl Iterator<Item = [u64; N]>) {
+        if frames.iter().any(|frame| frame.len() < self.room) {
             return;
-        };
-        self.copy(frame);
+        }
+        for frame in &mut *frames {
+            self.copy(&mut frame[..self.room]);
+        }
         if !self.ops.is_empty() {
-            self.vary(frame, values);
+            self.vary(frames, values);
         }
     }
 
@@ -199,39 +203,48 @@ impl Program {
     }
 
     #[inline(always)]
-    fn vary(&self, frame: &mut [u8], values: &[u64; MOST_FIELDS]) {
-        let mut sums = [0u64; MOST_SITES];
-        for (op, value) in self.ops.iter().zip(values) {
-            let word = (value << op.shift) & op.keep;
-            if let Some(place) = frame
-                .get_mut(op.at as usize..)
-                .and_then(|rest| rest.first_chunk_mut())
-            {
-                *place = (word | op.rest).to_be_bytes();
+    fn vary<const N: usize>(&self, frames: &mut [&mut [u8]; N], values: impl Iterator<Item = [u64; N]>) {
+        let mut sums = [[0u64; N]; MOST_SITES];
+        let sites = &mut sums[..self.fixes.len().min(MOST_SITES)];
+        for (op, values) in self.ops.iter().zip(values) {
+            let words = values.map(|value| (value << op.shift) & op.keep);
+            for (frame, word) in frames.iter_mut().zip(words) {
+                put(frame, op.at, (word | op.rest).to_be_bytes());
             }
-            let part = sum::part(if op.odd { word.rotate_right(8) } else { word });
-            add(&mut sums, op.sites, self.fixes.len(), part);
+            add(
+                sites,
+                op.sites,
+                words.map(|word| sum::part(word.rotate_right(op.turn))),
+            );
         }
         for (index, fix) in self.fixes.iter().enumerate() {
-            let value = Site::finish(fix.base + sums[index % MOST_SITES], fix.udp, fix.wrong);
-            if let Some(place) = frame
-                .get_mut(fix.at as usize..)
-                .and_then(|rest| rest.first_chunk_mut())
-            {
-                *place = value.to_be_bytes();
+            let sums = sites.get(index).copied().unwrap_or([0; N]);
+            let values = sums.map(|sum| Site::finish(fix.base + sum, fix.udp, fix.wrong));
+            for (frame, value) in frames.iter_mut().zip(values) {
+                put(frame, fix.at, value.to_be_bytes());
             }
             if fix.sites != 0 {
-                add(&mut sums, fix.sites, self.fixes.len(), value.into());
+                add(sites, fix.sites, values.map(u64::from));
             }
         }
     }
 }
 
-/// Adds `part` to the sums of the checksums in the set.
 #[inline(always)]
-fn add(sums: &mut [u64; MOST_SITES], set: u32, sites: usize, part: u64) {
-    for (index, sum) in sums.iter_mut().enumerate().take(sites) {
-        *sum += part & u64::from(set >> index & 1).wrapping_neg();
+fn put<const BYTES: usize>(frame: &mut [u8], at: u32, bytes: [u8; BYTES]) {
+    let rest = frame.get_mut(at as usize..);
+    if let Some(place) = rest.and_then(<[u8]>::first_chunk_mut) {
+        *place = bytes;
+    }
+}
+
+/// Adds `parts` to the sums of the checksums in the set.
+#[inline(always)]
+fn add<const N: usize>(sites: &mut [[u64; N]], set: u32, parts: [u64; N]) {
+    for (index, sums) in sites.iter_mut().enumerate() {
+        if set >> index & 1 == 1 {
+            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+        }
     }
 }
 
@@ -250,7 +263,7 @@ fn ops(bytes: &[u8], fields: &[Vary], sites: &[Site]) -> Vec<Op> {
             keep,
             rest: u64::from_be_bytes(old.unwrap_or_default()) & !keep,
             sites: covering(sites, at, end),
-            odd: at % 2 == 1,
+            turn: at as u32 % 2 * 8,
         }
     };
     fields.iter().map(one).collect()

@@ -2,7 +2,7 @@
 
 use crate::error::{Result, TrafficError, with_nearest};
 use crate::frame::{Frame, Template};
-use crate::program::{MOST_FIELDS, Program, order};
+use crate::program::{Program, order};
 use crate::sign::{MARK, Mark};
 use crate::size::{FCS, Sizes};
 use crate::vary::{Vary, Walk};
@@ -16,8 +16,8 @@ pub struct StreamConfig {
     pub name: Option<String>,
     /// Its headers, in short: `ethernet/ipv4(dst=10.0.0.1)/udp`.
     pub frame: Option<String>,
-    /// The same as a list of tables, each with `type = "ipv4"` and the values of fields.
-    pub layers: Vec<toml::Table>,
+    /// The same as a list of tables, each with `choice = "ipv4"` and the values of fields.
+    pub packet: Vec<toml::Table>,
     /// Fields that vary, as in `ipv4.src=10.0.0.1..10.0.0.254`.
     pub vary: Vec<String>,
     /// Lengths with FCS: `64`, `64-1518`, `imix`, `64:7,594:4`.
@@ -43,10 +43,10 @@ impl StreamConfig {
     }
 
     fn frame(&self) -> Result<Frame> {
-        let template = match (&self.frame, &self.layers[..]) {
+        let template = match (&self.frame, &self.packet[..]) {
             (Some(_), [_, ..]) => {
                 return Err(TrafficError::wrong(
-                    "a stream has frame or layers, not both; leave one out",
+                    "a stream has frame or packet, not both; leave one out",
                 ));
             }
             (None, tables @ [_, ..]) => Template::from_tables(tables)?,
@@ -157,7 +157,6 @@ pub(crate) struct Part {
     order: Vec<u16>,
     at: usize,
     walks: Vec<Walk>,
-    values: [u64; MOST_FIELDS],
     mark: Option<usize>,
     flow: u16,
     /// Packets made: the number of the next one.
@@ -175,7 +174,6 @@ impl Part {
                 .iter()
                 .map(|vary| Walk::new(&vary.values, lane, lanes))
                 .collect(),
-            values: [0; MOST_FIELDS],
             mark: stream.mark,
             flow,
             made: 0,
@@ -210,25 +208,39 @@ impl Part {
     /// Writes the next frame into `frame`, and returns its length.
     #[inline(always)]
     pub fn write(&mut self, frame: &mut [u8], now: u64) -> usize {
-        for (value, walk) in self.values.iter_mut().zip(&mut self.walks) {
-            *value = walk.step();
+        self.write_all([frame], now)
+    }
+
+    /// Writes the next frames, which are of one length, and returns that.
+    #[inline(always)]
+    pub fn write_all<const N: usize>(&mut self, mut frames: [&mut [u8]; N], now: u64) -> usize {
+        let program = match &self.programs[..] {
+            [one] => one,
+            programs => match self
+                .order
+                .get(self.at)
+                .and_then(|at| programs.get(usize::from(*at)))
+            {
+                Some(program) => program,
+                None => return 0,
+            },
+        };
+        program.write(&mut frames, self.walks.iter_mut().map(Walk::steps));
+        if let Some(at) = self.mark {
+            for (frame, number) in frames.iter_mut().zip(self.made..) {
+                let mark = Mark {
+                    flow: self.flow,
+                    sequence: number as u32,
+                    time: now,
+                };
+                mark.write(frame.get_mut(at..).unwrap_or_default());
+            }
         }
-        let Some(program) = self.program() else { return 0 };
-        program.write(frame, &self.values);
-        let len = program.len();
-        if let Some(place) = self.mark.and_then(|at| frame.get_mut(at..)) {
-            let mark = Mark {
-                flow: self.flow,
-                sequence: self.made as u32,
-                time: now,
-            };
-            mark.write(place);
-        }
-        self.made += 1;
+        self.made += N as u64;
         self.at += 1;
         if self.at >= self.order.len() {
             self.at = 0;
         }
-        len
+        program.len()
     }
 }

@@ -194,21 +194,46 @@ impl Walk {
     /// The value for the next packet.
     #[inline(always)]
     pub fn step(&mut self) -> u64 {
-        let at = self.index;
-        let next = at.wrapping_add(self.stride);
-        self.index = if self.n != 0 && next >= self.n {
-            next - self.n
-        } else {
-            next
-        };
+        self.steps::<1>()[0]
+    }
+
+    /// The values for the next packets.
+    #[inline(always)]
+    pub fn steps<const N: usize>(&mut self) -> [u64; N] {
+        let at = self.places();
         match &self.values {
-            Values::Steps { first, step, .. } => first.wrapping_add(at.wrapping_mul(*step)),
-            Values::List(list) => list.get(at as usize).copied().unwrap_or(0),
-            Values::Random { first, n: 0, seed } => first.wrapping_add(mixed(*seed, at)),
-            Values::Random { first, n, seed } => {
-                first.wrapping_add(((u128::from(mixed(*seed, at)) * u128::from(*n)) >> 64) as u64)
-            }
+            Values::Steps { first, step, .. } => at.map(|at| first.wrapping_add(at.wrapping_mul(*step))),
+            Values::List(list) => at.map(|at| list.get(at as usize).copied().unwrap_or(0)),
+            Values::Random { first, n: 0, seed } => at.map(|at| first.wrapping_add(mixed(*seed, at))),
+            Values::Random { first, n, seed } => at.map(|at| {
+                let share = (u128::from(mixed(*seed, at)) * u128::from(*n)) >> 64;
+                first.wrapping_add(share as u64)
+            }),
         }
+    }
+
+    /// The next places, each `stride` behind the one before, and from the start again at the end.
+    #[inline(always)]
+    fn places<const N: usize>(&mut self) -> [u64; N] {
+        let behind = |by: usize| self.index.wrapping_add(self.stride.wrapping_mul(by as u64));
+        // Neither is above 2^64 while N places do not reach so far.
+        let far = u64::MAX / (N as u64 + 1);
+        if self.n == 0 || (self.n <= far && behind(N) < self.n) {
+            let all = std::array::from_fn(behind);
+            self.index = behind(N);
+            return all;
+        }
+        std::array::from_fn(|_| {
+            let at = self.index;
+            let next = at.wrapping_add(self.stride);
+            // Beyond 2^64 it is beyond the end too.
+            self.index = if next >= self.n || next < at {
+                next.wrapping_sub(self.n)
+            } else {
+                next
+            };
+            at
+        })
     }
 }
 
@@ -264,6 +289,24 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// Also where few values are left until the end, and where the end is that of 64 bits.
+        #[test]
+        fn several_values_are_those_that_come_one_by_one(
+            n in proptest::prop_oneof![0u64..1, 1u64..200, u64::MAX - 100..=u64::MAX, proptest::num::u64::ANY],
+            first: u64, stride in 1u64..40, kind in 0u8..3
+        ) {
+            let values = match kind {
+                0 => Values::Steps { first: 3, step: 7, n },
+                1 => Values::List((0..n % 64 + 1).collect()),
+                _ => Values::Random { first: 5, n, seed: 9 },
+            };
+            let mut one = Walk::new(&values, first, stride);
+            let mut many = one.clone();
+            for _ in 0..40 {
+                proptest::prop_assert_eq!(many.steps::<8>(), std::array::from_fn(|_| one.step()));
+            }
+        }
+
         #[test]
         fn cores_share_the_values_of_one(n in 1u64..50, lanes in 1u64..5) {
             let values = Values::Steps { first: 3, step: 7, n };

@@ -219,6 +219,7 @@ proptest! {
         let len = frame.least() + more;
         let program = barline_traffic::Program::compile(&frame, len, 0x5a, &fields, None).unwrap();
         let mut values = [0; barline_traffic::MOST_FIELDS];
+        let mut walks: Vec<Walk> = fields.iter().map(|vary| Walk::new(&vary.values, number, 1)).collect();
         let mut expected = frame.image(len, 0x5a).unwrap();
         for (vary, value) in fields.iter().zip(&mut values) {
             *value = Walk::new(&vary.values, number, 1).step();
@@ -229,9 +230,20 @@ proptest! {
             barline_traffic::frame::value::put(&mut expected, at, bits, (*value).into());
         }
         let mut made = vec![0xee; program.room()];
-        program.write(&mut made, &values);
+        program.write(&mut [&mut made[..]], walks.iter_mut().map(|walk| walk.steps::<1>()));
         summed(&frame, &mut expected);
         prop_assert_eq!(&made[..len], &expected[..], "{:?}", fields);
+        // Several at once are those that come one after the other.
+        let mut ahead = walks.clone();
+        let mut four = vec![[0xee; 1024]; 4];
+        let Ok(mut together) = <[_; 4]>::try_from(four.iter_mut().map(|frame| &mut frame[..]).collect::<Vec<_>>()) else {
+            unreachable!()
+        };
+        program.write(&mut together, ahead.iter_mut().map(|walk| walk.steps::<4>()));
+        for frame in &four {
+            program.write(&mut [&mut made[..]], walks.iter_mut().map(|walk| walk.steps::<1>()));
+            prop_assert_eq!(&made[..len], &frame[..len], "{:?}", fields);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::chain::Chains;
 use crate::fault::Fault;
 use crate::gate::{Gate, Pass};
+use crate::pace::Pace;
 use crate::ring::Ring;
 use crate::rx::LEAST;
 use barline::offload::{Offloads, Rules, settle};
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct VhostTx {
     pass: Pass,
     chains: Chains,
+    pace: Pace,
     /// Longest frame in bytes: the port's.
     limit: Arc<AtomicU32>,
     counters: Arc<CachePadded<TxCounters>>,
@@ -123,7 +125,7 @@ fn scatter(
             let room = piece.len as usize - first.len();
             let (second, more) = frame.split_at(frame.len().min(room));
             let behind = piece.at + first.len() as u64;
-            let there = ring.view.copy_in(piece.at, first) && ring.view.copy_in(behind, second);
+            let there = ring.view.settle(piece.at, first) && ring.view.copy_in(behind, second);
             debug_assert!(there, "checked when it was fetched");
             (head, frame) = (rest, more);
             let part = first.len() + second.len();
@@ -142,6 +144,7 @@ impl VhostTx {
         Self {
             pass: Pass::new(gate, life),
             chains: Chains::new(),
+            pace: Pace::default(),
             limit: limit.clone(),
             counters: TxCounters::shared(),
         }
@@ -164,12 +167,17 @@ impl TxQueue for VhostTx {
                 self.transmit(cache, packets)
             });
         }
+        if self.pace.holds() {
+            self.counters.tx_full.add(1);
+            return 0;
+        }
         self.chains.clear();
         let limit = self.limit.load(Ordering::Relaxed);
         let (mut sent, mut fault) = (Sent::default(), None);
         if let Some(ring) = self.pass.enter() {
             (sent, fault) = put(ring, &mut self.chains, packets, limit);
         }
+        self.pace.found(sent.taken == packets.len());
         if let Some(fault) = fault {
             self.pass.fail(fault);
         }

@@ -60,17 +60,17 @@ impl Template {
         template.checked()
     }
 
-    /// Reads a list of tables, each with `type = "ipv4"` and the values of fields.
+    /// Reads a list of tables, each with `choice = "ipv4"` (the word of Open Traffic Generator) and the values of fields.
     ///
     /// # Errors
     /// As [`Template::parse`].
     pub fn from_tables(tables: &[toml::Table]) -> Result<Self> {
         let mut template = Self::default();
         for table in tables {
-            let name = table.get("type").and_then(toml::Value::as_str);
+            let name = table.get("choice").and_then(toml::Value::as_str);
             let name =
-                name.ok_or_else(|| TrafficError::wrong("a layer needs its type, as in type = \"ipv4\""))?;
-            let pairs = table.iter().filter(|(key, _)| *key != "type");
+                name.ok_or_else(|| TrafficError::wrong("a header needs its name, as in choice = \"ipv4\""))?;
+            let pairs = table.iter().filter(|(key, _)| *key != "choice");
             let text = |value: &toml::Value| match value {
                 toml::Value::String(text) => text.clone(),
                 other => other.to_string(),
@@ -99,12 +99,6 @@ impl Template {
         })?;
         let (mut values, mut sum) = (Vec::new(), Sum::Good);
         for (key, text) in pairs {
-            // `ether-type` in tables, where `type` is the layer's.
-            let key = if key == "ether-type" || key == "icmp-type" {
-                "type"
-            } else {
-                key
-            };
             let field = layer.field(key).ok_or_else(|| {
                 let near = nearest(key, layer.fields.iter().map(|field| field.name));
                 TrafficError::wrong(format!("{name} has no field {key:?}; did you mean {near}?"))
@@ -206,12 +200,18 @@ mod tests {
 
     #[test]
     fn tables_are_the_same_as_text() {
-        let text = "[[layers]]\ntype='ethernet'\n[[layers]]\ntype='ipv4'\nttl=3\nsrc='10.0.0.1'\n";
+        let text =
+            "[[packet]]\nchoice='ethernet'\ntype=0x800\n[[packet]]\nchoice='ipv4'\nttl=3\nsrc='10.0.0.1'\n";
         let file: toml::Table = toml::from_str(text).unwrap();
-        let tables: Vec<toml::Table> = file["layers"].clone().try_into().unwrap();
+        let tables: Vec<toml::Table> = file["packet"].clone().try_into().unwrap();
         let template = Template::from_tables(&tables).unwrap();
         let mut values = template.headers[1].values.clone();
         values.sort_unstable();
         assert_eq!(values, [("src", 0x0a00_0001), ("ttl", 3)]);
+        assert_eq!(template.headers[0].values, [("type", 0x800)]);
+        let nameless = Template::from_tables(&[toml::Table::new()])
+            .unwrap_err()
+            .to_string();
+        assert!(nameless.contains("choice = \"ipv4\""), "{nameless}");
     }
 }
