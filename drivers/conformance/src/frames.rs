@@ -98,13 +98,23 @@ pub(crate) fn tcp(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
     frame
 }
 
+/// A [`tcp`] frame without what pads it to the 60 bytes of a wire.
+fn unpadded(frame: &[u8]) -> &[u8] {
+    let total = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    match frame.len() {
+        60 => &frame[..total.min(60)],
+        _ => frame,
+    }
+}
+
 /// What TCP carries in a [`tcp`] frame.
 pub(crate) fn payload(frame: &[u8]) -> &[u8] {
-    &frame[54..]
+    &unpadded(frame)[54..]
 }
 
 /// Whether lengths and checksums of a [`tcp`] frame, or of a segment of one, are right.
 pub(crate) fn is_right(frame: &[u8]) -> bool {
+    let frame = unpadded(frame);
     let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
     let whole = [&pseudo(frame)[..], &frame[34..]].concat();
     total + 14 == frame.len() && sum(&frame[14..34]) == 0xffff && sum(&whole) == 0xffff

@@ -156,10 +156,6 @@ impl TxQueue for VhostTx {
         if packets.is_empty() {
             return 0;
         }
-        if self.pace.holds() {
-            self.counters.tx_full.add(1);
-            return 0;
-        }
         if packets.has_offloads() {
             let rules = Rules {
                 can: Offloads::empty(),
@@ -170,6 +166,10 @@ impl TxQueue for VhostTx {
             return settle(rules, &counters, cache, packets, |cache, packets| {
                 self.transmit(cache, packets)
             });
+        }
+        if self.pace.holds() {
+            self.counters.tx_full.add(1);
+            return 0;
         }
         self.chains.clear();
         let limit = self.limit.load(Ordering::Relaxed);
