@@ -23,6 +23,7 @@ pub mod bus;
 pub mod mem;
 #[allow(unsafe_code)] // BAR cells are volatile accesses to mapped device memory
 pub mod mmio;
+pub mod offload;
 pub mod pci;
 #[allow(unsafe_code)] // packets are slices into DMA memory
 pub mod pool;

@@ -68,8 +68,9 @@ impl Lane {
 /// Packets sent and dropped, less those received. It does not change while two queues are a lane.
 pub fn surplus(rx: &dyn RxQueue, tx: &dyn TxQueue, full: &Cell) -> u64 {
     let (rx, tx) = (rx.counters(), tx.counters());
-    let dropped = tx.tx_lengths.get() + tx.tx_unmapped.get() + full.get();
-    (tx.tx_packets.get() + dropped).wrapping_sub(rx.rx_packets.get())
+    tx.taken()
+        .wrapping_add(full.get())
+        .wrapping_sub(rx.rx_packets.get())
 }
 
 impl Source for Lane {

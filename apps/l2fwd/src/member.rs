@@ -65,7 +65,11 @@ impl Member {
         let Some(opened) = &mut self.opened else {
             return Err(Failure::run(format!("{} is away", self.spec)));
         };
-        let queues = opened.port.start(config).map_err(|error| {
+        let config = PortConfig {
+            offloads: (config.offloads & opened.port.caps().offloads).consistent(),
+            ..config.clone()
+        };
+        let queues = opened.port.start(&config).map_err(|error| {
             let failure = Failure::from(error);
             Failure::new(failure.fault(), format!("{}: {failure}", self.spec))
         })?;
@@ -123,9 +127,9 @@ impl Member {
         self.rx_counters.iter().map(|rx| rx.rx_packets.get()).sum()
     }
 
-    /// Packets that its devices took, and that were not lost with one.
+    /// Packets, as they were received, that its devices took, and that were not lost with one.
     pub fn sent(&self) -> u64 {
-        let taken: u64 = self.tx_counters.iter().map(|tx| tx.tx_packets.get()).sum();
+        let taken: u64 = self.tx_counters.iter().map(|tx| tx.taken() - tx.dropped()).sum();
         taken.saturating_sub(self.lost)
     }
 
@@ -136,6 +140,7 @@ impl Member {
             ("tx_full", self.full.iter().map(|full| full.get()).sum()),
             ("tx_lengths", sum(|tx| tx.tx_lengths.get())),
             ("tx_unmapped", sum(|tx| tx.tx_unmapped.get())),
+            ("tx_offload", sum(|tx| tx.tx_offload.get())),
             ("tx_device_lost", self.lost),
         ])
     }

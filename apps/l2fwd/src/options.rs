@@ -67,6 +67,10 @@ pub struct Options {
     /// MTU in bytes [default: 1500]
     #[arg(long, value_name = "N")]
     pub mtu: Option<u32>,
+    /// What ports do for packets that leave it to them, and what received packets may leave to them: off, checksum, or on
+    /// (checksums, and long packets as one: buffers of 64 KiB); software does what the sending port cannot [default: off]
+    #[arg(long, value_name = "KIND")]
+    pub offloads: Option<String>,
     /// Poll for ever, even without traffic: a core then never sleeps
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub busy: Option<bool>,
@@ -160,6 +164,7 @@ impl Options {
             rx_ring: self.rx_ring.or(file.rx_ring),
             tx_ring: self.tx_ring.or(file.tx_ring),
             mtu: self.mtu.or(file.mtu),
+            offloads: self.offloads.or(file.offloads),
             busy: self.busy.or(file.busy),
             replug: self.replug.or(file.replug),
             idle: file.idle,

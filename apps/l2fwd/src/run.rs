@@ -46,7 +46,11 @@ impl Forwarder {
         let opened: Result<Vec<Opened>, _> = settings.ports.iter().map(|spec| opener.open(spec)).collect();
         let opened = opened?;
         let most = opened.iter().map(|opened| opened.port.caps().ring.1).min();
-        let settings = &settings.clone().with_rings_up_to(most.unwrap_or(u32::MAX));
+        let offloads = opened.iter().map(|opened| opened.port.caps().offloads).collect();
+        let settings = &settings
+            .clone()
+            .with_rings_up_to(most.unwrap_or(u32::MAX))
+            .with_offloads_of(offloads);
         let shape = shape::shape(settings);
         opened
             .iter()

@@ -1,5 +1,6 @@
 use crate::options::IdleOptions;
 use crate::{Failure, Options};
+use barline::offload::Offloads;
 use barline::pool::MAX_BURST;
 use barline::wait::IdlePolicy;
 use barline::worker::CoreId;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub tx_ring: u32,
     /// MTU in bytes.
     pub mtu: u32,
+    /// What ports are to do for packets, as far as they can.
+    pub offloads: Offloads,
     /// Never sleep.
     pub busy: bool,
     /// Bring ports back whose device comes back.
@@ -77,6 +80,7 @@ impl Settings {
             rx_ring: at_least_one("rx-ring", options.rx_ring.unwrap_or(512))?,
             tx_ring: at_least_one("tx-ring", options.tx_ring.unwrap_or(512))?,
             mtu: at_least_one("mtu", options.mtu.unwrap_or(1500))?,
+            offloads: offloads(options.offloads.as_deref())?,
             busy: options.busy == Some(true),
             replug: options.replug == Some(true),
             idle: sleep_bounded(&options.idle)?,
@@ -91,6 +95,12 @@ impl Settings {
                 *ring = most.min(*ring);
             }
         }
+        self
+    }
+
+    /// With those offloads only that one of the ports has.
+    pub(crate) fn with_offloads_of(mut self, ports: Offloads) -> Self {
+        self.offloads &= ports;
         self
     }
 
@@ -117,6 +127,17 @@ impl Settings {
         } else {
             index
         }
+    }
+}
+
+fn offloads(kind: Option<&str>) -> Result<Offloads, Failure> {
+    match kind.unwrap_or("off") {
+        "off" => Ok(Offloads::empty()),
+        "checksum" => Ok(Offloads::RX_CHECKSUM | Offloads::TX_CHECKSUM),
+        "on" => Ok(Offloads::all()),
+        other => Err(Failure::usage(format!(
+            "--offloads {other}: write off, checksum or on"
+        ))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{Failure, Settings};
 use barline::mem::Plan;
+use barline::offload::{LONG_ROOM, Offloads};
 use barline::pool::{Pool, PoolBuilder};
 use barline::port::{LinkRequest, PortConfig};
 use barline_drivers::Opened;
@@ -36,7 +37,10 @@ pub fn shape(settings: &Settings) -> PoolBuilder {
     let rings = rings * usize::from(settings.queues) * settings.ports.len();
     let hands = (CACHE + settings.burst) * settings.workers.len();
     // Header and a VLAN tag; NICs count buffers in KiB.
-    let room = (settings.mtu as usize + 18).next_multiple_of(1024).max(2048);
+    let room = match settings.offloads.intersects(Offloads::RX_LONG) {
+        true => LONG_ROOM,
+        false => (settings.mtu as usize + 18).next_multiple_of(1024).max(2048),
+    };
     Pool::builder()
         .packets(rings + hands)
         .data_room(room)
@@ -53,6 +57,7 @@ pub fn plan(settings: &Settings, shape: &PoolBuilder) -> Plan {
         .fold(plan, |plan, _| plan.with(bytes, settings.huge.rings))
 }
 
+/// For any of the ports: each takes of the offloads what it has.
 pub fn config(settings: &Settings, pool: &Pool) -> PortConfig {
     PortConfig {
         rx_queues: settings.queues,
@@ -65,6 +70,7 @@ pub fn config(settings: &Settings, pool: &Pool) -> PortConfig {
         link: LinkRequest::DoNotWait,
         ring_memory: settings.huge.rings,
         interrupts: !settings.busy,
+        offloads: settings.offloads,
         ..PortConfig::new(pool)
     }
 }

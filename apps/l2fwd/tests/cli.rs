@@ -115,6 +115,7 @@ fn wrong_usage_is_refused_with_the_remedy() {
     fails(&["--tx-ring", "4294967295"], 2, "64 to 4096");
     fails(&["--mtu", "99999"], 2, "68 to 9500");
     fails(&["--huge", "3m"], 2, "2m, 1g, private");
+    fails(&["--offloads", "tso"], 2, "write off, checksum or on");
     for seconds in ["-1", "0", "1e-10", "1e10", "1e19", "1e30", "nan", "inf"] {
         fails(
             &["--seconds", seconds],
@@ -123,6 +124,17 @@ fn wrong_usage_is_refused_with_the_remedy() {
         );
     }
     fails(&["--repeat"], 2, "--replay FILE.pcap");
+}
+
+#[test]
+fn offloads_are_taken_as_far_as_ports_have_them() {
+    for kind in ["off", "checksum", "on"] {
+        for ports in ["sim:82576,sim:82576", "sim:virtio-net,null:", "ring:,null:"] {
+            let rings = ["--rx-ring", "64", "--tx-ring", "64", "--seconds", "0.2"];
+            let told = summary(&[&["--ports", ports, "--offloads", kind], &rings[..]].concat());
+            assert_eq!(told["dropped"]["tx_offload"], 0);
+        }
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub struct Tally {
     pub freed: u64,
     /// Dropped because the transmit queue was full.
     pub full: u64,
-    /// Dropped by the transmit queue, which counts why: `tx_lengths`, `tx_unmapped`.
+    /// Dropped by the transmit queue, which counts why: `tx_lengths`, `tx_unmapped`, `tx_offload`.
     pub refused: u64,
 }
 

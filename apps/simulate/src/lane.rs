@@ -120,7 +120,7 @@ impl Lane {
     /// What was received is sent, or dropped for a reason; and both queues say the same.
     fn balances(&self) -> Result<()> {
         let (rx, tx, tally) = (self.rx.counters(), self.tx.counters(), &self.tally);
-        let refused = tx.tx_lengths.get() + tx.tx_unmapped.get();
+        let refused = tx.dropped();
         ensure!(
             tally.received == rx.rx_packets.get()
                 && tally.sent == tx.tx_packets.get()

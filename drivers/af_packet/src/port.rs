@@ -70,6 +70,7 @@ impl AfPacket {
             ring: (8, 1 << 14),
             mtu: facts.mtu.max(68),
             speed: interface.speed().unwrap_or(0),
+            offloads: barline::offload::Offloads::empty(),
         };
         Ok(Self {
             interface,

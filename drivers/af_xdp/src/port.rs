@@ -9,7 +9,8 @@ use crate::sys::netdev;
 use crate::umem::Umems;
 use barline::pool::Custody;
 use barline::port::{
-    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, check_mtu, longest_mtu,
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, check_mtu,
+    longest_mtu,
 };
 use barline::telemetry::CounterSink;
 use barline_netif::{Interface, LinkWatch, program_of};
@@ -102,6 +103,7 @@ impl AfXdp {
                 ring: (4, 1 << 15),
                 mtu: facts.mtu,
                 speed: interface.speed().unwrap_or(0),
+                offloads: barline::offload::Offloads::empty(),
             },
             finishes: interface
                 .driver()

@@ -1,10 +1,10 @@
 //! The program on an interface, and the map behind it.
 
 use crate::error::XdpError;
-use barline_netif::program_of;
 use crate::options::Mode;
 use crate::program::{Filter, redirect};
 use crate::sys::bpf;
+use barline_netif::program_of;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};

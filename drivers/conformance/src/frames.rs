@@ -62,6 +62,54 @@ pub fn udp(to: MacAddress, flow: u32, number: u64) -> Vec<u8> {
     filled(frame, 60, number)
 }
 
+/// Ones' complement sum of 16-bit words, by the book.
+fn sum(bytes: &[u8]) -> u16 {
+    let mut sum = 0u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// Addresses, protocol and length, as TCP's checksum takes them in.
+fn pseudo(frame: &[u8]) -> Vec<u8> {
+    let len = (frame.len() - 34) as u16;
+    [&frame[26..34], &[0, 6], &len.to_be_bytes()].concat()
+}
+
+/// An IPv4/TCP frame of `len` bytes (55 and more) whose TCP checksum is left open: the pseudo header's sum stands in its place.
+pub(crate) fn tcp(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
+    let total = (len - 14) as u16;
+    let mut header = [
+        0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0, 198, 18, 0, 1, 198, 19, 0, 1,
+    ];
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    let check = !sum(&header);
+    header[10..12].copy_from_slice(&check.to_be_bytes());
+    let mut frame = start(to, &[8, 0]);
+    frame.extend_from_slice(&header);
+    frame.extend_from_slice(&[0x80, 1, 0, 9]);
+    frame.extend_from_slice(&(number as u32 * 70_000).to_be_bytes());
+    frame.extend_from_slice(&[0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
+    let mut frame = filled(frame, len, number);
+    let open = sum(&pseudo(&frame));
+    frame[50..52].copy_from_slice(&open.to_be_bytes());
+    frame
+}
+
+/// What TCP carries in a [`tcp`] frame.
+pub(crate) fn payload(frame: &[u8]) -> &[u8] {
+    &frame[54..]
+}
+
+/// Whether lengths and checksums of a [`tcp`] frame, or of a segment of one, are right.
+pub(crate) fn is_right(frame: &[u8]) -> bool {
+    let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    let whole = [&pseudo(frame)[..], &frame[34..]].concat();
+    total + 14 == frame.len() && sum(&frame[14..34]) == 0xffff && sum(&whole) == 0xffff
+}
+
 /// Flow and number of a [`udp`] frame.
 pub(crate) fn udp_parts(frame: &[u8]) -> (u32, u64) {
     let host = u32::from(u16::from_be_bytes([frame[28], frame[29]]));

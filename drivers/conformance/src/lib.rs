@@ -82,6 +82,12 @@ cases! { $
         empty_and_long_packets_are_dropped_and_counted,
         two_ports_share_a_pool,
     }
+    offloads {
+        an_open_checksum_is_completed,
+        an_open_checksum_of_a_second_pool_is_completed,
+        a_long_packet_is_cut_into_frames,
+        what_cannot_be_done_is_dropped_and_counted,
+    }
     settings {
         promiscuous_and_multicast_are_settings_of_their_own,
         the_address_can_be_changed_and_stays_changed,

@@ -95,6 +95,7 @@ impl Igb {
             ring: (64, 4096),
             mtu: 9500,
             speed: 1000,
+            offloads: barline::offload::Offloads::empty(),
         };
         Ok(Self {
             bar,

@@ -8,14 +8,13 @@
 
 mod interface;
 mod netlink;
-mod sum;
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod watch;
 
+pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
 pub use netlink::{program_of, program_on};
-pub use sum::{Sum, complete};
 pub use sys::{Ifreq, Request, bind_packet, packet_option, request};
 pub use watch::LinkWatch;

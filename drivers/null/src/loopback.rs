@@ -1,5 +1,6 @@
 //! `ring`: what is sent on a queue is received on the queue with the same number, through a ring between two cores.
 
+use barline::offload::{Offloads, Rules, settle};
 use barline::pool::{Batch, Packet, PoolCache};
 use barline::port::{
     Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, Queues, RxQueue, TxQueue,
@@ -26,6 +27,7 @@ impl Loopback {
             ring: (8, 1 << 16),
             mtu: 9600,
             speed: 0,
+            offloads: Offloads::all(),
         };
         Self {
             mac: MacAddress([2, 0, 0, 0, 0, 0]),
@@ -68,6 +70,7 @@ impl Port for Loopback {
             queues.tx.push(Box::new(LoopbackTx {
                 ring: to,
                 most: config.max_frame() as usize,
+                can: both_ways(config.offloads),
                 counters: TxCounters::shared(),
             }));
             queues.rx.push(Box::new(LoopbackRx {
@@ -142,7 +145,22 @@ impl RxQueue for LoopbackRx {
 pub struct LoopbackTx {
     ring: Producer<Packet>,
     most: usize,
+    /// What may be received as it was sent.
+    can: Offloads,
     counters: Arc<CachePadded<TxCounters>>,
+}
+
+/// What of sending is asked for, where the same is asked for of receiving: a packet comes out as it went in.
+fn both_ways(asked: Offloads) -> Offloads {
+    let pairs = [
+        (Offloads::TX_CHECKSUM, Offloads::RX_CHECKSUM),
+        (Offloads::TX_TCP4, Offloads::RX_TCP4),
+        (Offloads::TX_TCP6, Offloads::RX_TCP6),
+        (Offloads::TX_UDP, Offloads::RX_UDP),
+        (Offloads::TX_ECN, Offloads::RX_ECN),
+    ];
+    let both = pairs.iter().filter(|(tx, rx)| asked.contains(*tx | *rx));
+    both.map(|(tx, _)| *tx).collect()
 }
 
 impl LoopbackTx {
@@ -151,7 +169,7 @@ impl LoopbackTx {
     fn sift(&mut self, packets: &mut Batch) {
         for _ in 0..packets.len() {
             let Some(packet) = packets.pop() else { return };
-            if (1..=self.most).contains(&packet.len()) {
+            if self.fits(&packet) {
                 // There is room: one was just taken out.
                 packets.extend([packet]);
             } else {
@@ -165,18 +183,16 @@ fn bytes(packets: &Batch) -> usize {
     packets.as_slice().iter().map(|packet| packet.len()).sum()
 }
 
-impl TxQueue for LoopbackTx {
-    #[inline]
-    fn transmit(&mut self, _cache: &mut PoolCache, packets: &mut Batch) -> usize {
-        let most = self.most;
-        if packets
-            .as_slice()
-            .iter()
-            .any(|packet| packet.len().wrapping_sub(1) >= most)
-        {
-            self.sift(packets);
-        }
-        let before = bytes(packets);
+impl LoopbackTx {
+    /// Whether the ring takes it: one that is to be cut may be longer than a frame.
+    fn fits(&self, packet: &Packet) -> bool {
+        packet.len().wrapping_sub(1) < self.most
+            || packet.has_offload() && packet.offload().segmentation.is_some()
+    }
+
+    /// Hands over packets of so many bytes.
+    #[inline(always)]
+    fn push(&mut self, packets: &mut Batch, before: usize) -> usize {
         let sent = self.ring.send(packets);
         self.counters.tx_packets.add(sent as u64);
         self.counters.tx_bytes.add((before - bytes(packets)) as u64);
@@ -184,6 +200,35 @@ impl TxQueue for LoopbackTx {
             self.counters.tx_full.add(1);
         }
         sent
+    }
+
+    /// Packets of which one has no good length, or asks for something.
+    #[cold]
+    fn push_odd(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        let rules = Rules {
+            can: self.can,
+            longest: self.most as u32,
+        };
+        let counters = self.counters.clone();
+        settle(rules, &counters, cache, packets, |_, packets| {
+            self.sift(packets);
+            self.push(packets, bytes(packets))
+        })
+    }
+}
+
+impl TxQueue for LoopbackTx {
+    #[inline]
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        let (mut bytes, mut odd) = (0, false);
+        for packet in packets.as_slice() {
+            bytes += packet.len();
+            odd |= packet.len().wrapping_sub(1) >= self.most || packet.has_offload();
+        }
+        match odd {
+            true => self.push_odd(cache, packets),
+            false => self.push(packets, bytes),
+        }
     }
 
     fn reclaim(&mut self, _cache: &mut PoolCache) -> usize {

@@ -149,6 +149,7 @@ impl Pcap {
                 ring: (8, 1 << 16),
                 mtu: 9600,
                 speed: 0,
+                offloads: barline::offload::Offloads::empty(),
             },
             running: None,
             last: Weak::new(),

@@ -1,5 +1,6 @@
 use crate::port::Shared;
 use crate::write::Kind;
+use barline::offload::{Offloads, Rules, settle};
 use barline::pool::{Batch, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
@@ -90,6 +91,17 @@ impl TxQueue for PcapTx {
     fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
         if self.has_ended() || packets.is_empty() {
             return 0;
+        }
+        if packets.has_offloads() {
+            let rules = Rules {
+                can: Offloads::empty(),
+                longest: self.shared.limit.load(Ordering::Relaxed),
+            };
+            let counters = self.counters.clone();
+            // None of them has any when they come back here.
+            return settle(rules, &counters, cache, packets, |cache, packets| {
+                self.transmit(cache, packets)
+            });
         }
         if self.broken {
             self.counters.tx_full.add(1);

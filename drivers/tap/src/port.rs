@@ -96,6 +96,7 @@ impl Tap {
                 ring: (8, 1 << 14),
                 mtu: MOST_MTU,
                 speed: 0,
+                offloads: barline::offload::Offloads::empty(),
             },
             running: None,
             counts: [0; 3],

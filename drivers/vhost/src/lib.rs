@@ -16,6 +16,7 @@ mod features;
 pub mod fuzzing;
 mod gate;
 mod handler;
+mod pace;
 mod packed;
 mod port;
 mod ring;

@@ -98,6 +98,7 @@ impl Vhost {
             ring: (8, 1 << 15),
             mtu: MOST_MTU,
             speed: 0,
+            offloads: barline::offload::Offloads::empty(),
         };
         Ok(Self {
             running: None,

@@ -2,6 +2,7 @@
 
 use crate::chain::{Chain, Chains};
 use crate::gate::{Gate, Pass};
+use crate::pace::Pace;
 use crate::ring::Ring;
 use barline::pool::{Batch, MAX_BURST, Packet, PoolCache};
 use barline::port::RxQueue;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct VhostRx {
     pass: Pass,
     chains: Chains,
+    pace: Pace,
     /// Longest frame in bytes: the port's.
     limit: Arc<AtomicU32>,
     counters: Arc<CachePadded<RxCounters>>,
@@ -30,6 +32,7 @@ impl VhostRx {
         Self {
             pass: Pass::new(gate, life),
             chains: Chains::new(),
+            pace: Pace::default(),
             limit: limit.clone(),
             counters: RxCounters::shared(),
         }
@@ -100,6 +103,11 @@ fn gather(ring: &mut Ring, chains: &Chains, chain: &Chain, header: usize, packet
 impl RxQueue for VhostRx {
     fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
         let (want, limit) = (out.room().min(MAX_BURST), self.limit.load(Ordering::Relaxed));
+        if self.pace.holds() {
+            self.counters.rx_polls.add(1);
+            self.counters.rx_idle_polls.add(1);
+            return 0;
+        }
         self.chains.clear();
         let (mut got, mut fault) = (Got::default(), None);
         if let Some(ring) = self.pass.enter() {
@@ -108,6 +116,7 @@ impl RxQueue for VhostRx {
                 got = take(ring, &mut self.chains, cache, out, limit);
             }
         }
+        self.pace.found(got.packets == 0 || got.packets >= want);
         if let Some(fault) = fault {
             self.pass.fail(fault);
         }

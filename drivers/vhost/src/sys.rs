@@ -81,21 +81,27 @@ impl Area {
     /// Asks the CPU to fetch the line of a word.
     #[inline(always)]
     pub fn prefetch(&self, offset: usize) {
-        prefetch::<false>(self.at::<u8>(offset));
+        prefetch(self.at::<u8>(offset));
     }
 }
 
+/// Ticks of the processor's time-stamp counter, where it has one that is cheap to read.
 #[inline(always)]
-fn prefetch<const WRITE: bool>(at: *const u8) {
+pub(crate) fn ticks() -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads a counter.
+    return Some(unsafe { std::arch::x86_64::_rdtsc() });
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
+#[inline(always)]
+fn prefetch(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint; it faults on nothing.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-        if WRITE {
-            _mm_prefetch::<_MM_HINT_ET0>(at.cast());
-        } else {
-            _mm_prefetch::<_MM_HINT_T0>(at.cast());
-        }
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
     }
     let _ = at;
 }
@@ -143,13 +149,17 @@ impl View {
         (self.len - offset >= len as u64).then(|| unsafe { self.host.add(offset as usize) })
     }
 
-    /// Whether the guest has these bytes; asks the CPU to fetch the first two lines of them.
+    /// Whether the guest has these bytes. Those that are to be read, the first two lines of them, the CPU is asked to
+    /// fetch. It is not for those that are to be written: lines taken away from a peer that is still at work on buffers
+    /// close by cost both more time than the copy would wait (51 against 31 cycles a frame of 64 bytes).
     #[inline(always)]
     pub fn expect<const WRITE: bool>(&mut self, guest: u64, len: u32) -> bool {
         match self.find(guest, len as usize) {
             Some(at) => {
-                prefetch::<WRITE>(at.as_ptr());
-                prefetch::<WRITE>(at.as_ptr().wrapping_add(64));
+                if !WRITE {
+                    prefetch(at.as_ptr());
+                    prefetch(at.as_ptr().wrapping_add(64));
+                }
                 true
             }
             None => len == 0 || self.pieces(guest, len as usize, |_, _| ()),
@@ -195,6 +205,17 @@ impl View {
         })
     }
 
+    /// As [`View::copy_in`], but writes nothing where these bytes are there already. Headers mostly are, from the buffer's
+    /// last use: then their line stays in the peer's cache, and who reads it does not wait for it.
+    #[inline(always)]
+    pub fn settle(&mut self, guest: u64, bytes: &[u8]) -> bool {
+        match self.find(guest, bytes.len()) {
+            // SAFETY: the region has so many bytes there.
+            Some(there) if unsafe { is_same(there.as_ptr(), bytes) } => true,
+            _ => self.copy_in(guest, bytes),
+        }
+    }
+
     /// Copies to the guest; false, with any part copied, where the guest does not have these bytes.
     #[inline(always)]
     pub fn copy_in(&mut self, guest: u64, from: &[u8]) -> bool {
@@ -212,6 +233,31 @@ impl View {
             }
         })
     }
+}
+
+/// Whether these bytes are there.
+///
+/// # Safety
+/// So many bytes are there.
+#[inline(always)]
+unsafe fn is_same(there: *const u8, bytes: &[u8]) -> bool {
+    let (words, odd) = bytes.as_chunks::<4>();
+    let (mut there, mut differs) = (there, 0);
+    for word in words {
+        // SAFETY: the caller's promise.
+        unsafe {
+            differs |= there.cast::<u32>().read_unaligned() ^ u32::from_ne_bytes(*word);
+            there = there.add(4);
+        }
+    }
+    for byte in odd {
+        // SAFETY: as above.
+        unsafe {
+            differs |= u32::from(there.read() ^ byte);
+            there = there.add(1);
+        }
+    }
+    differs == 0
 }
 
 /// Copies, without a call for the lengths of short frames: 16 to 128 bytes are at most eight moves that overlap.

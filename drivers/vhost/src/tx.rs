@@ -3,8 +3,10 @@
 use crate::chain::Chains;
 use crate::fault::Fault;
 use crate::gate::{Gate, Pass};
+use crate::pace::Pace;
 use crate::ring::Ring;
 use crate::rx::LEAST;
+use barline::offload::{Offloads, Rules, settle};
 use barline::pool::{Batch, MAX_BURST, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
@@ -17,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct VhostTx {
     pass: Pass,
     chains: Chains,
+    pace: Pace,
     /// Longest frame in bytes: the port's.
     limit: Arc<AtomicU32>,
     counters: Arc<CachePadded<TxCounters>>,
@@ -122,7 +125,7 @@ fn scatter(
             let room = piece.len as usize - first.len();
             let (second, more) = frame.split_at(frame.len().min(room));
             let behind = piece.at + first.len() as u64;
-            let there = ring.view.copy_in(piece.at, first) && ring.view.copy_in(behind, second);
+            let there = ring.view.settle(piece.at, first) && ring.view.copy_in(behind, second);
             debug_assert!(there, "checked when it was fetched");
             (head, frame) = (rest, more);
             let part = first.len() + second.len();
@@ -141,6 +144,7 @@ impl VhostTx {
         Self {
             pass: Pass::new(gate, life),
             chains: Chains::new(),
+            pace: Pace::default(),
             limit: limit.clone(),
             counters: TxCounters::shared(),
         }
@@ -152,12 +156,28 @@ impl TxQueue for VhostTx {
         if packets.is_empty() {
             return 0;
         }
+        if self.pace.holds() {
+            self.counters.tx_full.add(1);
+            return 0;
+        }
+        if packets.has_offloads() {
+            let rules = Rules {
+                can: Offloads::empty(),
+                longest: self.limit.load(Ordering::Relaxed),
+            };
+            let counters = self.counters.clone();
+            // None of them has any when they come back here.
+            return settle(rules, &counters, cache, packets, |cache, packets| {
+                self.transmit(cache, packets)
+            });
+        }
         self.chains.clear();
         let limit = self.limit.load(Ordering::Relaxed);
         let (mut sent, mut fault) = (Sent::default(), None);
         if let Some(ring) = self.pass.enter() {
             (sent, fault) = put(ring, &mut self.chains, packets, limit);
         }
+        self.pace.found(sent.taken == packets.len());
         if let Some(fault) = fault {
             self.pass.fail(fault);
         }

@@ -42,6 +42,7 @@ pub(crate) fn traits(features: Features) -> Traits {
         event_idx: features.contains(Features::EVENT_IDX),
         in_order: features.contains(Features::IN_ORDER),
         merges: features.contains(Features::MRG_RXBUF),
+        offloads: features.offloads(),
     }
 }
 

@@ -80,6 +80,7 @@ impl VirtioUser {
                 ring: (8, 1 << 15),
                 mtu: mtu.min(MOST_MTU),
                 speed: 0,
+                offloads: barline::offload::Offloads::empty(),
             },
             mac: first
                 .as_ref()

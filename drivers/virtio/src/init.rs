@@ -5,6 +5,7 @@ use crate::options::Options;
 use crate::regs::{Features, Status, common};
 use crate::split::Areas;
 use barline::mmio::{Doorbell, MmioError};
+use barline::offload::Offloads;
 use barline::port::PortError;
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ pub fn offered(at: &Structures) -> Features {
     Features::from_bits_retain(half(0) | half(1) << 32)
 }
 
-/// What of it is taken. Offloads and VLAN filtering never are: see the crate's README.
-pub fn chosen(offered: Features, options: &Options) -> Features {
+/// What of it is taken: of offloads those that are asked for. VLAN filtering never is: see the crate's README.
+pub fn chosen(offered: Features, options: &Options, offloads: Offloads) -> Features {
     let mut wanted = Features::VERSION_1
         | Features::ACCESS_PLATFORM
         | Features::ORDER_PLATFORM
@@ -82,6 +83,7 @@ pub fn chosen(offered: Features, options: &Options) -> Features {
     let control =
         Features::CTRL_RX | Features::CTRL_MAC_ADDR | Features::MQ | Features::RSS | Features::DEVICE_STATS;
     wanted.set(control, offered.contains(Features::CTRL_VQ));
+    wanted |= Features::of_offloads(offered.offloads() & offloads);
     offered & wanted
 }
 
@@ -89,7 +91,7 @@ pub fn chosen(offered: Features, options: &Options) -> Features {
 ///
 /// # Errors
 /// A device that is not of version 1, or does not take the features.
-pub fn negotiate(at: &Structures, options: &Options) -> Result<Features, PortError> {
+pub fn negotiate(at: &Structures, options: &Options, offloads: Offloads) -> Result<Features, PortError> {
     add_status(at, Status::ACKNOWLEDGE);
     add_status(at, Status::DRIVER);
     let offered = offered(at);
@@ -98,7 +100,7 @@ pub fn negotiate(at: &Structures, options: &Options) -> Result<Features, PortErr
             "be driven: its device does not offer VIRTIO_F_VERSION_1",
         ));
     }
-    let features = chosen(offered, options);
+    let features = chosen(offered, options, offloads);
     for (select, half) in [
         (0u32, features.bits() as u32),
         (1, (features.bits() >> 32) as u32),
@@ -172,13 +174,24 @@ mod tests {
     #[test]
     fn features_are_taken_as_far_as_they_go_together() {
         let (all, options) = (Features::all(), Options::default());
+        let chosen = |offered, options| super::chosen(offered, options, Offloads::empty());
         let taken = chosen(all, &options);
         assert!(
             taken.contains(Features::VERSION_1 | Features::RING_PACKED | Features::IN_ORDER | Features::RSS)
         );
         assert!(!taken.intersects(Features::EVENT_IDX | Features::MRG_RXBUF | Features::INDIRECT_DESC));
-        // Offloads and VLAN filtering: bits 0, 1, 7 to 14, 19.
-        assert_eq!(taken.bits() & (0b11 | 0xff << 7 | 1 << 19), 0);
+        // Offloads and VLAN filtering: bits 0, 1, 7 to 14, 19, 54 to 56.
+        assert_eq!(taken.bits() & (0b11 | 0xff << 7 | 1 << 19 | 0b111 << 54), 0);
+        let some = Offloads::TX_CHECKSUM | Offloads::TX_TCP6 | Offloads::RX_CHECKSUM;
+        let more = super::chosen(all, &options, some);
+        assert_eq!(
+            more - taken,
+            Features::CSUM | Features::HOST_TSO6 | Features::GUEST_CSUM
+        );
+        assert_eq!(
+            super::chosen(all - Features::CSUM, &options, some) - taken,
+            Features::GUEST_CSUM
+        );
         assert!(chosen(all - Features::RING_PACKED, &options).contains(Features::EVENT_IDX));
         let merge = Options {
             merge: true,

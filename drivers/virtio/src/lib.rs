@@ -11,6 +11,7 @@ mod control;
 mod init;
 mod irq;
 mod life;
+mod offload;
 mod options;
 mod packed;
 mod port;
@@ -28,6 +29,7 @@ pub use split::{Areas, Split, Traits};
 pub use start::ring_bytes;
 
 use barline::bus::{Claimed, PciFunction};
+use barline::offload::Offloads;
 use barline::pool::Custody;
 use barline::port::{BusEvents, MacAddress, PortCaps, PortError};
 use caps::Structures;
@@ -77,7 +79,7 @@ impl Virtio {
         let at = Structures::find(&**function)?;
         function.set_bus_master(false)?;
         init::reset(&at)?;
-        let features = init::negotiate(&at, &options)?;
+        let features = init::negotiate(&at, &options, Offloads::empty())?;
         let device = DeviceConfig::read(&at, features)?;
         let caps = caps_of(&at, &device, features);
         init::reset(&at)?;
@@ -121,6 +123,7 @@ fn caps_of(at: &Structures, device: &DeviceConfig, features: Features) -> Result
         ring: (8, (1 << shortest.ilog2()).min(1 << 15)),
         mtu: device.mtu.map_or(MOST_MTU, u32::from).min(MOST_MTU),
         speed: link.speed,
+        offloads: init::offered(at).offloads(),
     })
 }
 

@@ -1,8 +1,10 @@
 //! Packed virtqueues (2.8): one ring of descriptors, which the device writes over with what it has used.
 
+use crate::offload;
 use crate::regs::NET_HDR;
 use crate::split::{Areas, Traits, passes};
 use barline::mem::{Desc16, DmaSlice, Iova, Mapping, order};
+use barline::offload::{Offload, Offloads};
 use barline::pool::Peek;
 use barline::ring::completion::{Format, Look};
 use barline::wait::Cpu;
@@ -146,6 +148,18 @@ impl<const RX: bool> Format for Packed<RX> {
     const PREFIX: usize = NET_HDR;
     /// An Ethernet header.
     const SHORTEST: u32 = 14;
+
+    fn offloads(&self) -> Offloads {
+        self.with.offloads & if RX { Offloads::RX } else { Offloads::TX }
+    }
+
+    fn describe(offload: &Offload, prefix: &mut [u8]) {
+        offload::describe(offload, prefix);
+    }
+
+    fn received(prefix: &[u8], len: usize) -> Option<Offload> {
+        offload::received(prefix, len)
+    }
 
     #[inline(always)]
     fn positions(&self) -> u32 {

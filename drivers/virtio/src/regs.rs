@@ -124,10 +124,26 @@ bitflags! {
     /// Feature bits: of the network device (5.1.3), and of the transport (6).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Features: u64 {
+        /// The device completes checksums.
+        const CSUM = 1 << 0;
+        /// The driver takes packets whose checksum is to be completed, or was verified.
+        const GUEST_CSUM = 1 << 1;
         /// The device says its MTU.
         const MTU = 1 << 3;
         /// The device has an address.
         const MAC = 1 << 5;
+        /// The driver takes long packets of TCP over IPv4.
+        const GUEST_TSO4 = 1 << 7;
+        /// Of TCP over IPv6.
+        const GUEST_TSO6 = 1 << 8;
+        /// Of these, with CWR too.
+        const GUEST_ECN = 1 << 9;
+        /// The device cuts long packets of TCP over IPv4.
+        const HOST_TSO4 = 1 << 11;
+        /// Of TCP over IPv6.
+        const HOST_TSO6 = 1 << 12;
+        /// Of these, with CWR too.
+        const HOST_ECN = 1 << 13;
         /// A received frame may stand in several buffers.
         const MRG_RXBUF = 1 << 15;
         /// The device says whether its link is up.
@@ -156,6 +172,12 @@ bitflags! {
         const ORDER_PLATFORM = 1 << 36;
         /// The control queue tells statistics (version 1.4).
         const DEVICE_STATS = 1 << 50;
+        /// The driver takes long packets of UDP over IPv4.
+        const GUEST_USO4 = 1 << 54;
+        /// Of UDP over IPv6.
+        const GUEST_USO6 = 1 << 55;
+        /// The device cuts long packets of UDP.
+        const HOST_USO = 1 << 56;
         /// Receive-side scaling.
         const RSS = 1 << 60;
         /// The device says the speed of its link.

@@ -1,7 +1,9 @@
 //! Split virtqueues (2.7): a table of descriptors, a ring of ids that are available, a ring of those that were used.
 
+use crate::offload;
 use crate::regs::NET_HDR;
 use barline::mem::{Desc16, DmaSlice, Iova, Mapping, order};
+use barline::offload::{Offload, Offloads};
 use barline::pool::Peek;
 use barline::ring::completion::{Format, Look};
 use barline::wait::Cpu;
@@ -27,6 +29,8 @@ pub struct Traits {
     pub in_order: bool,
     /// MRG_RXBUF.
     pub merges: bool,
+    /// What is asked of the device for packets, and agreed upon.
+    pub offloads: Offloads,
 }
 
 /// Where the three parts of a ring stand.
@@ -218,6 +222,18 @@ impl<const RX: bool> Format for Split<RX> {
     const PREFIX: usize = NET_HDR;
     /// An Ethernet header.
     const SHORTEST: u32 = 14;
+
+    fn offloads(&self) -> Offloads {
+        self.with.offloads & if RX { Offloads::RX } else { Offloads::TX }
+    }
+
+    fn describe(offload: &Offload, prefix: &mut [u8]) {
+        offload::describe(offload, prefix);
+    }
+
+    fn received(prefix: &[u8], len: usize) -> Option<Offload> {
+        offload::received(prefix, len)
+    }
 
     #[inline(always)]
     fn positions(&self) -> u32 {

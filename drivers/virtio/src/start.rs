@@ -6,6 +6,7 @@ use crate::rings::{Empty, Kick, Shape};
 use crate::split::{Split, Traits};
 use crate::{Packed, Virtio, init, irq};
 use barline::mem::{Access, Mapping, Memory, Numa};
+use barline::offload::{LONG_ROOM, Offloads};
 use barline::pool::{Custody, PoolMap};
 use barline::port::{Interrupt, LinkRequest, PortConfig, PortError, Progress, Queues, TxQueue};
 use barline::ring::FrameLimit;
@@ -80,6 +81,13 @@ impl Virtio {
                 config.pool.headroom()
             )));
         }
+        let room = config.pool.data_room();
+        if config.offloads.intersects(Offloads::RX_LONG) && room < LONG_ROOM {
+            return Err(PortError::Config(format!(
+                "long packets are received into buffers of {LONG_ROOM} bytes, the pool's have {room}; make the pool with \
+                 data_room({LONG_ROOM}), or do not ask for RX_TCP4, RX_TCP6 and RX_UDP"
+            )));
+        }
         // Without a table the device chooses among all pairs in use.
         if rx < tx && !self.features.contains(Features::RSS) {
             return Err(PortError::Config(format!(
@@ -91,7 +99,7 @@ impl Virtio {
 
     fn bring_up(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
         init::reset(&self.at)?;
-        self.features = init::negotiate(&self.at, &self.options)?;
+        self.features = init::negotiate(&self.at, &self.options, config.offloads)?;
         let mut common = self.prepare(config)?;
         self.function.set_bus_master(true)?;
         let mut vectors = self.set_up_vectors(config);
@@ -158,6 +166,7 @@ impl Virtio {
             event_idx: self.features.contains(Features::EVENT_IDX),
             in_order: self.features.contains(Features::IN_ORDER),
             merges: self.features.contains(Features::MRG_RXBUF),
+            offloads: self.features.offloads(),
         };
         Ok(Common {
             config,

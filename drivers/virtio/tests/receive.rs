@@ -191,6 +191,7 @@ fn traits() -> impl Strategy<Value = Traits> {
         event_idx,
         in_order,
         merges,
+        ..Traits::default()
     })
 }
 

@@ -174,7 +174,7 @@ fn traits() -> impl Strategy<Value = Traits> {
     any::<(bool, bool)>().prop_map(|(event_idx, in_order)| Traits {
         event_idx,
         in_order,
-        merges: false,
+        ..Traits::default()
     })
 }
 

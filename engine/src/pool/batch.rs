@@ -97,6 +97,41 @@ impl Batch {
         unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().add(self.head as usize).cast(), len) }
     }
 
+    /// Whether any of the packets has an offload. One look a packet.
+    #[inline(always)]
+    pub fn has_offloads(&self) -> bool {
+        let packets = self.as_slice().iter();
+        packets.fold(0, |flags, packet| flags | packet.headroom) as i16 <= -1
+    }
+
+    /// Puts packets that were taken from the front back there, in their order; those that find no room stay.
+    pub(crate) fn put_back(&mut self, front: &mut Self) {
+        let room = self.limit as usize - self.len();
+        if front.len() > room {
+            return;
+        }
+        while let Some(packet) = self.pop() {
+            // There is room: `front` takes as many as any batch.
+            if let Err(packet) = front.push(packet) {
+                drop(packet);
+            }
+        }
+        while let Some(packet) = front.pop() {
+            if let Err(packet) = self.push(packet) {
+                drop(packet);
+            }
+        }
+    }
+
+    /// Takes the packet at `index` out, if there is one; the others keep their order.
+    pub(crate) fn remove(&mut self, index: usize) -> Option<Packet> {
+        if index >= self.len() {
+            return None;
+        }
+        self.as_mut_slice()[..=index].rotate_right(1);
+        self.pop()
+    }
+
     /// Drops the packets: by the slow way. Loops give them to a [`super::PoolCache`] instead.
     pub fn clear(&mut self) {
         while self.pop().is_some() {}

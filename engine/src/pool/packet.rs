@@ -1,6 +1,7 @@
 use super::LINE_SHIFT;
 use super::pool::Inner;
 use crate::mem::ARENA;
+use crate::offload::{Checksum, Offload};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
@@ -16,8 +17,14 @@ pub struct Packet {
     data: NonNull<u8>,
     pub(super) slot: u32,
     pub(super) len: u16,
+    /// Bytes free in front, and [`FLAG`].
     pub(super) headroom: u16,
 }
+
+/// In a handle's headroom: the pool has a record of the packet's offload. A handle that is made anew has none.
+const FLAG: u16 = 1 << 15;
+/// Most bytes in front of a packet.
+pub(super) const MOST_HEADROOM: usize = (FLAG - 1) as usize;
 
 const _: () = assert!(size_of::<Packet>() == 16 && size_of::<Option<Packet>>() == 16);
 
@@ -29,7 +36,7 @@ unsafe impl Sync for Packet {}
 impl Packet {
     /// # Safety
     /// `slot` is owned by the caller and given up; `base` is the arena of its pool, and `headroom + len` is within
-    /// the pool's buffer size.
+    /// the pool's buffer size. `headroom` is at most [`MOST_HEADROOM`].
     #[inline(always)]
     pub(super) unsafe fn from_slot(base: NonNull<u8>, slot: u32, len: u16, headroom: u16) -> Self {
         // SAFETY: the buffer lies in the arena (caller).
@@ -77,12 +84,44 @@ impl Packet {
 
     /// Bytes free before the first one.
     pub fn headroom(&self) -> usize {
-        self.headroom as usize
+        (self.headroom & !FLAG) as usize
+    }
+
+    #[inline(always)]
+    fn set_headroom(&mut self, headroom: usize) {
+        debug_assert!(headroom <= MOST_HEADROOM);
+        self.headroom = headroom as u16 | self.headroom & FLAG;
+    }
+
+    /// Whether something of it is left to a device, or was done by one: [`Packet::offload`] says what.
+    #[inline(always)]
+    pub fn has_offload(&self) -> bool {
+        self.headroom & FLAG != 0
+    }
+
+    /// What is left to a device to do with it, or was done by one. It stays with the packet through moves and rings, and where
+    /// it is in the content when the packet grows or shrinks at its front ([`Packet::prepend`], [`Packet::trim_front`]).
+    pub fn offload(&self) -> Offload {
+        match self.has_offload() {
+            true => self.pool().offload(self.slot, self.headroom()),
+            false => Offload::default(),
+        }
+    }
+
+    /// Says what is left to a device, or was done by one. Nothing is looked at here: a transmit queue checks it, does what it
+    /// can, and drops and counts what cannot be (`tx_offload`). The first call of a pool makes the table for it.
+    pub fn set_offload(&mut self, offload: Offload) {
+        if offload == Offload::default() {
+            self.headroom &= !FLAG;
+            return;
+        }
+        self.pool().set_offload(self.slot, self.headroom(), offload);
+        self.headroom |= FLAG;
     }
 
     /// Bytes free after the last one.
     pub fn tailroom(&self) -> usize {
-        (self.pool().buffer_len() - self.headroom as usize).saturating_sub(self.len as usize)
+        (self.pool().buffer_len() - self.headroom()).saturating_sub(self.len as usize)
     }
 
     /// Makes the packet `bytes` longer at the front and returns the new part; `None` when the headroom is short.
@@ -92,16 +131,18 @@ impl Packet {
             self.len().checked_add(bytes)?,
         );
         self.len = u16::try_from(len).ok()?;
-        self.headroom = headroom as u16;
+        self.set_headroom(headroom);
         // SAFETY: `bytes` is at most the headroom, so the new start is inside the buffer.
         self.data = unsafe { self.data.sub(bytes) };
         self.get_mut(..bytes)
     }
 
-    /// Writes `bytes` zeros in front of the first byte; `false` when the headroom is short. The packet stays as it is.
+    /// Writes `bytes` zeros in front of the first byte; `false` when the headroom is short, or the packet has an offload, which
+    /// zeros would deny (but for 0 bytes, which say nothing). The packet stays as it is.
     #[inline(always)]
     pub(super) fn clear_front(&mut self, bytes: usize) -> bool {
-        if bytes > self.headroom as usize {
+        // With the flag it is less than nothing.
+        if bytes > 0 && bytes as isize > (self.headroom as i16).into() {
             return false;
         }
         // SAFETY: `bytes` is at most the headroom, so all of it is inside the buffer, which this packet owns.
@@ -109,27 +150,72 @@ impl Packet {
         true
     }
 
-    /// The same; where the headroom is short, the content moves back.
-    pub(super) fn make_front(&mut self, bytes: usize) -> bool {
+    /// The `bytes` in front of the first byte, to write there; `None` when the headroom is short.
+    pub(crate) fn front(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        if bytes > self.headroom() {
+            return None;
+        }
+        // SAFETY: `bytes` is at most the headroom, so all of it is inside the buffer, which this packet owns.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr().sub(bytes), bytes) })
+    }
+
+    /// Makes sure that there are `bytes` free in front: where the headroom is short, the content moves back.
+    pub(super) fn make_room(&mut self, bytes: usize) -> bool {
         let short = bytes.saturating_sub(self.headroom());
         if short > 0 {
-            let len = self.len();
+            let (len, offload) = (self.len(), self.offload());
             if self.append(short).is_none() {
                 return false;
             }
             self.copy_within(..len, short);
-            self.trim_front(short);
+            self.set_offload(Offload::default());
+            let cut = self.trim_front(short);
+            debug_assert!(cut.is_some(), "it was made longer by as much");
+            self.set_offload(offload); // it is about the content, which has moved
         }
-        self.clear_front(bytes)
+        true
     }
 
-    /// Takes `bytes` off the front; `None`, and nothing is taken, when the packet is shorter.
+    /// Takes `bytes` off the front; `None`, and nothing is taken, when the packet is shorter, or when these bytes are part of
+    /// what a checksum is still to be made of ([`Checksum::Partial`]).
     pub fn trim_front(&mut self, bytes: usize) -> Option<()> {
         let len = self.len().checked_sub(bytes)?;
-        self.headroom = u16::try_from(self.headroom() + bytes).ok()?;
+        if self.has_offload() && !self.may_lose(bytes) {
+            return None;
+        }
+        let headroom = self.headroom() + bytes;
+        if headroom > MOST_HEADROOM {
+            return self.pull_front(bytes);
+        }
+        self.set_headroom(headroom);
         self.len = len as u16;
         // SAFETY: `bytes` is at most the length, so the new start is inside the buffer or at its end.
         self.data = unsafe { self.data.add(bytes) };
+        Some(())
+    }
+
+    #[cold]
+    fn may_lose(&self, bytes: usize) -> bool {
+        match self.offload().checksum {
+            Checksum::Partial { start, .. } => bytes <= start.into(),
+            _ => true,
+        }
+    }
+
+    /// The front of a very long packet is cut off by moving the rest: a handle cannot say so much headroom.
+    #[cold]
+    fn pull_front(&mut self, bytes: usize) -> Option<()> {
+        let mut offload = self.offload();
+        let back = |place: &mut u16| *place = place.saturating_sub(bytes as u16);
+        if let Checksum::Partial { start, .. } = &mut offload.checksum {
+            back(start);
+        }
+        if let Some(segmentation) = &mut offload.segmentation {
+            back(&mut segmentation.header);
+        }
+        self.copy_within(bytes.., 0);
+        self.len -= bytes as u16;
+        self.set_offload(offload);
         Some(())
     }
 
@@ -144,19 +230,29 @@ impl Packet {
         self.get_mut(old..)
     }
 
-    /// Shortens the packet to `len` bytes; longer stays as it is.
+    /// Shortens the packet to `len` bytes; longer stays as it is. A checksum that is still to be made is made of what is left.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(u16::try_from(len).unwrap_or(u16::MAX));
     }
 
-    /// Replaces the content; `false`, and nothing changes, when the buffer is too short.
+    /// Replaces the content, and forgets its offload; `false`, and nothing changes, when the buffer is too short.
     pub fn set(&mut self, bytes: &[u8]) -> bool {
         if bytes.len() > self.len() + self.tailroom() || bytes.len() > u16::MAX as usize {
             return false;
         }
+        self.headroom &= !FLAG;
         self.len = bytes.len() as u16;
         self.copy_from_slice(bytes);
         true
+    }
+
+    /// Replaces content and offload by those of another packet; `false`, and nothing changes, when the buffer is too short.
+    pub fn copy_of(&mut self, other: &Self) -> bool {
+        let good = self.set(other);
+        if good {
+            self.set_offload(other.offload());
+        }
+        good
     }
 
     /// Asks the CPU to fetch the first line, for reading and writing soon.
@@ -204,7 +300,9 @@ impl fmt::Debug for Packet {
         write!(
             f,
             "Packet({} bytes, headroom {}, slot {:#x})",
-            self.len, self.headroom, self.slot
+            self.len,
+            self.headroom(),
+            self.slot
         )
     }
 }

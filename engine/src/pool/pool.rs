@@ -1,8 +1,10 @@
 use super::cache::PoolCache;
+use super::packet::MOST_HEADROOM;
 use super::{LINE_SHIFT, Packet};
 use crate::mem::{
     ARENA, Access, DmaDomain, DmaError, Iova, Mapping, Memory, MemoryError, Numa, PageSize, Source,
 };
+use crate::offload::{Offload, Table};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ptr::NonNull;
@@ -106,6 +108,7 @@ impl PoolBuilder {
             () if self.room.saturating_add(self.headroom) > u16::MAX as usize => {
                 "data room and headroom are 65,535 bytes at most"
             }
+            () if self.headroom > MOST_HEADROOM => "a headroom of 32,767 bytes at most",
             () if Layout::new(&self, PageSize::Base4K).bytes(self.packets) > ARENA - (1 << 30) => {
                 "15 GiB at most; make several pools"
             }
@@ -174,6 +177,17 @@ impl Layout {
             }
         }
     }
+
+    /// Which buffer stands at an offset.
+    fn index(&self, offset: usize) -> usize {
+        match self.per_page {
+            0 => offset / self.stride,
+            n => {
+                let (page, at) = (offset / self.page, offset % self.page);
+                page * n + (at - page % (self.slack + 1) * 64) / self.stride
+            }
+        }
+    }
 }
 
 /// A pool of packets. Cheap to clone: all clones are the same pool.
@@ -194,6 +208,10 @@ pub(super) struct Inner {
     packets: usize,
     buffer_len: usize,
     headroom: u16,
+    layout: Layout,
+    /// Offset of the first page of buffers in the arena.
+    first: usize,
+    offloads: Table,
     handles: AtomicUsize,
     starved: AtomicU64,
     shared: Mutex<Shared>,
@@ -220,6 +238,9 @@ impl Inner {
             packets: shape.packets,
             buffer_len: layout.stride,
             headroom: shape.headroom as u16,
+            layout,
+            first,
+            offloads: Table::default(),
             handles: AtomicUsize::new(1),
             starved: AtomicU64::new(0),
             shared: Mutex::new(Shared { free, orphan: false }),
@@ -240,6 +261,24 @@ impl Inner {
 
     pub(super) fn buffer_len(&self) -> usize {
         self.buffer_len
+    }
+
+    fn index(&self, slot: u32) -> usize {
+        self.layout
+            .index(((slot as usize) << LINE_SHIFT).saturating_sub(self.first))
+    }
+
+    /// What a packet's offload is; the caller owns the slot.
+    #[cold]
+    pub(super) fn offload(&self, slot: u32, headroom: usize) -> Offload {
+        self.offloads.read(self.index(slot), headroom)
+    }
+
+    /// See [`Inner::offload`].
+    #[cold]
+    pub(super) fn set_offload(&self, slot: u32, headroom: usize, offload: Offload) {
+        self.offloads
+            .write(self.index(slot), self.packets, headroom, offload);
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -329,6 +368,12 @@ impl Pool {
     /// How often the pool had fewer packets than were asked for.
     pub fn starved(&self) -> u64 {
         self.inner().starved.load(Ordering::Relaxed)
+    }
+
+    /// Whether any packet of it ever had an offload.
+    #[inline(always)]
+    pub fn has_offloads(&self) -> bool {
+        self.inner().offloads.is_used()
     }
 
     pub(super) fn count_starved(&self) {
@@ -486,6 +531,7 @@ mod tests {
             for index in 0..packets {
                 let at = layout.offset(index);
                 prop_assert!(at >= end && at.is_multiple_of(64));
+                prop_assert_eq!(layout.index(at), index);
                 end = at + layout.stride;
                 if layout.per_page > 0 {
                     prop_assert_eq!(at / page.bytes(), (end - 1) / page.bytes());

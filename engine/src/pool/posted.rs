@@ -4,9 +4,11 @@ mod parts;
 pub use parts::Peek;
 
 use super::cache::copy;
+use super::packet::MOST_HEADROOM;
 use super::pool::Inner;
 use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
 use crate::mem::Iova;
+use crate::offload::Offload;
 use copies::Copies;
 use std::collections::VecDeque;
 use std::fmt;
@@ -88,7 +90,12 @@ pub struct Sent {
     pub unmapped: u32,
     /// Of `packets`, those copied to a buffer that it can reach.
     pub copied: u32,
+    /// The first packet that was left asks for an offload, which was not looked for: see [`Posted::send_offloads`].
+    pub offloads: u32,
 }
+
+/// Writes what stands in front of a packet with an offload: the offload, and the bytes, which are zero.
+type Describe<'a> = Option<&'a mut dyn FnMut(&Offload, &mut [u8])>;
 
 /// Lengths that may be sent, for one comparison: never empty packets.
 #[derive(Clone, Copy)]
@@ -136,7 +143,9 @@ impl Posted {
     /// `None` where that leaves no room for a frame.
     pub fn with_headroom(mut self, bytes: usize) -> Option<Self> {
         let headroom = bytes.max(self.pool().headroom());
-        self.headroom = u16::try_from(headroom).ok()?;
+        self.headroom = u16::try_from(headroom)
+            .ok()
+            .filter(|bytes| usize::from(*bytes) <= MOST_HEADROOM)?;
         (self.room() > 0).then_some(self)
     }
 
@@ -322,7 +331,8 @@ impl Posted {
     }
 
     /// Like [`Posted::send`], with `prefix` bytes of zeros in front of each packet's first byte. The address and the
-    /// length are still those of the packet. One that has no room for them is dropped as too long.
+    /// length are still those of the packet. One that has no room for them is dropped as too long. One that asks for an offload
+    /// and is of another pool, or of one that has a prefix, is left, and all behind it; look at [`Batch::has_offloads`] before.
     #[inline(always)]
     pub fn send_behind(
         &mut self,
@@ -332,6 +342,33 @@ impl Posted {
         lens: RangeInclusive<u32>,
         mut each: impl FnMut(u32, Iova, u32),
     ) -> Sent {
+        self.send_all::<false>(prefix, batch, n, lens, None, &mut each)
+    }
+
+    /// Like [`Posted::send_behind`], for a device that does what packets ask for: `describe` writes the prefix of such a packet
+    /// from its offload. One that is to be cut may have any length.
+    pub fn send_offloads(
+        &mut self,
+        prefix: usize,
+        batch: &mut Batch,
+        n: u32,
+        lens: RangeInclusive<u32>,
+        describe: &mut dyn FnMut(&Offload, &mut [u8]),
+        mut each: impl FnMut(u32, Iova, u32),
+    ) -> Sent {
+        self.send_all::<true>(prefix, batch, n, lens, Some(describe), &mut each)
+    }
+
+    #[inline(always)]
+    fn send_all<const OFFLOADS: bool>(
+        &mut self,
+        prefix: usize,
+        batch: &mut Batch,
+        n: u32,
+        lens: RangeInclusive<u32>,
+        mut describe: Describe<'_>,
+        each: &mut impl FnMut(u32, Iova, u32),
+    ) -> Sent {
         let lens = Lengths::new(&lens);
         let mut sent = Sent::default();
         if self.is_stopped() {
@@ -339,10 +376,10 @@ impl Posted {
         }
         let mut left = n.min(self.mask + 1 - self.len()).min(batch.len() as u32);
         while left > 0 {
-            let run = self.send_run(prefix, batch, left, lens, &mut sent, &mut each);
+            let run = self.send_run::<OFFLOADS>(prefix, batch, left, lens, &mut sent, each);
             left -= run;
             if left > 0 {
-                if !self.send_odd(prefix, batch, lens, &mut sent, &mut each) {
+                if !self.send_odd(prefix, batch, lens, &mut describe, &mut sent, each) {
                     break;
                 }
                 left -= 1;
@@ -351,9 +388,9 @@ impl Posted {
         sent
     }
 
-    /// Sends packets of our own pool with good lengths; stops at the first other one.
+    /// Sends packets of our own pool with good lengths and nothing to ask for; stops at the first other one.
     #[inline(always)]
-    fn send_run(
+    fn send_run<const OFFLOADS: bool>(
         &mut self,
         prefix: usize,
         batch: &mut Batch,
@@ -369,7 +406,7 @@ impl Posted {
             let Some(iova) = self.map.iova(packet).filter(|_| lens.contain(len)) else {
                 break;
             };
-            if !packet.clear_front(prefix) {
+            if OFFLOADS && packet.has_offload() || !packet.clear_front(prefix) {
                 break;
             }
             self.set(tail, packet.slot());
@@ -385,7 +422,8 @@ impl Posted {
         run
     }
 
-    /// One packet that [`Posted::send_run`] does not take; `false`, and it stays, when there is no buffer to copy it to.
+    /// One packet that [`Posted::send_run`] does not take; `false`, and it stays, when there is no buffer to copy it to, or
+    /// nobody to describe its offload.
     #[cold]
     #[inline(never)]
     fn send_odd(
@@ -393,32 +431,43 @@ impl Posted {
         prefix: usize,
         batch: &mut Batch,
         lens: Lengths,
+        describe: &mut Describe<'_>,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
     ) -> bool {
         let Some(first) = batch.as_slice().first() else {
             return false;
         };
-        if lens.contain(first.len() as u32) && self.copies.are_made_of(first) {
-            return self.send_copy(prefix, batch, sent, each);
+        if first.has_offload() && describe.is_none() {
+            sent.offloads = 1;
+            return false;
+        }
+        let long = first.has_offload() && first.offload().segmentation.is_some();
+        let good = long || lens.contain(first.len() as u32);
+        if good && self.copies.are_made_of(first) {
+            return self.send_copy(prefix, batch, describe, sent, each);
         }
         let Some(mut packet) = batch.pop() else {
             return false;
         };
-        let len = packet.len() as u32;
-        if !lens.contain(len) || !packet.make_front(prefix) {
+        if !good || !write_front(&mut packet, prefix, describe) {
             sent.lengths += 1;
             return true;
         }
-        // One of our own pool is here when it had to be moved for the prefix.
-        let mut maps = std::iter::once(&self.map).chain(&self.others);
-        let Some(iova) = maps.find_map(|map| map.iova(&packet)) else {
+        let len = packet.len() as u32;
+        let own = self.map.iova(&packet);
+        let mut others = self.others.iter();
+        let Some(iova) = own.or_else(|| others.find_map(|map| map.iova(&packet))) else {
             sent.unmapped += 1;
             return true;
         };
-        self.set(self.tail, FOREIGN);
+        if own.is_some() {
+            self.set(self.tail, packet.into_slot());
+        } else {
+            self.set(self.tail, FOREIGN);
+            self.foreign.push_back((self.tail, packet));
+        }
         each(self.tail, iova, len);
-        self.foreign.push_back((self.tail, packet));
         self.tail = self.tail.wrapping_add(1);
         sent.packets += 1;
         sent.bytes += len as u64;
@@ -460,6 +509,22 @@ impl Posted {
             self.head = self.head.wrapping_add(1);
         }
     }
+}
+
+/// Writes what stands in front of a packet; false where there is no room for it.
+fn write_front(packet: &mut Packet, prefix: usize, describe: &mut Describe<'_>) -> bool {
+    if !packet.make_room(prefix) {
+        return false;
+    }
+    let offload = packet.offload();
+    let Some(front) = packet.front(prefix) else {
+        return false;
+    };
+    front.fill(0);
+    if let Some(describe) = describe.as_mut().filter(|_| offload.is_open()) {
+        describe(&offload, front);
+    }
+    true
 }
 
 impl Drop for Posted {

@@ -1,6 +1,7 @@
 use crate::bus::BusError;
 use crate::mem::{DmaError, MemoryError, PlanError, Source};
 use crate::mmio::MmioError;
+use crate::offload::Offloads;
 use crate::pool::Pool;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -73,6 +74,8 @@ pub struct PortCaps {
     pub mtu: u32,
     /// Its fastest link in Mbit/s; 0 where nothing limits it.
     pub speed: u32,
+    /// What it can do for its packets.
+    pub offloads: Offloads,
 }
 
 /// How a port is to be started.
@@ -101,6 +104,9 @@ pub struct PortConfig {
     /// Set up an interrupt for each receive queue, as far as the device has vectors, so that a core can sleep. They
     /// stay masked while it polls.
     pub interrupts: bool,
+    /// What it is to do for its packets. Whatever a transmit queue was not started with is done in software for the packets that
+    /// ask for it; received packets carry nothing that was not asked for here.
+    pub offloads: Offloads,
 }
 
 /// Whether starting waits for the link.
@@ -113,7 +119,7 @@ pub enum LinkRequest {
 }
 
 impl PortConfig {
-    /// One queue each way, rings of 512, MTU 1500, promiscuous off, five seconds for the link, interrupts.
+    /// One queue each way, rings of 512, MTU 1500, promiscuous off, five seconds for the link, interrupts, no offloads.
     pub fn new(pool: &Pool) -> Self {
         Self {
             rx_queues: 1,
@@ -127,6 +133,7 @@ impl PortConfig {
             link: LinkRequest::WaitMillis(5000),
             ring_memory: Source::Auto,
             interrupts: true,
+            offloads: Offloads::empty(),
         }
     }
 
@@ -163,6 +170,7 @@ impl PortConfig {
                 self.mtu, caps.mtu
             ));
         }
+        self.check_offloads(caps)?;
         let room = self.pool.data_room();
         if room < self.max_frame() as usize {
             let need = self.max_frame();
@@ -170,6 +178,34 @@ impl PortConfig {
                 "MTU {} needs buffers of {need} bytes, the pool's have {room}; make the pool with data_room({need})",
                 self.mtu
             ));
+        }
+        Ok(())
+    }
+}
+
+impl PortConfig {
+    fn check_offloads(&self, caps: &PortCaps) -> Result<(), PortError> {
+        let names = |offloads: Offloads| match offloads.is_empty() {
+            true => String::from("none"),
+            false => offloads
+                .iter_names()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>()
+                .join(" | "),
+        };
+        if !caps.offloads.contains(self.offloads) {
+            return Err(PortError::Config(format!(
+                "offloads {} asked for, this port has {}",
+                names(self.offloads),
+                names(caps.offloads)
+            )));
+        }
+        let lone = self.offloads.difference(self.offloads.consistent());
+        if !lone.is_empty() {
+            return Err(PortError::Config(format!(
+                "offloads {} need the checksums of their side: add TX_CHECKSUM or RX_CHECKSUM",
+                names(lone)
+            )));
         }
         Ok(())
     }

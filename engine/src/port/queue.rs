@@ -57,6 +57,9 @@ pub trait RxQueue: Send + Debug {
 pub trait TxQueue: Send + Debug {
     /// Takes packets from the front of `packets` as long as the ring has room; what is left is the caller's to
     /// keep, retry or drop. Returns how many were handed to the device. Never waits.
+    ///
+    /// What a packet leaves to the device ([`crate::offload::Offload`]) and this one does not do is done in software. A long one that is
+    /// cut counts once, when the last of it is handed over; until then the rest of it stays in front.
     fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize;
     /// Takes back buffers that the device has sent; returns how many. An idle loop calls it, so that nothing
     /// stays held.

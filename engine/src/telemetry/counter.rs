@@ -72,6 +72,18 @@ counters! {
     }
 }
 
+impl TxCounters {
+    /// Packets that transmit took and did not hand to the device.
+    pub fn dropped(&self) -> u64 {
+        self.tx_lengths.get() + self.tx_unmapped.get() + self.tx_offload.get()
+    }
+
+    /// Packets that came to an end here, as they were received: sent or dropped, the segments of a long one as one.
+    pub fn taken(&self) -> u64 {
+        (self.tx_packets.get() + self.dropped()).wrapping_sub(self.tx_segments.get())
+    }
+}
+
 counters! {
     /// One transmit queue. `tx_packets` have been handed to the device; dropped ones never reach it.
     TxCounters {
@@ -85,6 +97,10 @@ counters! {
         tx_unmapped,
         /// Of `tx_packets`, those of a pool that the device cannot reach, copied to a buffer that it can.
         tx_copied,
+        /// Packets whose offload cannot be done: a checksum outside of the packet, headers that are not what is to be cut; dropped.
+        tx_offload,
+        /// Packets of `tx_packets`, and of the dropped ones, beyond the first that software has cut a long packet into.
+        tx_segments,
         /// Calls of transmit that left packets with the caller because the ring was full.
         tx_full,
         /// Completions of a packet that the device does not have; the queue ends.

@@ -5,6 +5,7 @@ pub mod data;
 pub mod hostile;
 pub mod life;
 pub mod mishaps;
+pub mod offloads;
 pub mod pools;
 pub mod queues;
 pub mod settings;

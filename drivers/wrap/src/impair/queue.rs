@@ -138,7 +138,7 @@ impl ImpairTx {
 
 fn copy(cache: &mut PoolCache, packet: &Packet) -> Option<Packet> {
     let mut copy = cache.alloc()?;
-    copy.set(packet).then_some(copy)
+    copy.copy_of(packet).then_some(copy)
 }
 
 impl TxQueue for ImpairTx {

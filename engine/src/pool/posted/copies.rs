@@ -1,6 +1,6 @@
 //! Packets of pools that a device cannot reach, copied to buffers of its own.
 
-use super::{Posted, Sent};
+use super::{Describe, Posted, Sent, write_front};
 use crate::mem::Iova;
 use crate::pool::{Batch, Packet, Pool};
 use std::fmt;
@@ -39,6 +39,7 @@ impl Posted {
         &mut self,
         prefix: usize,
         batch: &mut Batch,
+        describe: &mut Describe<'_>,
         sent: &mut Sent,
         each: &mut impl FnMut(u32, Iova, u32),
     ) -> bool {
@@ -51,7 +52,7 @@ impl Posted {
         let (base, headroom) = (self.pool().base(), self.pool().headroom() as u16);
         // SAFETY: the slot was just taken from this pool, and the headroom is within the buffer.
         let mut copy = unsafe { Packet::from_slot(base, slot, 0, headroom) };
-        let good = copy.set(&packet) && copy.make_front(prefix);
+        let good = copy.copy_of(&packet) && write_front(&mut copy, prefix, describe);
         let Some(iova) = self.map.iova(&copy).filter(|_| good) else {
             self.copies.spare.push(copy.into_slot());
             sent.lengths += 1;

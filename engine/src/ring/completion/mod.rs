@@ -14,6 +14,7 @@ pub use rx::RxRing;
 pub use tx::TxRing;
 
 use crate::mem::Iova;
+use crate::offload::{Offload, Offloads};
 use crate::pool::Peek;
 use crate::wait::Cpu;
 use std::fmt::Debug;
@@ -54,6 +55,20 @@ pub trait Format: Send + Debug + 'static {
     const HEADROOM: usize = 0;
     /// The shortest packet that is sent; shorter ones are dropped and counted.
     const SHORTEST: u32 = 1;
+    /// What the device does for packets; the rest is done in software before they get here.
+    fn offloads(&self) -> Offloads {
+        Offloads::empty()
+    }
+    /// Writes what a packet asks for to the prefix in front of it, which is zeros.
+    fn describe(offload: &Offload, prefix: &mut [u8]) {
+        let _ = (offload, prefix);
+    }
+    /// What the device wrote to the prefix of a received packet of `len` bytes, where it was asked for
+    /// [`Format::offloads`]; `None` where that cannot be.
+    fn received(prefix: &[u8], len: usize) -> Option<Offload> {
+        let _ = (prefix, len);
+        Some(Offload::default())
+    }
     /// Positions: a power of two, 32,768 at most.
     fn positions(&self) -> u32;
     /// Whether the device completes in the order of posting, and may tell only the last of several.

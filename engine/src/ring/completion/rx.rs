@@ -1,7 +1,9 @@
+mod marks;
 mod odd;
 
 use super::{Format, Halt, Health, Look, Notify};
 use crate::mem::order;
+use crate::offload::Offloads;
 use crate::pool::{Batch, Custody, Order, PoolCache, PoolMap, Posted, Received, Verdict};
 use crate::port::{Interrupt, RxQueue};
 use crate::ring::FrameLimit;
@@ -30,6 +32,8 @@ pub struct RxRing<F: Format, N: Notify> {
     notify: N,
     health: Health,
     broken: bool,
+    /// What the device may say of a packet.
+    offloads: Offloads,
     counters: Arc<CachePadded<RxCounters>>,
     interrupt: Option<Box<dyn Interrupt>>,
 }
@@ -57,6 +61,7 @@ impl<F: Format, N: Notify> RxRing<F, N> {
         fits.then(|| Self {
             room: (posted.room() + F::PREFIX) as u32,
             merges: format.merges(),
+            offloads: format.offloads() & Offloads::RX,
             format,
             posted,
             order,
@@ -122,6 +127,15 @@ impl<F: Format, N: Notify> RxRing<F, N> {
         self.counters.rx_doorbells.add(1);
     }
 
+    /// Longest frame in bytes; one that is to be cut may be longer.
+    #[inline(always)]
+    fn most(&self) -> u32 {
+        match self.offloads.intersects(Offloads::RX_LONG) {
+            true => u16::MAX.into(),
+            false => self.limit.get(),
+        }
+    }
+
     #[inline(always)]
     fn count(&self, got: Received) -> usize {
         let counters = &**self.counters;
@@ -141,32 +155,31 @@ impl<F: Format, N: Notify> RxRing<F, N> {
     /// As long as everything is as usual.
     #[inline(always)]
     fn burst(&mut self, cache: &mut PoolCache, out: &mut Batch) -> (Received, Halt) {
+        let most = self.most();
         let (format, order, tail, merges) = (&mut self.format, &self.order, self.posted.tail(), self.merges);
         let mut halt = Halt::End;
-        let got = self
-            .posted
-            .receive_up_to(cache, out, self.limit.get(), |at, buffer| {
-                match format.look(at, tail) {
-                    Look::Done { id, len } if id == u32::from(order.id(at)) => {
-                        if merges {
-                            match format.parts(at, buffer) {
-                                Some(1) => {}
-                                Some(parts) => {
-                                    halt = Halt::Parts(parts);
-                                    return Verdict::Pending;
-                                }
-                                None => return Verdict::Pending,
+        let got = self.posted.receive_up_to(cache, out, most, |at, buffer| {
+            match format.look(at, tail) {
+                Look::Done { id, len } if id == u32::from(order.id(at)) => {
+                    if merges {
+                        match format.parts(at, buffer) {
+                            Some(1) => {}
+                            Some(parts) => {
+                                halt = Halt::Parts(parts);
+                                return Verdict::Pending;
                             }
+                            None => return Verdict::Pending,
                         }
-                        // Less than a prefix is more than any buffer holds.
-                        return Verdict::Frame(len.wrapping_sub(F::PREFIX as u32));
                     }
-                    Look::Pending => {}
-                    Look::Done { id, len } => halt = Halt::Turn(id, len),
-                    Look::Overrun => halt = Halt::Overrun,
+                    // Less than a prefix is more than any buffer holds.
+                    return Verdict::Frame(len.wrapping_sub(F::PREFIX as u32));
                 }
-                Verdict::Pending
-            });
+                Look::Pending => {}
+                Look::Done { id, len } => halt = Halt::Turn(id, len),
+                Look::Overrun => halt = Halt::Overrun,
+            }
+            Verdict::Pending
+        });
         (got, halt)
     }
 }
@@ -177,6 +190,7 @@ impl<F: Format, N: Notify> RxQueue for RxRing<F, N> {
         if self.broken {
             return self.count(Received::default());
         }
+        let first = out.len();
         let mut before = Received::default();
         let (mut got, mut halt) = if self.run.is_some() && !self.take_run(cache, out, &mut before) {
             (Received::default(), Halt::End)
@@ -188,6 +202,9 @@ impl<F: Format, N: Notify> RxQueue for RxRing<F, N> {
             let (some, next) = self.burst(cache, out);
             add(&mut got, some);
             halt = next;
+        }
+        if !self.offloads.is_empty() {
+            self.read_marks(first, cache, out, &mut got);
         }
         let n = self.count(got);
         if self.missing() >= self.refill_at {

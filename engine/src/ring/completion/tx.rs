@@ -1,4 +1,6 @@
 use super::{Fault, Format, Health, Look, Notify};
+use crate::mem::Iova;
+use crate::offload::{Rules, settle};
 use crate::pool::{Batch, Custody, Order, Pool, PoolCache, PoolMap, Posted};
 use crate::port::TxQueue;
 use crate::ring::FrameLimit;
@@ -130,12 +132,14 @@ impl<F: Format, N: Notify> TxRing<F, N> {
     }
 }
 
-impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
-    #[inline]
-    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
-        if packets.is_empty() {
-            return 0;
-        }
+impl<F: Format, N: Notify> TxRing<F, N> {
+    /// Hands packets to the device. Without `OFFLOADS`, one that asks for something stays, and is told of.
+    #[inline(always)]
+    fn hand_over<const OFFLOADS: bool>(
+        &mut self,
+        cache: &mut PoolCache,
+        packets: &mut Batch,
+    ) -> (usize, bool) {
         if self.posted.len() >= self.reclaim_at {
             self.collect(cache);
         }
@@ -148,12 +152,16 @@ impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
         };
         let lens = F::SHORTEST..=self.limit.get();
         let (format, order) = (&mut self.format, &self.order);
-        let sent = self
-            .posted
-            .send_behind(F::PREFIX, packets, room, lens, |at, data, len| {
-                let buffer = data.offset((F::PREFIX as u64).wrapping_neg());
-                format.post(at, order.id(at), buffer, len + F::PREFIX as u32);
-            });
+        let post = |at, data: Iova, len| {
+            let buffer = data.offset((F::PREFIX as u64).wrapping_neg());
+            format.post(at, order.id(at), buffer, len + F::PREFIX as u32);
+        };
+        let sent = match OFFLOADS {
+            true => self
+                .posted
+                .send_offloads(F::PREFIX, packets, room, lens, &mut F::describe, post),
+            false => self.posted.send_behind(F::PREFIX, packets, room, lens, post),
+        };
         let counters = &**self.counters;
         if sent.packets > 0 {
             counters.tx_packets.add(sent.packets as u64);
@@ -170,12 +178,49 @@ impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
             counters.tx_copied.add(sent.copied as u64);
         }
         if !packets.is_empty() {
+            if sent.offloads > 0 {
+                return (sent.packets as usize, true);
+            }
             counters.tx_full.add(1);
             if sent.packets == 0 {
                 self.wake_up();
             }
         }
-        sent.packets as usize
+        (sent.packets as usize, false)
+    }
+
+    /// The same for a batch in which packets ask for something.
+    #[cold]
+    #[inline(never)]
+    fn transmit_offloads(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        let counters = self.counters.clone();
+        let rules = Rules {
+            can: self.format.offloads(),
+            longest: self.limit.get(),
+        };
+        // Segments are of the pool that is sent from the fast way.
+        let strange = cache.pool() != self.posted.pool();
+        let mut own = strange.then(|| self.posted.pool().cache());
+        let cache = own.as_mut().unwrap_or(cache);
+        settle(rules, &counters, cache, packets, |cache, packets| {
+            self.hand_over::<true>(cache, packets).0
+        })
+    }
+}
+
+impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
+    #[inline]
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        if packets.is_empty() {
+            return 0;
+        }
+        if self.posted.pool().has_offloads() && packets.has_offloads() {
+            return self.transmit_offloads(cache, packets);
+        }
+        match self.hand_over::<false>(cache, packets) {
+            (sent, false) => sent,
+            (sent, true) => sent + self.transmit_offloads(cache, packets),
+        }
     }
 
     fn reclaim(&mut self, cache: &mut PoolCache) -> usize {

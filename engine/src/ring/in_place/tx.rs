@@ -1,5 +1,6 @@
 use crate::mem::{DescWords, DmaSlice, Iova};
 use crate::mmio::Doorbell;
+use crate::offload::{Offloads, Rules, settle};
 use crate::pool::{Batch, Custody, PoolCache, PoolMap, Posted};
 use crate::port::TxQueue;
 use crate::telemetry::TxCounters;
@@ -157,12 +158,10 @@ impl<F: TxFormat> TxRing<F> {
     }
 }
 
-impl<F: TxFormat> TxQueue for TxRing<F> {
-    #[inline]
-    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
-        if packets.is_empty() {
-            return 0;
-        }
+impl<F: TxFormat> TxRing<F> {
+    /// Hands packets to the device; one of another pool that asks for something stays, and is told of.
+    #[inline(always)]
+    fn hand_over(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> (usize, bool) {
         if self.posted.len() >= self.reclaim_at {
             self.collect(cache);
         }
@@ -189,10 +188,47 @@ impl<F: TxFormat> TxQueue for TxRing<F> {
             counters.tx_unmapped.add(sent.unmapped as u64);
         }
         if !packets.is_empty() {
+            if sent.offloads > 0 {
+                return (sent.packets as usize, true);
+            }
             counters.tx_full.add(1);
             self.collect_overdue(cache);
         }
-        sent.packets as usize
+        (sent.packets as usize, false)
+    }
+
+    /// Does in software what packets of the batch ask for.
+    #[cold]
+    #[inline(never)]
+    fn transmit_offloads(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        let counters = self.counters.clone();
+        let rules = Rules {
+            can: Offloads::empty(),
+            longest: self.limit.get(),
+        };
+        // Segments are of the pool that is sent from the fast way.
+        let strange = cache.pool() != self.posted.pool();
+        let mut own = strange.then(|| self.posted.pool().cache());
+        let cache = own.as_mut().unwrap_or(cache);
+        settle(rules, &counters, cache, packets, |cache, packets| {
+            self.hand_over(cache, packets).0
+        })
+    }
+}
+
+impl<F: TxFormat> TxQueue for TxRing<F> {
+    #[inline]
+    fn transmit(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> usize {
+        if packets.is_empty() {
+            return 0;
+        }
+        if self.posted.pool().has_offloads() && packets.has_offloads() {
+            return self.transmit_offloads(cache, packets);
+        }
+        match self.hand_over(cache, packets) {
+            (sent, false) => sent,
+            (sent, true) => sent + self.transmit_offloads(cache, packets),
+        }
     }
 
     fn reclaim(&mut self, cache: &mut PoolCache) -> usize {

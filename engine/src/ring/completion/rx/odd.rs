@@ -136,7 +136,7 @@ impl<F: Format, N: Notify> RxRing<F, N> {
 
     fn gather(&mut self, lens: &[u32], cache: &mut PoolCache, out: &mut Batch, got: &mut Received) -> bool {
         let before = self.posted.head();
-        let some = self.posted.gather(cache, out, self.limit.get(), F::PREFIX, lens);
+        let some = self.posted.gather(cache, out, self.most(), F::PREFIX, lens);
         add(got, some);
         before != self.posted.head()
     }
@@ -145,7 +145,7 @@ impl<F: Format, N: Notify> RxRing<F, N> {
     #[cold]
     #[inline(never)]
     pub(super) fn take_run(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut Received) -> bool {
-        let (most, room, merges) = (self.limit.get(), self.room, self.merges);
+        let (most, room, merges) = (self.most(), self.room, self.merges);
         while let Some(run) = self.run {
             let (format, mut parts) = (&mut self.format, None);
             let some = self.posted.receive_up_to(cache, out, most, |at, buffer| {
