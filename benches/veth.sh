@@ -64,8 +64,10 @@ received() {
     e=$(date +%s%N) d=$(ran "$pid")
     kill -INT "$pid"
     wait $! || true
-    pps=$({ sed -n 's/.*"type":"stats","seconds":\([0-9.]*\),"received":\([0-9]*\).*/\2 \1/p' "$log/out"
-        sed -n 's/.*Rx-pps: *\([0-9]*\).*/\1 1/p' "$log/out"; } | tail -n "$seconds" | awk '{ n += $1; t += $2 } END { printf "%.0f", n / t }')
+    # Ours says how many so far and after how many seconds, testpmd how many a second.
+    pps=$({ sed -n 's/.*"type":"stats","seconds":\([0-9.]*\),"received":\([0-9]*\).*/\2 \1/p' "$log/out" |
+        awk 'NR > 1 { print ($1 - n) / ($2 - t) } { n = $1; t = $2 }'
+        sed -n 's/.*Rx-pps: *\([0-9]*\).*/\1/p' "$log/out"; } | tail -n "$seconds" | awk '{ n += $1 } END { printf "%.0f", n / NR }')
     echo "$name $(echo "scale=3; $pps / 1000000; $pps * ($e - $s) / 1000000 / ($d - $c)" | bc | tr '\n' ' ')" >>"$log/rates"
 }
 
@@ -105,7 +107,7 @@ tx() {
 }
 forward() {
     loaded "$log/sendmmsg" far bypass
-    measure "$1-forward ours" far2 rx_packets $(ours "af_$1:near,af_$1:near2")
+    measure "$1-forward ours" far2 rx_packets $(ours "af_$1:near,af_$1:near2") --no-mac-update
     unload
     loaded "$log/sendmmsg" far bypass
     measure "$1-forward dpdk" far2 rx_packets $(theirs io $($1 near 0) $($1 near2 1))

@@ -1,7 +1,7 @@
 //! What is asked of the machine, so that tests can give other answers.
 
 use barline::bus::scan::{Found, Roots, scan};
-use barline_netif::{Facts, all};
+use barline_netif::{Facts, all, program_of};
 use nix::unistd::{AccessFlags, access};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 /// Capabilities (linux/capability.h).
 pub const NET_ADMIN: u32 = 12;
 pub const NET_RAW: u32 = 13;
+pub const SYS_ADMIN: u32 = 21;
+pub const BPF: u32 = 39;
 
 /// An interface of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Netdev {
     pub speed: Option<u32>,
     /// The kernel's driver, and where on its bus the device is.
     pub driver: Option<(String, String)>,
+    /// The XDP program that it has.
+    pub program: Option<u32>,
 }
 
 /// This machine, as far as ports are concerned.
@@ -28,6 +32,8 @@ pub struct Machine {
     pub capabilities: u64,
     /// Interfaces of this process's network namespace.
     pub netdevs: io::Result<Vec<Netdev>>,
+    /// The kernel has AF_XDP sockets.
+    pub xdp: bool,
 }
 
 impl Machine {
@@ -37,6 +43,7 @@ impl Machine {
         Self {
             capabilities: capabilities(&roots),
             netdevs: netdevs(),
+            xdp: has_xdp(&roots),
             roots,
         }
     }
@@ -70,6 +77,12 @@ fn capabilities(roots: &Roots) -> u64 {
         .unwrap_or(0)
 }
 
+/// The protocols of proc(5); a kernel that does not list them is taken to have it.
+fn has_xdp(roots: &Roots) -> bool {
+    let protocols = std::fs::read_to_string(roots.proc.join("net/protocols"));
+    protocols.map_or(true, |text| text.lines().any(|line| line.starts_with("XDP ")))
+}
+
 fn netdevs() -> io::Result<Vec<Netdev>> {
     let interfaces = all()?;
     Ok(interfaces
@@ -80,6 +93,7 @@ fn netdevs() -> io::Result<Vec<Netdev>> {
                 facts: interface.facts().ok()?,
                 speed: interface.speed(),
                 driver: interface.driver(),
+                program: program_of(interface.index().unsigned_abs()).ok().flatten(),
             })
         })
         .collect())

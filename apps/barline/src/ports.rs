@@ -1,12 +1,12 @@
 //! What could be a port, the name that opens it, and what is missing for that.
 
-use crate::machine::{Machine, NET_ADMIN, NET_RAW, Netdev};
+use crate::machine::{BPF, Machine, NET_ADMIN, NET_RAW, Netdev, SYS_ADMIN};
 use barline::bus::scan::Found;
 use barline_drivers::{KINDS, driver_for};
 use serde::Serialize;
 use std::io;
 
-/// One line of the list.
+/// One line of the list: one thing, and one name that opens it. What can be opened in two ways has two lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// `pci`, `interface`, `node` or `software`.
@@ -74,7 +74,7 @@ pub fn list(machine: &Machine) -> io::Result<Vec<Row>> {
         Ok(netdevs) => netdevs,
         Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
     };
-    rows.extend(netdevs.iter().map(|netdev| interface(machine, netdev)));
+    rows.extend(netdevs.iter().flat_map(|netdev| interface(machine, netdev)));
     rows.push(tun(machine));
     rows.push(vhost_net(machine));
     let free = KINDS
@@ -131,7 +131,7 @@ fn lacks(machine: &Machine, found: &Found) -> Option<String> {
     }
 }
 
-fn interface(machine: &Machine, netdev: &Netdev) -> Row {
+fn interface(machine: &Machine, netdev: &Netdev) -> Vec<Row> {
     let facts = &netdev.facts;
     let what = match &netdev.driver {
         Some((_, bus)) if bus.contains(':') => format!("interface of the device at {bus}"),
@@ -148,16 +148,46 @@ fn interface(machine: &Machine, netdev: &Netdev) -> Row {
     row.driver = netdev.driver.as_ref().map(|(driver, _)| driver.clone());
     if !facts.ethernet {
         row.missing = Some("it carries no Ethernet frames".to_owned());
-        return row;
+        return vec![row];
     }
-    let missing = if !machine.may(NET_RAW) {
-        Some("no CAP_NET_RAW: run it as root, or sudo setcap cap_net_raw=ep PROGRAM".to_owned())
-    } else if !facts.up {
-        Some(format!("it is down: sudo ip link set {} up", facts.name))
-    } else {
-        None
-    };
-    row.opened(format!("af_packet:{}", facts.name), missing)
+    let shared = row
+        .clone()
+        .opened(format!("af_packet:{}", facts.name), lacks_packet(machine, netdev));
+    let taken = row.opened(format!("af_xdp:{}", facts.name), lacks_xdp(machine, netdev));
+    vec![shared, taken]
+}
+
+fn is_down(netdev: &Netdev) -> Option<String> {
+    let facts = &netdev.facts;
+    (!facts.up).then(|| format!("it is down: sudo ip link set {} up", facts.name))
+}
+
+fn lacks_packet(machine: &Machine, netdev: &Netdev) -> Option<String> {
+    match machine.may(NET_RAW) {
+        true => is_down(netdev),
+        false => Some("no CAP_NET_RAW: run it as root, or sudo setcap cap_net_raw=ep PROGRAM".to_owned()),
+    }
+}
+
+fn lacks_xdp(machine: &Machine, netdev: &Netdev) -> Option<String> {
+    let rights = [
+        ("CAP_NET_RAW", machine.may(NET_RAW)),
+        ("CAP_NET_ADMIN", machine.may(NET_ADMIN)),
+        ("CAP_BPF", machine.may(BPF) || machine.may(SYS_ADMIN)),
+    ];
+    if !machine.xdp {
+        return Some(
+            "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS): use af_packet: instead".to_owned(),
+        );
+    }
+    if let Some((name, _)) = rights.iter().find(|(_, may)| !may) {
+        return Some(format!(
+            "no {name}: run it as root, or sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM"
+        ));
+    }
+    let name = &netdev.facts.name;
+    let taken = |id| format!("it has an XDP program (number {id}): sudo ip link set dev {name} xdp off");
+    netdev.program.map(taken).or_else(|| is_down(netdev))
 }
 
 fn tun(machine: &Machine) -> Row {

@@ -29,10 +29,7 @@ pub fn virtio_rings(bytes: &[u8]) {
         event_idx: on(1),
         in_order: on(2),
         merges: on(3),
-        offloads: match on(4) {
-            true => Offloads::all(),
-            false => Offloads::empty(),
-        },
+        offloads: if on(4) { Offloads::all() } else { Offloads::empty() },
     };
     let ground = Ground::new();
     if on(0) {

@@ -78,6 +78,8 @@ fn test(job: &Job, settings: &Settings) -> Result<(), Failure> {
         );
     };
     let (report, result) = job.run(&mut rig, &stop, &mut tell);
+    // Every trial has waited for its packets; after a signal nobody waits again.
+    rig.settle(&stop);
     let (account, stopped) = rig.stop();
     let mut output = Output::new(settings.json);
     let printed = match settings.json {

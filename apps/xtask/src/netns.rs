@@ -1,6 +1,7 @@
 //! Two hosts (network namespaces) joined only by l2fwd, over interfaces of the kernel; and a capture through capture files.
 
 mod replay;
+mod spread;
 pub mod world;
 
 use crate::cmd;
@@ -74,6 +75,8 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
     }
     let replayed = replay::run(&l2fwd, &dir).context("capture files")?;
     println!("    capture files: {replayed}");
+    let spread = spread::run(&l2fwd, &dir).context("several queues")?;
+    println!("    several queues: {spread}");
     let killed = killed(&l2fwd, &dir).context("a forwarder that is killed")?;
     println!("    killed: {killed}");
     // It may be a gigabyte.

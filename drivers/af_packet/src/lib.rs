@@ -6,6 +6,7 @@
 #![warn(missing_debug_implementations)]
 
 mod block;
+mod claims;
 mod options;
 mod port;
 mod rx;
@@ -14,6 +15,7 @@ mod socket;
 mod sys;
 mod tx;
 
+pub use claims::Claims;
 pub use options::{AfPacketError, Fanout, Options};
 pub use port::AfPacket;
 pub use rx::AfPacketRx;

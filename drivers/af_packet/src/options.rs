@@ -86,6 +86,12 @@ pub enum AfPacketError {
     /// The interface.
     #[error(transparent)]
     Interface(#[from] NetifError),
+    /// The program has a port of it.
+    #[error("{interface} is named twice; name it once (several queues: --queues)")]
+    Twice {
+        /// The interface.
+        interface: String,
+    },
     /// Not allowed.
     #[error("packet sockets need CAP_NET_RAW; run it as root, or once: sudo setcap cap_net_raw=ep {program}")]
     NotAllowed {

@@ -1,15 +1,15 @@
-use crate::rx::{AfPacketRx, Shared};
+use crate::claims::Claim;
+use crate::rx::AfPacketRx;
 use crate::socket::{self, Wanted};
 use crate::tx::AfPacketTx;
-use crate::{AfPacketError, Options, sys};
+use crate::{AfPacketError, Claims, Options, sys};
 use barline::port::{
-    Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue,
-    TxQueue, may_start,
+    Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, Run,
+    RxQueue, TxQueue, may_start,
 };
 use barline::telemetry::{Cell, CounterSink};
 use barline_netif::{Interface, LinkWatch};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -30,7 +30,8 @@ pub struct AfPacket {
     counts: Counts,
     gone: bool,
     /// Queues of the last start.
-    last: Weak<Shared>,
+    last: Weak<Run>,
+    _claim: Arc<Claim>,
 }
 
 /// What the sockets of a start counted.
@@ -43,22 +44,26 @@ struct Counts {
 
 #[derive(Debug)]
 struct Running {
-    shared: Arc<Shared>,
+    run: Arc<Run>,
     /// The receive queues' sockets: their filters and memberships, and their counts.
     sockets: Vec<OwnedFd>,
     segments: Vec<Arc<Cell>>,
     wanted: Wanted,
-    room: usize,
 }
 
 impl AfPacket {
     /// Finds the interface, and asks whether this process may use packet sockets. Nothing is received before the start.
+    /// `claims` is what ports of this process have.
     ///
     /// # Errors
     /// [`AfPacketError`].
-    pub fn open(options: &Options) -> Result<Self, AfPacketError> {
+    pub fn open(options: &Options, claims: &Claims) -> Result<Self, AfPacketError> {
         let (interface, facts) = Interface::ethernet(&options.interface)?;
         drop(sys::socket().map_err(AfPacketError::of("socket"))?);
+        let claim = claims.claim(interface.index());
+        let claim = claim.ok_or_else(|| AfPacketError::Twice {
+            interface: facts.name.clone(),
+        })?;
         let watch = LinkWatch::new().map_err(|error| AfPacketError::Os {
             call: "socket NETLINK_ROUTE",
             errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)),
@@ -82,6 +87,7 @@ impl AfPacket {
             counts: Counts::default(),
             gone: false,
             last: Weak::new(),
+            _claim: claim,
         })
     }
 
@@ -100,17 +106,14 @@ impl AfPacket {
     fn shut_down(&mut self) {
         self.collect();
         if let Some(running) = self.running.take() {
-            running.shared.ended.store(true, Ordering::Relaxed);
+            running.run.end();
         }
     }
 
     fn queues(&self, config: &PortConfig) -> Result<(Queues, Running), AfPacketError> {
         let index = self.interface.index();
         let rings = socket::receivers(index, config.rx_queues, config.rx_ring, self.options.fanout)?;
-        let shared = Arc::new(Shared {
-            ended: AtomicBool::new(false),
-            limit: AtomicU32::new(config.max_frame()),
-        });
+        let run = Arc::new(Run::new(config, &self.caps));
         let wanted = Wanted {
             promiscuous: config.promiscuous,
             multicast: false,
@@ -123,13 +126,12 @@ impl AfPacket {
         let running = Running {
             sockets: rings.iter().map(clone).collect::<Result<_, _>>()?,
             segments: rings.iter().map(|_| Arc::default()).collect(),
-            shared: shared.clone(),
+            run: run.clone(),
             wanted,
-            room: config.pool.data_room(),
         };
         let mut queues = Queues::default();
         for _ in 0..config.tx_queues {
-            let tx = AfPacketTx::new(socket::sender(index)?, &shared);
+            let tx = AfPacketTx::new(socket::sender(index)?, &run);
             queues.tx.push(Box::new(tx) as Box<dyn TxQueue>);
         }
         // Last: from here on frames arrive.
@@ -137,7 +139,7 @@ impl AfPacket {
         socket::want(&fds, index, Wanted::default(), wanted).map_err(AfPacketError::of("setsockopt"))?;
         drop(fds);
         for (ring, segments) in rings.into_iter().zip(&running.segments) {
-            let rx = AfPacketRx::new(ring, &shared, segments);
+            let rx = AfPacketRx::new(ring, &run, segments);
             queues.rx.push(Box::new(rx) as Box<dyn RxQueue>);
         }
         Ok((queues, running))
@@ -159,14 +161,7 @@ impl AfPacket {
         let Some(running) = &self.running else {
             return Err(PortError::State("stopped; start it first"));
         };
-        let most = self.caps.mtu.min(running.room.saturating_sub(18) as u32);
-        if !(68..=most).contains(&mtu) {
-            return Err(PortError::Config(format!(
-                "MTU {mtu} asked for, 68 to {most} fit the interface and the port's buffers"
-            )));
-        }
-        running.shared.limit.store(mtu + 18, Ordering::Relaxed);
-        Ok(())
+        running.run.set_mtu(mtu)
     }
 }
 
@@ -182,9 +177,10 @@ impl Port for AfPacket {
     fn start(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
         may_start(self.running.is_some(), &self.last)?;
         config.check(&self.caps)?;
-        let failed = |error: AfPacketError| PortError::Config(format!("{}: {error}", self.options.interface));
+        // What was asked for is right by now: the machine lacks it.
+        let failed = |error: AfPacketError| PortError::Lacks(format!("{}: {error}", self.options.interface));
         let (queues, running) = self.queues(config).map_err(failed)?;
-        self.last = Arc::downgrade(&running.shared);
+        self.last = Arc::downgrade(&running.run);
         self.running = Some(running);
         self.counts = Counts::default();
         if let LinkRequest::WaitMillis(limit) = config.link {

@@ -2,22 +2,12 @@ use crate::block::Place;
 use crate::segment::Cursor;
 use crate::sys::Ring;
 use barline::pool::{Batch, PoolCache};
-use barline::port::RxQueue;
-use barline::telemetry::{Cell, RxCounters};
+use barline::port::{Run, RxQueue};
+use barline::telemetry::{Cell, RxCounters, RxTally};
 use barline::wait::Armed;
 use crossbeam::utils::CachePadded;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
-/// What a port shares with its queues.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The port was stopped.
-    pub ended: AtomicBool,
-    /// Longest frame in bytes.
-    pub limit: AtomicU32,
-}
 
 /// A receive queue: one socket's ring.
 #[derive(Debug)]
@@ -26,30 +16,19 @@ pub struct AfPacketRx {
     place: Place,
     /// The frame at `place`, when some packets of it have been made and others not.
     cursor: Option<Cursor>,
-    shared: Arc<Shared>,
+    run: Arc<Run>,
     counters: Arc<CachePadded<RxCounters>>,
     /// Packets beyond the first of a frame.
     segments: Arc<Cell>,
 }
 
-/// What a burst brought.
-#[derive(Default)]
-struct Got {
-    packets: u64,
-    bytes: u64,
-    lengths: u64,
-    segments: u64,
-    /// The pool had too few.
-    short: bool,
-}
-
 impl AfPacketRx {
-    pub(crate) fn new(ring: Ring, shared: &Arc<Shared>, segments: &Arc<Cell>) -> Self {
+    pub(crate) fn new(ring: Ring, run: &Arc<Run>, segments: &Arc<Cell>) -> Self {
         Self {
             ring,
             place: Place::default(),
             cursor: None,
-            shared: shared.clone(),
+            run: run.clone(),
             counters: RxCounters::shared(),
             segments: segments.clone(),
         }
@@ -69,9 +48,8 @@ impl AfPacketRx {
     }
 
     /// Makes packets of frames until there is no more of either, or no room.
-    fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut Got) {
-        let limit = self.shared.limit.load(Ordering::Relaxed) as usize;
-        let most = limit.min(cache.pool().data_room());
+    fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut RxTally) {
+        let most = self.run.max_frame().min(cache.pool().data_room());
         while out.room() > 0 && self.has_frame() {
             let block = self.ring.bytes();
             let Some(frame) = self.place.peek(block) else {
@@ -98,7 +76,9 @@ impl AfPacketRx {
                 self.cursor = Some(cursor);
                 return;
             };
-            got.segments += u64::from(!cursor.is_first());
+            if !cursor.is_first() {
+                self.segments.add(1);
+            }
             if let Some(bytes) = packet.append(len) {
                 cursor.write(&frame, bytes);
             }
@@ -116,21 +96,11 @@ impl AfPacketRx {
 
 impl RxQueue for AfPacketRx {
     fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
-        let mut got = Got::default();
+        let mut got = RxTally::default();
         if !self.has_ended() {
             self.fill(cache, out, &mut got);
         }
-        let counters = &**self.counters;
-        counters.rx_polls.add(1);
-        counters.rx_packets.add(got.packets);
-        counters.rx_bytes.add(got.bytes);
-        counters.rx_lengths.add(got.lengths);
-        counters.rx_idle_polls.add(u64::from(got.packets == 0));
-        counters.rx_no_buffer.add(u64::from(got.short));
-        if got.segments > 0 {
-            self.segments.add(got.segments);
-        }
-        got.packets as usize
+        got.settle(&self.counters)
     }
 
     fn counters(&self) -> &RxCounters {
@@ -158,6 +128,6 @@ impl RxQueue for AfPacketRx {
     }
 
     fn has_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Relaxed)
+        self.run.has_ended()
     }
 }

@@ -2,9 +2,10 @@
 #![allow(unsafe_code)]
 
 use barline::pool::{MAX_BURST, Packet};
+pub(crate) use barline_netif::{bind_packet as bind, packet_option as option};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use std::mem::MaybeUninit;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -46,32 +47,9 @@ pub(crate) fn socket() -> nix::Result<OwnedFd> {
     socket(AddressFamily::Packet, SockType::Raw, flags, None)
 }
 
-/// Sets an option that is a number.
-pub(crate) fn option(fd: BorrowedFd<'_>, option: i32, value: i32) -> nix::Result<()> {
-    set(fd, libc::SOL_PACKET, option, &value)
-}
-
 /// Reads an option that is a number.
 pub(crate) fn option_of(fd: BorrowedFd<'_>, option: i32) -> nix::Result<i32> {
     get(fd, option, 0)
-}
-
-/// Binds it to an interface: to all its frames, or (`receive` false) for sending alone.
-pub(crate) fn bind(fd: BorrowedFd<'_>, index: i32, receive: bool) -> nix::Result<()> {
-    let protocol = if receive { libc::ETH_P_ALL as u16 } else { 0 };
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: protocol.to_be(),
-        sll_ifindex: index,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    let len = size_of_val(&address) as libc::socklen_t;
-    // SAFETY: the kernel reads an address of that size.
-    let done = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) };
-    Errno::result(done).map(drop)
 }
 
 /// Joins or leaves a membership of the interface (PACKET_MR_PROMISC and others). It ends with the socket.
@@ -230,30 +208,57 @@ impl Drop for Ring {
     }
 }
 
-/// Sends frames, at most [`MAX_BURST`] of them, in one call; how many of them, from the first on, were sent.
-pub(crate) fn send(fd: BorrowedFd<'_>, packets: &[Packet]) -> nix::Result<usize> {
-    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; MAX_BURST];
-    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MAX_BURST];
-    let count = packets.len().min(MAX_BURST);
-    for ((packet, part), message) in packets.iter().zip(&mut parts).zip(&mut messages) {
-        let part = part.write(libc::iovec {
-            iov_base: packet.as_ptr().cast_mut().cast(),
-            iov_len: packet.len(),
-        });
-        // SAFETY: numbers and pointers, of which zero is a value of each.
-        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_iov = part;
-        header.msg_iovlen = 1;
-        message.write(libc::mmsghdr {
-            msg_hdr: header,
-            msg_len: 0,
-        });
+/// Where a burst's frames are, as sendmmsg(2) wants it: written once but for addresses and lengths.
+pub(crate) struct Messages {
+    parts: Box<[libc::iovec; MAX_BURST]>,
+    messages: Box<[libc::mmsghdr; MAX_BURST]>,
+}
+
+// SAFETY: its pointers are to its own parts, and to packets only during `send`, which borrows them.
+unsafe impl Send for Messages {}
+
+impl Messages {
+    pub fn new() -> Self {
+        let nothing = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        let mut parts = Box::new([nothing; MAX_BURST]);
+        let first = parts.as_mut_ptr();
+        let message = |at| {
+            // SAFETY: numbers and pointers, of which zero is a value of each.
+            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            message.msg_hdr.msg_iov = first.wrapping_add(at);
+            message.msg_hdr.msg_iovlen = 1;
+            message
+        };
+        Self {
+            messages: Box::new(std::array::from_fn(message)),
+            parts,
+        }
     }
-    let messages = messages.as_mut_ptr().cast();
-    // SAFETY: the first `count` messages were written, each with one part, whose bytes are a packet's that is borrowed here;
-    // the kernel only reads them, and writes `msg_len`.
-    let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages, count as u32, libc::MSG_DONTWAIT) };
-    Errno::result(sent).map(|sent| sent as usize)
+
+    /// Sends frames, at most [`MAX_BURST`] of them, in one call; how many of them, from the first on, were sent.
+    pub fn send(&mut self, fd: BorrowedFd<'_>, packets: &[Packet]) -> nix::Result<usize> {
+        let count = packets.len().min(MAX_BURST);
+        for (packet, part) in packets.iter().zip(self.parts.iter_mut()) {
+            *part = libc::iovec {
+                iov_base: packet.as_ptr().cast_mut().cast(),
+                iov_len: packet.len(),
+            };
+        }
+        let messages = self.messages.as_mut_ptr();
+        // SAFETY: each of the first `count` messages has one part in `self.parts`, which says where a packet's bytes are that
+        // is borrowed here; the kernel only reads them, and writes `msg_len`.
+        let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages, count as u32, libc::MSG_DONTWAIT) };
+        Errno::result(sent).map(|sent| sent as usize)
+    }
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Messages")
+    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,19 @@
-use crate::rx::Shared;
-use crate::sys;
+use crate::sys::Messages;
 use barline::offload::{Offloads, Rules, settle};
 use barline::pool::{Batch, PoolCache};
-use barline::port::TxQueue;
+use barline::port::{Run, TxQueue};
 use barline::telemetry::TxCounters;
 use crossbeam::utils::CachePadded;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A transmit queue: a socket of its own. A frame is the kernel's when the call returns, so that nothing is ever in flight.
 #[derive(Debug)]
 pub struct AfPacketTx {
     socket: OwnedFd,
-    shared: Arc<Shared>,
+    messages: Messages,
+    run: Arc<Run>,
     counters: Arc<CachePadded<TxCounters>>,
 }
 
@@ -31,10 +30,11 @@ enum End {
 }
 
 impl AfPacketTx {
-    pub(crate) fn new(socket: OwnedFd, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, run: &Arc<Run>) -> Self {
         Self {
             socket,
-            shared: shared.clone(),
+            messages: Messages::new(),
+            run: run.clone(),
             counters: TxCounters::shared(),
         }
     }
@@ -59,7 +59,7 @@ impl AfPacketTx {
     fn push(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> ((u64, u64), End) {
         let (mut sent, mut bytes) = (0, 0);
         while !packets.is_empty() {
-            match sys::send(self.socket.as_fd(), packets.as_slice()) {
+            match self.messages.send(self.socket.as_fd(), packets.as_slice()) {
                 Ok(n) if n == packets.len() => {
                     sent += n as u64;
                     bytes += cache.free_counted(packets);
@@ -99,7 +99,7 @@ impl TxQueue for AfPacketTx {
         if packets.has_offloads() {
             let rules = Rules {
                 can: Offloads::empty(),
-                longest: self.shared.limit.load(Ordering::Relaxed),
+                longest: self.run.max_frame() as u32,
             };
             let counters = self.counters.clone();
             // None of them has any when they come back here.
@@ -107,7 +107,7 @@ impl TxQueue for AfPacketTx {
                 self.transmit(cache, packets)
             });
         }
-        let most = self.shared.limit.load(Ordering::Relaxed) as usize;
+        let most = self.run.max_frame();
         let odd = |len: usize| !(PADDED..=most).contains(&len);
         if packets.as_slice().iter().any(|packet| odd(packet.len())) {
             self.sift(cache, packets, most);
@@ -139,6 +139,6 @@ impl TxQueue for AfPacketTx {
     }
 
     fn has_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Relaxed)
+        self.run.has_ended()
     }
 }

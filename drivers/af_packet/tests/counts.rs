@@ -4,7 +4,7 @@ mod common;
 
 use barline::port::{Change, PortEvent};
 use barline::wait::{Armed, IdlePolicy, Watch};
-use barline_af_packet::{AfPacket, AfPacketError, Fanout, Options};
+use barline_af_packet::{AfPacket, AfPacketError, Claims, Fanout, Options};
 use barline_conformance::{FarEnd, Lane, Patience, frame, pool};
 use barline_netif::testing::ip;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -246,9 +246,15 @@ fn set_down_renamed_and_removed() {
 #[test]
 fn what_is_wrong_is_said_with_a_remedy() {
     or_skip!();
-    let error = AfPacket::open(&Options::new("none-such")).unwrap_err();
+    let claims = Claims::default();
+    let error = AfPacket::open(&Options::new("none-such"), &claims).unwrap_err();
     assert!(matches!(error, AfPacketError::Interface(_)));
     assert!(error.to_string().contains("there are lo"), "{error}");
+    let lo = AfPacket::open(&Options::new("lo"), &claims).unwrap();
+    let error = AfPacket::open(&Options::new("lo"), &claims).unwrap_err();
+    assert!(matches!(error, AfPacketError::Twice { .. }), "{error}");
+    drop(lo);
+    AfPacket::open(&Options::new("lo"), &claims).unwrap();
 }
 
 /// Promiscuous mode goes with the socket: the interface's count of those who want it is the kernel's.

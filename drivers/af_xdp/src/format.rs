@@ -30,3 +30,11 @@ fn odd(socket: Option<&Arc<Socket>>, look: Look) -> Look {
         look
     }
 }
+
+/// The options of a descriptor, in words.
+fn options(bits: u32) -> &'static str {
+    match bits & libc::XDP_PKT_CONTD {
+        0 => "end of frame",
+        _ => "frame goes on",
+    }
+}

@@ -17,6 +17,7 @@ use barline_netif::{Interface, LinkWatch, program_of};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 /// An interface of the kernel, through AF_XDP sockets.
 #[derive(Debug)]
@@ -42,14 +43,17 @@ pub struct AfXdp {
     wide: (bool, bool),
     watch: LinkWatch,
     gone: bool,
-    /// Another program is attached than ours, or none.
+    /// Another program is attached than ours, or none; when that was last looked at.
     displaced: bool,
+    looked: Instant,
     /// The statistics of the last start, when it is over.
     statistics: [u64; 6],
 }
 
 /// Frames that a veth's program gets have not passed a device that could have finished their checksums.
 const STACKED: &[&str] = &["veth"];
+/// How often the program is looked for: the kernel tells nobody that a link was detached (bpftool link detach).
+const LOOK: Duration = Duration::from_millis(500);
 /// The names under which statistics are shown, in the order in which [`AfXdp::read`] has them.
 const COUNTERS: [&str; 6] = [
     "xsk_rx_dropped",
@@ -117,6 +121,7 @@ impl AfXdp {
             watch,
             gone: false,
             displaced: false,
+            looked: Instant::now(),
             statistics: [0; 6],
         })
     }
@@ -201,14 +206,15 @@ impl AfXdp {
 
     /// The gravest news about our interface.
     fn look(&mut self) -> Option<PortEvent> {
-        if self.watch.look() {
+        if self.watch.look() || self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
             self.gone = self.is_gone();
             let program = program_of(self.index).ok().flatten();
             if !self.gone && !self.displaced && program != Some(self.redirect.id()) {
                 tracing::error!(
                     interface = self.name,
                     ?program,
-                    "the redirect program was taken off the interface"
+                    "the redirect program was taken off the interface: nothing is received any more"
                 );
                 self.displaced = true;
             }
@@ -286,3 +292,6 @@ impl Drop for AfXdp {
         self.shut_down();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,4 +53,8 @@ impl RxQueue for Finishing {
     fn has_ended(&self) -> bool {
         self.0.has_ended()
     }
+
+    fn describe(&self) -> Option<String> {
+        self.0.describe()
+    }
 }

@@ -8,6 +8,8 @@ use barline_netif::program_of;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// `XDP_FLAGS_SKB_MODE`, `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
 const SKB: u32 = 1 << 1;
@@ -42,6 +44,21 @@ fn load(map: &OwnedFd, filter: &Filter, frags: bool) -> Result<(OwnedFd, bool), 
     }
 }
 
+/// How long a program may still be there after its owner has let it go.
+const GOING: Duration = Duration::from_millis(500);
+
+/// The program that is there, if it stays. One that was let go may stay a moment: a child between fork and exec has its
+/// parent's descriptors too.
+fn await_none(there: impl Fn() -> Option<u32>) -> Option<u32> {
+    let begin = Instant::now();
+    loop {
+        match there() {
+            Some(_) if begin.elapsed() < GOING => sleep(Duration::from_millis(5)),
+            found => return found,
+        }
+    }
+}
+
 impl Redirect {
     pub fn attach((name, index): (&str, u32), mode: Mode, filter: &Filter) -> Result<Self, XdpError> {
         let taken = |id| XdpError::Taken {
@@ -49,7 +66,7 @@ impl Redirect {
             id,
         };
         let there = || program_of(index).ok().flatten();
-        if let Some(id) = there() {
+        if let Some(id) = await_none(there) {
             return Err(taken(id));
         }
         let map = bpf::socket_map(QUEUES).map_err(XdpError::os("make a BPF map (bpf)"))?;
@@ -111,6 +128,12 @@ impl Redirect {
             .map_err(XdpError::os("replace the redirect program"))?;
         *id = bpf::id(program.as_fd()).map_err(XdpError::os("ask for the program's number"))?;
         Ok(())
+    }
+
+    /// As somebody else does it.
+    #[cfg(test)]
+    pub fn detach(&self) {
+        bpf::detach(self.link.as_fd()).unwrap();
     }
 
     /// Frames of a queue go to a socket.

@@ -10,7 +10,7 @@ use crate::sys::umem::Umem;
 use crate::umem::{HEADROOM, Umems};
 use barline::mem::DmaDomain;
 use barline::pool::{Custody, PoolCache, PoolMap};
-use barline::port::{LinkRequest, Port, PortConfig, PortError, Queues, RxQueue};
+use barline::port::{LinkRequest, Port, PortConfig, PortError, Queues, RxQueue, may_start};
 use barline::ring::FrameLimit;
 use barline::ring::completion::{Health, RxRing, TxRing};
 use std::io;
@@ -56,14 +56,7 @@ const LAYOUT: PortError = PortError::State("given rings that it cannot have");
 impl AfXdp {
     /// As [`barline::port::Port::start`].
     pub(crate) fn start_queues(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
-        if self.running.is_some() {
-            return Err(PortError::State("started already; stop it first"));
-        }
-        if self.last.strong_count() > 0 {
-            return Err(PortError::State(
-                "stopped, but queues of its last start are still around; drop them first",
-            ));
-        }
+        may_start(self.running.is_some(), &self.last)?;
         if self.is_gone() {
             return Err(PortError::State("without its interface: it was removed"));
         }

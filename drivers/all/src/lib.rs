@@ -6,6 +6,7 @@
 #![warn(missing_debug_implementations)]
 
 mod error;
+mod guess;
 mod kinds;
 mod list;
 mod near;

@@ -7,6 +7,7 @@ use barline::bus::vfio::{Container, OpenOptions, VfioError, VfioFunction};
 use barline::mem::{DmaDomain, LocalDomain, Plan};
 use barline::pci::PciAddress;
 use barline::port::Port;
+use barline_af_packet::Claims;
 use barline_af_xdp::Umems;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub struct Opener {
     opened: u64,
     inputs: Vec<(u64, Input)>,
     umems: Umems,
+    claims: Claims,
 }
 
 /// Where a port's frames come from, for who wants to know when no more can come.
@@ -129,6 +131,7 @@ impl Opener {
             opened: 0,
             inputs: Vec::new(),
             umems: Umems::default(),
+            claims: Claims::default(),
         }
     }
 
@@ -144,6 +147,11 @@ impl Opener {
     /// What AF_XDP ports have in common.
     pub(crate) fn umems(&self) -> &Umems {
         &self.umems
+    }
+
+    /// What AF_PACKET ports have.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// Opens one port.

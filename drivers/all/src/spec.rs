@@ -1,13 +1,14 @@
+use crate::guess;
 use crate::kinds::Given;
-use crate::kinds::{KINDS, Kind, Pci, SimSpec, Target, kind};
-use crate::near::{nearest, slips};
+use crate::kinds::{Kind, Pci, SimSpec, Target, kind};
+use crate::near::nearest;
 use crate::open::Fresh;
 use crate::{OpenError, Opener, wraps};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// How a user names a port: a kind, a colon, and what the kind takes ([`KINDS`]), as in `sim:82576,size=1514`; or the
+/// How a user names a port: a kind, a colon, and what the kind takes ([`KINDS`](crate::KINDS)), as in `sim:82576,size=1514`; or the
 /// address of a PCI function alone; behind it what is put around it ([`WRAPS`](crate::WRAPS)), as in `sim:82576+trace=10`.
 /// `engine/docs/ports.md` has them all.
 #[derive(Clone, Debug)]
@@ -104,7 +105,15 @@ impl PortSpec {
                 _ => ports.push(part.to_owned()),
             }
         }
-        ports.iter().map(|port| Self::parse_on(bus, port)).collect()
+        let parse = |(at, port): (usize, &String)| {
+            Self::parse_on(bus, port).map_err(|error| {
+                let before = at.checked_sub(1).and_then(|before| ports.get(before));
+                let meant = before.and_then(|before| guess::option(before, port));
+                let why = meant.unwrap_or(error.why);
+                SpecError { why, ..error }
+            })
+        };
+        ports.iter().enumerate().map(parse).collect()
     }
 
     fn parse_on(bus: Bus, text: &str) -> Result<Self, SpecError> {
@@ -135,7 +144,7 @@ impl FromStr for PortSpec {
 }
 
 /// The kind that a port's text begins with.
-fn kind_of(text: &str) -> Option<(&'static Kind, &str)> {
+pub(crate) fn kind_of(text: &str) -> Option<(&'static Kind, &str)> {
     let (name, rest) = text.split_once(':')?;
     Some((kind(name)?, rest))
 }
@@ -161,53 +170,8 @@ fn parse_bare(bus: Bus, text: &str) -> Result<Box<dyn Target>, String> {
     }
     match Pci::parse(bus, port, options) {
         Ok(pci) => Ok(Box::new(pci)),
-        Err(why) => Err(guess(port, options).unwrap_or(why)),
+        Err(why) => Err(guess::guess(port, options).unwrap_or(why)),
     }
-}
-
-/// What else somebody may have meant who wrote neither a kind nor an address.
-fn guess(port: &str, options: &str) -> Option<String> {
-    let right = |text: String| text.parse::<PortSpec>().is_ok().then_some(text);
-    let (name, rest) = port.split_once(':').unwrap_or((port, ""));
-    if let Some(sim) = right(format!("sim:{name}")) {
-        return Some(format!("did you mean {sim}?"));
-    }
-    // Hexadecimal is the start of an address, not a kind of port.
-    let word = name.bytes().any(|byte| byte.is_ascii_alphabetic() && byte > b'f');
-    if !word {
-        return None;
-    }
-    // An exchange of two letters is two slips. Without a colon it is rather the name of something.
-    let most = if port.contains(':') {
-        2.max(name.len() / 2)
-    } else {
-        1
-    };
-    let mut near: Vec<_> = KINDS.iter().map(|kind| (slips(name, kind.name), kind)).collect();
-    near.retain(|(slips, _)| *slips <= most);
-    near.sort_by_key(|(slips, _)| *slips);
-    let tail = if options.is_empty() {
-        String::new()
-    } else {
-        format!(",{options}")
-    };
-    // Of several that are as near, what stands behind the name may tell.
-    let mended = near
-        .iter()
-        .find_map(|(_, kind)| right(format!("{}:{rest}{tail}", kind.name)));
-    if let Some(mended) = mended {
-        return Some(format!("did you mean {mended}?"));
-    }
-    if let Some((_, kind)) = near.first() {
-        return Some(format!("did you mean {}:, as in {}?", kind.name, kind.example));
-    }
-    if !port.contains(':') {
-        return Some(format!(
-            "for an interface of the kernel write af_packet:{name}; for its whole NIC write pci: and its address: readlink /sys/class/net/{name}/device"
-        ));
-    }
-    let kinds: Vec<String> = KINDS.iter().map(|kind| format!("{}:", kind.name)).collect();
-    Some(format!("write one of {}", kinds.join(", ")))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Advanced descriptors (data sheet 7.1.5 receive, 7.2.2.3 transmit).
 
+use crate::describe;
 use barline::mem::{Desc16, Iova};
 use barline::pool::{Discard, Verdict};
 use barline::ring::{RxFormat, TxFormat};
@@ -41,6 +42,14 @@ impl RxFormat for Rx {
             Verdict::Discard(Discard::Error)
         }
     }
+
+    fn describe(desc: &Desc16) -> Option<String> {
+        Some(describe::rx(words(desc)))
+    }
+}
+
+fn words(desc: &Desc16) -> [u64; 2] {
+    [desc[0].load(Relaxed), desc[1].load(Relaxed)]
 }
 
 /// Transmit data descriptor. Read format: address; command and lengths. Write-back: DD in the status.
@@ -80,6 +89,10 @@ impl TxFormat for Tx {
     fn done(desc: &Desc16) -> bool {
         // Acquire: DD comes before whoever gets the buffer next writes to it.
         desc[1].load(Acquire) & TX_DD != 0
+    }
+
+    fn describe(desc: &Desc16) -> Option<String> {
+        Some(describe::tx(words(desc)))
     }
 }
 

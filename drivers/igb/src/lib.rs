@@ -5,6 +5,7 @@
 
 mod counters;
 mod desc;
+mod describe;
 mod init;
 mod irq;
 mod life;

@@ -67,8 +67,8 @@ const ETHERNET: u16 = 1;
 const LOOPBACK: u16 = 772;
 
 fn named(name: &str) -> Option<Ifreq> {
-    // A zero ends it.
-    let good = !name.is_empty() && name.len() < libc::IFNAMSIZ && !name.contains('\0');
+    // A zero ends it; to the kernel, what is behind a colon is an alias of the interface before it.
+    let good = !name.is_empty() && name.len() < libc::IFNAMSIZ && !name.contains(['\0', ':']);
     good.then(|| Ifreq::number(name, 0))
 }
 
@@ -259,6 +259,7 @@ mod tests {
             "a-name-that-is-much-too-long-for-one",
             "a\0b",
             "lo\0",
+            "lo:1",
         ] {
             let error = Interface::find(name).unwrap_err();
             assert!(matches!(error, NetifError::Missing { .. }), "{name:?}: {error}");

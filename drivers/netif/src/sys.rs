@@ -1,6 +1,7 @@
 //! Calls of the kernel that no crate has. All `unsafe` of the crate is here.
 #![allow(unsafe_code)]
 
+use nix::errno::Errno;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -159,7 +160,7 @@ pub(crate) fn names() -> io::Result<Vec<(i32, String)>> {
 ///
 /// # Errors
 /// The kernel's word.
-pub fn bind_packet(socket: BorrowedFd<'_>, index: i32, receive: bool) -> io::Result<()> {
+pub fn bind_packet(socket: BorrowedFd<'_>, index: i32, receive: bool) -> nix::Result<()> {
     let protocol = if receive { libc::ETH_P_ALL as u16 } else { 0 };
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
@@ -173,25 +174,17 @@ pub fn bind_packet(socket: BorrowedFd<'_>, index: i32, receive: bool) -> io::Res
     let len = size_of_val(&address) as libc::socklen_t;
     // SAFETY: the kernel reads an address of that size.
     let done = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
-    if done < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    Errno::result(done).map(drop)
 }
 
 /// Sets an option of a packet socket that is a number (packet(7)).
 ///
 /// # Errors
 /// The kernel's word.
-pub fn packet_option(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
+pub fn packet_option(socket: BorrowedFd<'_>, option: i32, value: i32) -> nix::Result<()> {
     let len = size_of::<i32>() as libc::socklen_t;
     let place = (&raw const value).cast();
     // SAFETY: the kernel reads a number of that size.
     let done = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, place, len) };
-    if done < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    Errno::result(done).map(drop)
 }

@@ -3,7 +3,7 @@ use crate::read::Capture;
 use crate::rx::{PcapRx, Source};
 use crate::tx::{PcapTx, Tape};
 use barline::port::{
-    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, may_start,
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, Run, may_start,
 };
 use barline::telemetry::CounterSink;
 use nix::errno::Errno;
@@ -13,7 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// How fast the frames of a file come.
@@ -48,7 +48,7 @@ pub struct Pcap {
     mac: MacAddress,
     caps: PortCaps,
     dry: Arc<AtomicBool>,
-    running: Option<(Arc<Shared>, usize)>,
+    running: Option<Arc<Shared>>,
     /// Queues of the last start.
     last: Weak<Shared>,
 }
@@ -56,10 +56,7 @@ pub struct Pcap {
 /// What a port shares with its queues.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// The port was stopped.
-    pub ended: AtomicBool,
-    /// Longest frame in bytes.
-    pub limit: AtomicU32,
+    pub run: Run,
     /// Nothing more comes.
     pub dry: Arc<AtomicBool>,
     /// A write that failed, and whether that was told.
@@ -138,7 +135,7 @@ impl Pcap {
         let tx = options.tx.as_ref().map(write).transpose()?;
         let name = options.rx.iter().chain(&options.tx).next();
         Ok(Self {
-            mac: address(name.map_or(Path::new(""), |name| name)),
+            mac: MacAddress::of_name(b'p', name),
             dry: Arc::new(AtomicBool::new(rx.is_none())),
             options: options.clone(),
             rx,
@@ -180,19 +177,10 @@ impl Pcap {
     }
 
     fn shut_down(&mut self) -> Option<Arc<Shared>> {
-        let (shared, _) = self.running.take()?;
-        shared.ended.store(true, Ordering::Relaxed);
+        let shared = self.running.take()?;
+        shared.run.end();
         Some(shared)
     }
-}
-
-/// An address of our own making, the same for the same file, locally administered.
-fn address(path: &Path) -> MacAddress {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
-    let [a, b, c, ..] = hasher.finish().to_le_bytes();
-    MacAddress([0x52, 0x54, 0x70, a, b, c])
 }
 
 /// Reads a file's header, from its start.
@@ -229,8 +217,7 @@ impl Port for Pcap {
         let (source, tape) = (self.source().map_err(failed)?, self.tape().map_err(failed)?);
         self.dry.store(source.is_none(), Ordering::Relaxed);
         let shared = Arc::new(Shared {
-            ended: AtomicBool::new(false),
-            limit: AtomicU32::new(config.max_frame()),
+            run: Run::new(config, &self.caps),
             dry: self.dry.clone(),
             failure: Mutex::default(),
         });
@@ -239,7 +226,7 @@ impl Port for Pcap {
             rx: vec![Box::new(PcapRx::new(source, &shared))],
             tx: vec![Box::new(PcapTx::new(tape, &shared))],
         };
-        self.running = Some((shared, config.pool.data_room()));
+        self.running = Some(shared);
         Ok(queues)
     }
 
@@ -265,24 +252,17 @@ impl Port for Pcap {
 
     /// A file that cannot be written any more ends the port's run.
     fn event(&mut self) -> Option<PortEvent> {
-        let (shared, _) = self.running.as_ref()?;
+        let shared = self.running.as_ref()?;
         shared.news().then_some(PortEvent::Error)
     }
 
     /// There is no filter: what is in the file is for whoever is behind this port.
     fn set(&mut self, change: Change) -> Result<(), PortError> {
-        let Some((shared, room)) = &self.running else {
+        let Some(shared) = &self.running else {
             return Err(PortError::State("stopped; start it first"));
         };
-        let most = self.caps.mtu.min(room.saturating_sub(18) as u32);
         match change {
-            Change::Mtu(mtu) if (68..=most).contains(&mtu) => {
-                shared.limit.store(mtu + 18, Ordering::Relaxed);
-                Ok(())
-            }
-            Change::Mtu(mtu) => Err(PortError::Config(format!(
-                "MTU {mtu} asked for, 68 to {most} fit the port's buffers"
-            ))),
+            Change::Mtu(mtu) => shared.run.set_mtu(mtu),
             Change::Promiscuous(_) | Change::AllMulticast(_) => Err(PortError::Unsupported("filter frames")),
             _ => Err(PortError::Unsupported("change this setting")),
         }

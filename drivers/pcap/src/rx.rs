@@ -2,7 +2,7 @@ use crate::port::{Pace, Shared};
 use crate::read::{Capture, Damage, Record};
 use barline::pool::{Batch, PoolCache};
 use barline::port::RxQueue;
-use barline::telemetry::RxCounters;
+use barline::telemetry::{RxCounters, RxTally};
 use crossbeam::utils::CachePadded;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -111,8 +111,8 @@ impl PcapRx {
         self.shared.dry.store(true, Ordering::Relaxed);
     }
 
-    fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch) {
-        let limit = self.shared.limit.load(Ordering::Relaxed) as usize;
+    fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut RxTally) {
+        let limit = self.shared.run.max_frame();
         let most = limit.min(cache.pool().data_room());
         while out.room() > 0 {
             let Some(source) = &mut self.source else { return };
@@ -128,23 +128,19 @@ impl PcapRx {
             let whole = source.next.is_some_and(|record| record.original == len);
             let ethernet = source.next.is_some_and(|record| record.ethernet);
             if !ethernet || !whole || !(LEAST..=most).contains(&len) {
-                let count = if ethernet {
-                    &self.counters.rx_lengths
-                } else {
-                    &self.counters.rx_errors
-                };
-                count.add(1);
+                got.lengths += u64::from(ethernet);
+                got.errors += u64::from(!ethernet);
                 source.next = None;
                 continue;
             }
             let Some(mut packet) = cache.alloc() else {
-                self.counters.rx_no_buffer.add(1);
+                got.short = true;
                 return;
             };
             packet.set(&source.frame);
             source.next = None;
-            self.counters.rx_packets.add(1);
-            self.counters.rx_bytes.add(len as u64);
+            got.packets += 1;
+            got.bytes += len as u64;
             out.extend([packet]);
         }
     }
@@ -152,14 +148,11 @@ impl PcapRx {
 
 impl RxQueue for PcapRx {
     fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
-        let before = out.len();
+        let mut got = RxTally::default();
         if !self.has_ended() {
-            self.fill(cache, out);
+            self.fill(cache, out, &mut got);
         }
-        let got = out.len() - before;
-        self.counters.rx_polls.add(1);
-        self.counters.rx_idle_polls.add(u64::from(got == 0));
-        got
+        got.settle(&self.counters)
     }
 
     fn counters(&self) -> &RxCounters {
@@ -171,6 +164,6 @@ impl RxQueue for PcapRx {
     }
 
     fn has_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Relaxed)
+        self.shared.run.has_ended()
     }
 }

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A file that is written in whole records: whatever ends the process, what is in it can be read.
@@ -95,7 +94,7 @@ impl TxQueue for PcapTx {
         if packets.has_offloads() {
             let rules = Rules {
                 can: Offloads::empty(),
-                longest: self.shared.limit.load(Ordering::Relaxed),
+                longest: self.shared.run.max_frame() as u32,
             };
             let counters = self.counters.clone();
             // None of them has any when they come back here.
@@ -107,7 +106,7 @@ impl TxQueue for PcapTx {
             self.counters.tx_full.add(1);
             return 0;
         }
-        let most = self.shared.limit.load(Ordering::Relaxed) as usize;
+        let most = self.shared.run.max_frame();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut sent = 0;
         for packet in packets.as_slice() {
@@ -150,7 +149,7 @@ impl TxQueue for PcapTx {
     }
 
     fn has_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Relaxed)
+        self.shared.run.has_ended()
     }
 }
 

@@ -199,9 +199,9 @@ impl Port for Tap {
             ));
         }
         if !self.is_there() {
-            return Err(PortError::Config(format!("the interface {} is gone", self.name)));
+            return Err(PortError::Lacks(format!("the interface {} is gone", self.name)));
         }
-        let failed = |error: &dyn std::fmt::Display| PortError::Config(format!("tap:{}: {error}", self.name));
+        let failed = |error: &dyn std::fmt::Display| PortError::Lacks(format!("tap:{}: {error}", self.name));
         let files = self.files(config.rx_queues).map_err(|error| failed(&error))?;
         // Of the whole interface: attaching a queue has set it back.
         let left = set_offload(self.first.as_fd(), tun_offloads(config.offloads));

@@ -12,8 +12,6 @@ use barline::port::{
     TxQueue, may_start,
 };
 use barline::telemetry::CounterSink;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -106,7 +104,7 @@ impl Vhost {
             socket: Arc::new(Socket::new(path, *client)?),
             features: *features,
             caps,
-            mac: address(path),
+            mac: MacAddress::of_name(b'v', path),
             limit: Arc::default(),
             last: Weak::new(),
         })
@@ -119,14 +117,6 @@ impl Vhost {
             running.shared.gates.iter().for_each(|gate| gate.end());
         }
     }
-}
-
-/// An address of our own making: the same for the same path, locally administered.
-fn address(path: &std::path::Path) -> MacAddress {
-    let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
-    let [a, b, c, ..] = hasher.finish().to_le_bytes();
-    MacAddress([0x52, 0x54, 0x76, a, b, c])
 }
 
 impl Port for Vhost {

@@ -8,6 +8,7 @@
 mod caps;
 mod config;
 mod control;
+mod describe;
 mod init;
 mod irq;
 mod life;

@@ -36,7 +36,7 @@ impl Features {
 }
 
 /// Writes what a packet asks for to the header in front of it, which is zeros.
-pub(crate) fn describe(offload: &Offload, header: &mut [u8]) {
+pub(crate) fn request(offload: &Offload, header: &mut [u8]) {
     if let Some(header) = header.first_chunk_mut::<VNET_LEN>() {
         *header = offload.to_vnet();
     }

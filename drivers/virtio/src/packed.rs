@@ -1,5 +1,6 @@
 //! Packed virtqueues (2.8): one ring of descriptors, which the device writes over with what it has used.
 
+use crate::describe;
 use crate::offload;
 use crate::regs::NET_HDR;
 use crate::split::{Areas, Traits, passes};
@@ -153,8 +154,8 @@ impl<const RX: bool> Format for Packed<RX> {
         self.with.offloads & if RX { Offloads::RX } else { Offloads::TX }
     }
 
-    fn describe(offload: &Offload, prefix: &mut [u8]) {
-        offload::describe(offload, prefix);
+    fn request(offload: &Offload, prefix: &mut [u8]) {
+        offload::request(offload, prefix);
     }
 
     fn received(prefix: &[u8], len: usize) -> Option<Offload> {
@@ -216,5 +217,11 @@ impl<const RX: bool> Format for Packed<RX> {
 
     fn rest(&self, at: u32, cpu: Cpu) {
         cpu.watch(self.words.desc.at(at), || self.is_pending(at));
+    }
+
+    fn describe(&self, at: u32) -> Option<String> {
+        let desc = self.words.desc.at(at);
+        let text = describe::packed([desc[0].load(Relaxed), desc[1].load(Relaxed)]);
+        Some(format!("descriptor {}: {text}", at & self.words.desc.mask()))
     }
 }

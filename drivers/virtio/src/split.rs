@@ -1,5 +1,6 @@
 //! Split virtqueues (2.7): a table of descriptors, a ring of ids that are available, a ring of those that were used.
 
+use crate::describe;
 use crate::offload;
 use crate::regs::NET_HDR;
 use barline::mem::{Desc16, DmaSlice, Iova, Mapping, order};
@@ -227,8 +228,8 @@ impl<const RX: bool> Format for Split<RX> {
         self.with.offloads & if RX { Offloads::RX } else { Offloads::TX }
     }
 
-    fn describe(offload: &Offload, prefix: &mut [u8]) {
-        offload::describe(offload, prefix);
+    fn request(offload: &Offload, prefix: &mut [u8]) {
+        offload::request(offload, prefix);
     }
 
     fn received(prefix: &[u8], len: usize) -> Option<Offload> {
@@ -297,5 +298,20 @@ impl<const RX: bool> Format for Split<RX> {
 
     fn rest(&self, at: u32, cpu: Cpu) {
         cpu.watch(self.words.used.at(0), || self.is_pending(at));
+    }
+
+    fn describe(&self, at: u32) -> Option<String> {
+        let words = &self.words;
+        let place = at & words.desc.mask();
+        let (id, used) = match RX {
+            true => words.entry(at),
+            false => (words.avail_ring.at(at).load(Relaxed).into(), 0),
+        };
+        let desc = words.desc.at(id);
+        let posted = describe::posted([desc[0].load(Relaxed), desc[1].load(Relaxed)]);
+        Some(match RX {
+            true => format!("used entry {place}: id {id}, length {used}; descriptor {id}: {posted}"),
+            false => format!("available entry {place}: id {id}; descriptor {id}: {posted}"),
+        })
     }
 }

@@ -51,6 +51,11 @@ pub trait RxQueue: Send + Debug {
     fn has_ended(&self) -> bool {
         false
     }
+    /// For people who look for a fault, not for the packet path: what the device wrote for the frame that is received next,
+    /// in words. None where there is no such frame, or the queue has no descriptors to show.
+    fn describe(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One transmit queue: owned by one core, `Send`, never shared.
@@ -74,6 +79,12 @@ pub trait TxQueue: Send + Debug {
     /// back.
     fn has_ended(&self) -> bool {
         false
+    }
+    /// For people who look for a fault, not for the packet path: the descriptor of the packet that was handed over `back`
+    /// packets before the newest, as it stands now, in words. None where the queue has no descriptors to show.
+    fn describe(&self, back: u32) -> Option<String> {
+        let _ = back;
+        None
     }
 }
 

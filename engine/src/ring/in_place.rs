@@ -23,6 +23,11 @@ pub trait RxFormat: Send + 'static {
     /// What the device wrote. The load of the done bit must be an acquire: it comes before the loads of what it
     /// announces, here and in the packet.
     fn done(desc: &Self::Desc) -> Verdict;
+    /// What a descriptor that was written back says, in words ([`RxQueue::describe`]).
+    fn describe(desc: &Self::Desc) -> Option<String> {
+        let _ = desc;
+        None
+    }
 }
 
 /// A receive ring whose descriptors are written back in place.
@@ -173,6 +178,15 @@ impl<F: RxFormat> RxQueue for RxRing<F> {
 
     fn has_ended(&self) -> bool {
         self.posted.is_stopped()
+    }
+
+    fn describe(&self) -> Option<String> {
+        if self.posted.is_empty() || self.is_quiet() {
+            return None;
+        }
+        let head = self.posted.head();
+        let text = F::describe(self.ring.at(head))?;
+        Some(format!("descriptor {}: {text}", head & self.ring.mask()))
     }
 }
 

@@ -32,6 +32,7 @@ fn machine(driver: Option<&str>, group: bool, capabilities: u64, netdevs: Vec<Ne
         },
         capabilities,
         netdevs: Ok(netdevs),
+        xdp: true,
     };
     (dir, machine)
 }
@@ -49,6 +50,7 @@ fn netdev(up: bool, ethernet: bool) -> Netdev {
         },
         speed: Some(1000),
         driver: Some(("e1000e".to_owned(), "0000:05:00.0".to_owned())),
+        program: None,
     }
 }
 
@@ -113,6 +115,44 @@ fn interfaces_are_opened_by_packet_sockets() {
                 .contains(missing.unwrap_or_default())
         );
     }
+}
+
+#[test]
+fn interfaces_are_opened_by_af_xdp_where_that_can_be() {
+    let (raw, admin, bpf, sys) = (1u64 << 13, 1u64 << 12, 1u64 << 39, 1u64 << 21);
+    for (capabilities, program, xdp, missing) in [
+        (ALL, None, true, None),
+        (raw | admin | sys, None, true, None),
+        (raw | admin, None, true, Some("no CAP_BPF")),
+        (raw | bpf, None, true, Some("no CAP_NET_ADMIN")),
+        (admin | bpf, None, true, Some("no CAP_NET_RAW")),
+        (ALL, Some(9), true, Some("sudo ip link set dev eth7 xdp off")),
+        (ALL, None, false, Some("af_packet:")),
+    ] {
+        let one = Netdev {
+            program,
+            ..netdev(true, true)
+        };
+        let (_dir, mut machine) = machine(None, false, capabilities, vec![one]);
+        machine.xdp = xdp;
+        let rows = list(&machine).unwrap();
+        let row = rows
+            .into_iter()
+            .find(|row| row.port.as_deref() == Some("af_xdp:eth7"));
+        let row = row.expect("a row of its own");
+        assert_eq!(row.missing.is_some(), missing.is_some(), "{row:?}");
+        assert!(
+            row.missing
+                .unwrap_or_default()
+                .contains(missing.unwrap_or_default())
+        );
+    }
+    let (_dir, mut machine) = machine(None, false, ALL, vec![netdev(false, true)]);
+    machine.xdp = true;
+    let all = list(&machine).unwrap();
+    let down =
+        |row: &&Row| row.name == "eth7" && row.missing.as_ref().is_some_and(|why| why.contains("eth7 up"));
+    assert_eq!(all.iter().filter(down).count(), 2);
 }
 
 /// What the list says opens something is what the parser takes.

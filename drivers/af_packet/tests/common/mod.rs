@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use barline::port::{Port, PortError};
-use barline_af_packet::{AfPacket, Fanout, Options};
+use barline_af_packet::{AfPacket, Claims, Fanout, Options};
 use barline_conformance::{FarEnd, Station, Subject};
 use barline_netif::testing::{RawSocket, enter, ip, veth};
 use std::sync::Arc;
@@ -63,7 +63,8 @@ pub fn station(fanout: Fanout) -> (Station, Arc<VethFar>) {
     };
     let far = Arc::new(VethFar { near, peer, socket });
     let open = Box::new(move || {
-        let port = AfPacket::open(&options).map_err(|error| PortError::Config(error.to_string()))?;
+        let port = AfPacket::open(&options, &Claims::default())
+            .map_err(|error| PortError::Config(error.to_string()))?;
         Ok(Box::new(port) as Box<dyn Port>)
     });
     let station = Station {

@@ -1,6 +1,6 @@
 //! Receive: the fill ring and the receive ring.
 
-use super::{ADDRESS, NONE, OFFSET, odd};
+use super::{ADDRESS, NONE, OFFSET, odd, options};
 use crate::ids::Ids;
 use crate::socket::Socket;
 use crate::sys::ring::{Desc, Ring};
@@ -147,6 +147,18 @@ impl Format for Receive {
             whole(self)
         })?;
         Some(last + 1)
+    }
+
+    fn describe(&self, at: u32) -> Option<String> {
+        let desc = self.rx.at(at);
+        let (address, len) = (desc.addr.load(Relaxed), desc.len.load(Relaxed));
+        let place = at & (self.rx.len() - 1);
+        Some(format!(
+            "rx entry {place}: chunk {:#x} offset {}, length {len}, {}",
+            address & ADDRESS,
+            address >> OFFSET,
+            options(desc.options.load(Relaxed)),
+        ))
     }
 
     #[inline(always)]

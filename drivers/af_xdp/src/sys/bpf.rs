@@ -11,6 +11,8 @@ const PROG_LOAD: i64 = 5;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
 const LINK_CREATE: i64 = 28;
 const LINK_UPDATE: i64 = 29;
+#[cfg(test)]
+const LINK_DETACH: i64 = 34;
 
 const MAP_TYPE_XSKMAP: u32 = 17;
 const PROG_TYPE_XDP: u32 = 6;
@@ -181,6 +183,14 @@ pub(crate) fn replace(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Resu
     let mut attr: Link = [raw(link), raw(program), 0, 0];
     // SAFETY: no pointers.
     unsafe { bpf(LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// Takes a link's program off, as `bpftool link detach` does.
+#[cfg(test)]
+pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = raw(link);
+    // SAFETY: no pointers.
+    unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
 }
 
 /// The number by which the kernel's tools show a program.

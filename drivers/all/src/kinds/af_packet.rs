@@ -23,6 +23,11 @@ fn parse(given: &Given<'_>) -> Result<Box<dyn Target>, String> {
     if given.name.is_empty() {
         return Err(format!("it names no interface; write {}", KIND.example));
     }
+    if let Some((interface, _)) = given.name.split_once(':') {
+        return Err(format!(
+            "a name has no colon, and addresses do not matter; write af_packet:{interface}"
+        ));
+    }
     let mut options = Options::new(given.name);
     for (key, value) in given.options() {
         let "fanout" = key else {
@@ -37,10 +42,10 @@ fn parse(given: &Given<'_>) -> Result<Box<dyn Target>, String> {
 }
 
 impl Target for AfPacketSpec {
-    fn open(&self, _: &mut Opener) -> Result<Fresh, OpenError> {
+    fn open(&self, opener: &mut Opener) -> Result<Fresh, OpenError> {
         let refused = |error: AfPacketError| {
             let fault = match error {
-                AfPacketError::Interface(_) => Fault::Usage,
+                AfPacketError::Interface(_) | AfPacketError::Twice { .. } => Fault::Usage,
                 AfPacketError::NotAllowed { .. }
                 | AfPacketError::NoSockets
                 | AfPacketError::NoMemory { .. } => Fault::Machine,
@@ -48,7 +53,8 @@ impl Target for AfPacketSpec {
             };
             OpenError::refused(self, fault, error)
         };
-        Ok(Fresh::new(Box::new(AfPacket::open(&self.0).map_err(refused)?)))
+        let port = AfPacket::open(&self.0, opener.claims()).map_err(refused)?;
+        Ok(Fresh::new(Box::new(port)))
     }
 }
 

@@ -27,6 +27,12 @@ fn parse(given: &Given<'_>) -> Result<Box<dyn Target>, String> {
     if given.name.is_empty() {
         return Err(format!("it names no interface; write {}", KIND.example));
     }
+    if let Some((interface, queue)) = given.name.split_once(':') {
+        let queue = queue.parse().unwrap_or(0u32);
+        return Err(format!(
+            "a name has no colon; did you mean af_xdp:{interface},queue={queue}?"
+        ));
+    }
     let mut options = Options::new(given.name);
     for (key, value) in given.options() {
         match key {

@@ -32,6 +32,7 @@ fn parse(given: &Given<'_>) -> Result<Box<dyn Target>, String> {
             }
             "sink" if value.is_empty() => sink = true,
             "sink" => return Err("write null:sink".to_owned()),
+            _ if key.parse::<usize>().is_ok() => return Err(format!("did you mean null:size={key}?")),
             _ => return Err(no_option(key, &["size", "sink"])),
         }
     }

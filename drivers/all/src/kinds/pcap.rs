@@ -39,6 +39,8 @@ fn parse(given: &Given<'_>) -> Result<Box<dyn Target>, String> {
             (path, "") if path.contains(['.', '/']) => {
                 return Err(format!("did you mean pcap:rx={path}?"));
             }
+            ("in" | "read" | "from", _) => return Err(no_option(key, &["rx="])),
+            ("out" | "write" | "to", _) => return Err(no_option(key, &["tx="])),
             _ => return Err(no_option(key, &["rx=", "tx=", LOOP, "pace="])),
         }
     }

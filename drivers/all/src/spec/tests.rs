@@ -1,5 +1,5 @@
 use super::*;
-use crate::WRAPS;
+use crate::{KINDS, WRAPS};
 
 fn why(text: &str) -> String {
     text.parse::<PortSpec>().unwrap_err().why
@@ -150,6 +150,25 @@ fn a_simulated_virtio_device_has_queues_and_options_of_its_driver() {
 }
 
 #[test]
+fn a_part_of_a_list_that_is_no_port_may_be_an_option_of_the_one_before() {
+    for (list, near) in [
+        ("af_xdp:eth0,zerocopy", "did you mean af_xdp:eth0,mode=zerocopy?"),
+        (
+            "af_xdp:eth0,mode=copy,1",
+            "did you mean af_xdp:eth0,mode=copy,queue=1?",
+        ),
+        (
+            "sim:82576,af_packet:eth0,fanout",
+            "it needs a value, as in fanout=hash",
+        ),
+        ("af_packet:eth0,eth1", "write af_packet:eth1"),
+    ] {
+        let why = PortSpec::parse_list(list).unwrap_err().why;
+        assert!(why.contains(near), "{list}: {why}");
+    }
+}
+
+#[test]
 fn slips_are_answered_with_the_nearest_right_form() {
     for (text, near) in [
         ("sim:82567", "sim:82576"),
@@ -189,6 +208,18 @@ fn slips_are_answered_with_the_nearest_right_form() {
         ("0000:01:00.9", crate::kinds::ADDRESS),
         ("pci:sim", crate::kinds::ADDRESS),
         ("quux:bar", "write one of pci:, kmod:, sim:"),
+        ("xdp:eth0", "did you mean af_xdp:eth0?"),
+        ("packet:eth0,fanout=lb", "did you mean af_packet:eth0,fanout=lb?"),
+        ("AF_PACKET:eth0", "did you mean af_packet:eth0?"),
+        ("af_xdp=eth0,queue=1", "did you mean af_xdp:eth0,queue=1?"),
+        ("tun:tap0", "did you mean tap:tap0?"),
+        ("net_af_packet0,iface=eth1", "did you mean af_packet:eth1?"),
+        ("eth_af_xdp3,iface=eth1", "did you mean af_xdp:eth1?"),
+        ("af_xdp:eth0:1", "did you mean af_xdp:eth0,queue=1?"),
+        ("af_packet:eth0:1", "write af_packet:eth0"),
+        ("pcap:in=a.pcap", "did you mean rx=?"),
+        ("pcap:rx=a.pcap,out=b.pcap", "did you mean tx=?"),
+        ("null:60", "did you mean null:size=60?"),
     ] {
         assert!(why(text).contains(near), "{text}: {}", why(text));
     }

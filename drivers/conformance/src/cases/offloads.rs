@@ -85,7 +85,7 @@ pub fn an_open_checksum_of_a_second_pool_is_completed(subject: &dyn Subject) {
     for n in 0..100 {
         let frame = tcp(mac, 60 + n as usize, n);
         let plain = lane.frame(60, n);
-        let mut batch = lane.batch(&[plain.clone()]);
+        let mut batch = lane.batch(std::slice::from_ref(&plain));
         batch.push(open(&mut cache, &frame)).expect("room");
         batch.push(lane.packet(&plain)).expect("room");
         assert_eq!(lane.transmit(0, &mut batch), 3);

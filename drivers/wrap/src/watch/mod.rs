@@ -13,7 +13,7 @@ use crate::shell::Wrapper;
 use barline::port::{PortConfig, PortError, RxQueue, TxQueue};
 use barline::telemetry::{Cell, CounterSink};
 use crossbeam::utils::CachePadded;
-use queue::{Eye, WatchRx, WatchTx};
+use queue::{Eye, Place, WatchRx, WatchTx};
 use recorder::Recorder;
 use std::fmt::Debug;
 use std::io::{self, Write};
@@ -61,6 +61,8 @@ struct Record {
     /// Bytes of the frame; of `data` there may be fewer.
     len: usize,
     data: Vec<u8>,
+    /// The frame's descriptor in words, where that is wanted and there is one.
+    descriptor: Option<String>,
 }
 
 /// Where records go.
@@ -82,6 +84,8 @@ struct Seen {
 pub struct Watch {
     what: String,
     select: Select,
+    /// Descriptors too.
+    describes: bool,
     sink: Option<Box<dyn Sink>>,
     recorder: Option<Recorder>,
     seen: Vec<Arc<CachePadded<Seen>>>,
@@ -102,15 +106,19 @@ impl Watch {
         Ok(Self::new(what, Box::new(sink), select))
     }
 
-    /// Writes frames as text: a line of headers, then their bytes.
+    /// Writes frames as text: a line of headers, one of the descriptor where the port has such, then their bytes.
     pub fn trace(port: &str, out: impl Write + Send + 'static, select: Select) -> Self {
-        Self::new("the trace", Box::new(text::Text::new(out, port)), select)
+        Self {
+            describes: true,
+            ..Self::new("the trace", Box::new(text::Text::new(out, port)), select)
+        }
     }
 
     fn new(what: &str, sink: Box<dyn Sink>, select: Select) -> Self {
         Self {
             what: what.to_owned(),
             select,
+            describes: false,
             sink: Some(sink),
             recorder: None,
             seen: Vec::new(),
@@ -121,7 +129,12 @@ impl Watch {
         let recorder = self.recorder.as_ref()?;
         let seen = Arc::<CachePadded<Seen>>::default();
         self.seen.push(seen.clone());
-        Some(Eye::new(way, queue, recorder.feed(), self.select.clone(), seen))
+        let place = Place {
+            way,
+            queue,
+            describes: self.describes,
+        };
+        Some(Eye::new(place, recorder.feed(), self.select.clone(), seen))
     }
 }
 

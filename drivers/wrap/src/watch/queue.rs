@@ -11,27 +11,27 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// Which queue, and whether its descriptors are looked at too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub way: Way,
+    pub queue: u16,
+    pub describes: bool,
+}
+
 /// What looks at one queue's frames.
 #[derive(Debug)]
 pub(super) struct Eye {
-    way: Way,
-    queue: u16,
+    place: Place,
     feed: Feed,
     select: Select,
     seen: Arc<CachePadded<Seen>>,
 }
 
 impl Eye {
-    pub(super) fn new(
-        way: Way,
-        queue: u16,
-        feed: Feed,
-        select: Select,
-        seen: Arc<CachePadded<Seen>>,
-    ) -> Self {
+    pub(super) fn new(place: Place, feed: Feed, select: Select, seen: Arc<CachePadded<Seen>>) -> Self {
         Self {
-            way,
-            queue,
+            place,
             feed,
             select,
             seen,
@@ -58,11 +58,12 @@ impl Eye {
         record.data.clear();
         record.data.extend_from_slice(frame.get(..keep)?);
         Some(Record {
-            way: self.way,
-            queue: self.queue,
+            way: self.place.way,
+            queue: self.place.queue,
             time,
             len: frame.len(),
             data: record.data,
+            descriptor: None,
         })
     }
 
@@ -88,16 +89,53 @@ fn now() -> Duration {
 pub(super) struct WatchRx {
     inner: Box<dyn RxQueue>,
     eye: Eye,
+    /// For one frame at a time.
+    one: Batch,
 }
 
 impl WatchRx {
     pub(super) fn new(inner: Box<dyn RxQueue>, eye: Eye) -> Self {
-        Self { inner, eye }
+        let one = Batch::with_burst(1);
+        Self { inner, eye, one }
     }
+
+    /// Frame by frame, so that each one's descriptor can be looked at before its place is used again.
+    fn one_by_one(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
+        let mut got = 0;
+        while out.room() > 0 && self.eye.feed.is_open() {
+            let Some(descriptor) = self.inner.describe() else {
+                break;
+            };
+            let before = dropped(&*self.inner);
+            self.inner.receive(cache, &mut self.one);
+            // Where one was dropped, the descriptor was that one's.
+            let own = dropped(&*self.inner) == before;
+            let Some(packet) = self.one.pop() else { break };
+            if let Some(mut record) = self.eye.copy(&packet, now()) {
+                record.descriptor = own.then_some(descriptor);
+                self.eye.hand_over(record);
+            }
+            out.extend([packet]);
+            got += 1;
+        }
+        got
+    }
+}
+
+/// Frames that a queue has dropped.
+fn dropped(queue: &dyn RxQueue) -> u64 {
+    let counters = queue.counters();
+    counters.rx_errors.get() + counters.rx_lengths.get()
 }
 
 impl RxQueue for WatchRx {
     fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
+        if self.eye.place.describes {
+            let got = self.one_by_one(cache, out);
+            if got > 0 {
+                return got;
+            }
+        }
         let before = out.len();
         let got = self.inner.receive(cache, out);
         if got > 0 && self.eye.feed.is_open() {
@@ -136,6 +174,10 @@ impl RxQueue for WatchRx {
     fn has_ended(&self) -> bool {
         self.inner.has_ended()
     }
+
+    fn describe(&self) -> Option<String> {
+        self.inner.describe()
+    }
 }
 
 /// A watched transmit queue.
@@ -169,11 +211,15 @@ impl TxQueue for WatchTx {
         let sent = self.inner.transmit(cache, packets);
         // Those that it dropped for their length or memory are gone as well, and were to be sent.
         let taken = before - packets.len();
-        self.copies
-            .drain(..)
-            .take(taken)
-            .flatten()
-            .for_each(|record| eye.hand_over(record));
+        // Where it dropped some, it cannot be told which descriptor is whose.
+        let describes = eye.place.describes && sent == taken;
+        for (at, record) in self.copies.drain(..).take(taken).enumerate() {
+            let Some(mut record) = record else { continue };
+            if describes {
+                record.descriptor = self.inner.describe((taken - 1 - at) as u32);
+            }
+            eye.hand_over(record);
+        }
         sent
     }
 
@@ -195,5 +241,9 @@ impl TxQueue for WatchTx {
 
     fn has_ended(&self) -> bool {
         self.inner.has_ended()
+    }
+
+    fn describe(&self, back: u32) -> Option<String> {
+        self.inner.describe(back)
     }
 }

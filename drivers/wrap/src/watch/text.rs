@@ -45,6 +45,9 @@ impl<W: Write + Send> Sink for Text<W> {
             record.len,
             headers(&record.data)
         )?;
+        if let Some(descriptor) = &record.descriptor {
+            writeln!(self.out, "    {descriptor}")?;
+        }
         for (row, bytes) in record.data.chunks(ROW).enumerate() {
             let hex: String = bytes.iter().fold(String::new(), |mut text, byte| {
                 let _ = write!(text, " {byte:02x}");

@@ -49,9 +49,12 @@ pub(in crate::offload) fn long(
     (frame, offload)
 }
 
+/// Payload, IPv4 id, and of TCP the sequence number and FIN, PSH, CWR.
+pub(in crate::offload) type Reading = (Vec<u8>, Option<u16>, Option<(u32, [bool; 3])>);
+
 /// What etherparse says of a packet: its payload, its IPv4 id, and for TCP its sequence number and FIN, PSH, CWR. Every
 /// checksum and length is looked at.
-pub(in crate::offload) fn read(packet: &[u8]) -> (Vec<u8>, Option<u16>, Option<(u32, [bool; 3])>) {
+pub(in crate::offload) fn read(packet: &[u8]) -> Reading {
     let sliced = SlicedPacket::from_ethernet(packet).unwrap();
     let begin = if packet[12] == 0x81 { 18 } else { 14 };
     let (v4, v6) = match sliced.net.as_ref().unwrap() {

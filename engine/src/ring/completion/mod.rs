@@ -60,7 +60,7 @@ pub trait Format: Send + Debug + 'static {
         Offloads::empty()
     }
     /// Writes what a packet asks for to the prefix in front of it, which is zeros.
-    fn describe(offload: &Offload, prefix: &mut [u8]) {
+    fn request(offload: &Offload, prefix: &mut [u8]) {
         let _ = (offload, prefix);
     }
     /// What the device wrote to the prefix of a received packet of `len` bytes, where it was asked for
@@ -109,6 +109,11 @@ pub trait Format: Send + Debug + 'static {
     /// Keeps the interrupt silent; `at` is the next completion.
     fn hush(&mut self, at: u32) {
         let _ = at;
+    }
+    /// What stands at `at`, in words: in a receive ring the completion there, in a transmit ring what was posted.
+    fn describe(&self, at: u32) -> Option<String> {
+        let _ = at;
+        None
     }
     /// Rests until something changes at `at`, a few microseconds at most.
     fn rest(&self, at: u32, cpu: Cpu) {

@@ -262,6 +262,12 @@ impl<F: Format, N: Notify> RxQueue for RxRing<F, N> {
     fn has_ended(&self) -> bool {
         self.posted.is_stopped() || self.broken
     }
+
+    fn describe(&self) -> Option<String> {
+        let at = self.posted.head();
+        let there = !self.broken && !self.posted.is_empty() && !self.format.is_pending(at);
+        there.then(|| self.format.describe(at)).flatten()
+    }
 }
 
 impl<F: Format, N: Notify> fmt::Debug for RxRing<F, N> {

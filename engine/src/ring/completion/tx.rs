@@ -159,7 +159,7 @@ impl<F: Format, N: Notify> TxRing<F, N> {
         let sent = match OFFLOADS {
             true => self
                 .posted
-                .send_offloads(F::PREFIX, packets, room, lens, &mut F::describe, post),
+                .send_offloads(F::PREFIX, packets, room, lens, &mut F::request, post),
             false => self.posted.send_behind(F::PREFIX, packets, room, lens, post),
         };
         let counters = &**self.counters;
@@ -243,6 +243,11 @@ impl<F: Format, N: Notify> TxQueue for TxRing<F, N> {
 
     fn has_ended(&self) -> bool {
         self.posted.is_stopped() || self.broken
+    }
+
+    fn describe(&self, back: u32) -> Option<String> {
+        let at = self.posted.tail().wrapping_sub(1).wrapping_sub(back);
+        self.format.describe(at)
     }
 }
 

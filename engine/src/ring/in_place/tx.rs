@@ -22,6 +22,11 @@ pub trait TxFormat: Send + 'static {
     fn report(desc: &Self::Desc, len: u32);
     /// Whether a descriptor that was asked to report has done so.
     fn done(desc: &Self::Desc) -> bool;
+    /// What a descriptor says, posted or written back, in words ([`TxQueue::describe`]).
+    fn describe(desc: &Self::Desc) -> Option<String> {
+        let _ = desc;
+        None
+    }
 }
 
 /// The longest frame without FCS that a port sends: its transmit rings look at it, the port changes it with its MTU.
@@ -253,6 +258,12 @@ impl<F: TxFormat> TxQueue for TxRing<F> {
 
     fn has_ended(&self) -> bool {
         self.posted.is_stopped()
+    }
+
+    fn describe(&self, back: u32) -> Option<String> {
+        let at = self.posted.tail().wrapping_sub(1).wrapping_sub(back);
+        let text = F::describe(self.ring.at(at))?;
+        Some(format!("descriptor {}: {text}", at & self.ring.mask()))
     }
 }
 
