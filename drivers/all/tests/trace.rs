@@ -37,6 +37,8 @@ fn traced(specs: &str) -> String {
         .collect();
     let config = PortConfig {
         promiscuous: true,
+        rx_ring: 256,
+        tx_ring: 256,
         ..PortConfig::new(&pool)
     };
     let mut queues: Vec<_> = ports

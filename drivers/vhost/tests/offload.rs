@@ -72,6 +72,7 @@ fn header(size: Option<u16>) -> [u8; 10] {
 }
 
 fn received(near: &mut Near) -> Vec<(Vec<u8>, Offload)> {
+    rest();
     let mut batch = Batch::new();
     near.queues.rx[0].receive(&mut near.cache, &mut batch);
     let packets = batch.as_slice().iter();
@@ -88,6 +89,7 @@ fn transmit(near: &mut Near, frame: &[u8], offload: Offload) {
     packet.set_offload(offload);
     let mut batch = Batch::new();
     batch.push(packet).unwrap();
+    rest();
     near.queues.tx[0].transmit(&mut near.cache, &mut batch);
     assert!(batch.is_empty());
 }

@@ -274,6 +274,11 @@ pub struct Near {
     _dir: tempfile::TempDir,
 }
 
+/// A port leaves a ring that it found short alone for a moment, below a microsecond.
+pub fn rest() {
+    std::thread::sleep(std::time::Duration::from_micros(5));
+}
+
 impl Near {
     pub fn new(pairs: u16, mtu: u32) -> Self {
         Self::with(pairs, mtu, Features::default())
@@ -323,6 +328,7 @@ impl Near {
     }
 
     pub fn receive(&mut self, queue: usize) -> Vec<Vec<u8>> {
+        rest();
         let mut batch = Batch::new();
         self.queues.rx[queue].receive(&mut self.cache, &mut batch);
         let frames = batch.as_slice().iter().map(|packet| packet.to_vec()).collect();
@@ -338,6 +344,7 @@ impl Near {
             assert!(packet.set(frame));
             batch.push(packet).unwrap();
         }
+        rest();
         self.queues.tx[queue].transmit(&mut self.cache, &mut batch);
         let left = batch.len();
         self.cache.free(&mut batch);
