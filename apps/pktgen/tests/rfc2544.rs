@@ -79,7 +79,7 @@ fn a_trial_waits_for_what_is_on_its_way() {
 #[test]
 fn what_comes_too_late_is_nobodys() {
     static STOP: AtomicBool = AtomicBool::new(false);
-    let slow = "sim:82576,wire=a+impair=delay=600ms,sim:82576,wire=a";
+    let slow = "sim:82576,wire=a+impair=delay=5000ms,sim:82576,wire=a";
     let after =
         |_: &Rig| -> Box<dyn FnMut(usize)> { Box::new(|trials| STOP.store(trials > 2, Ordering::SeqCst)) };
     let more = ["--rfc2544", "frame-loss", "--settle", "50"];

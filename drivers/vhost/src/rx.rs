@@ -142,7 +142,8 @@ impl RxQueue for VhostRx {
             }
         }
         let fetched = self.chains.list.len();
-        self.pace.found(fetched == 0 || fetched >= want || got.packets < fetched);
+        self.pace
+            .found(fetched == 0 || fetched >= want || got.packets < fetched);
         if let Some(fault) = fault {
             self.pass.fail(fault);
         }
