@@ -226,3 +226,60 @@ impl Split {
 pub(crate) fn crosses(event: u16, new: u16, old: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Region;
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use std::fs::File;
+
+    const LEN: u64 = 0x4000;
+    const RULES: Rules = Rules {
+        write: false,
+        least: 12,
+        indirect: false,
+        most: 8,
+    };
+
+    fn ring() -> (Split, View) {
+        let file = File::from(memfd_create(c"split", MFdFlags::MFD_CLOEXEC).unwrap());
+        file.set_len(LEN).unwrap();
+        let region = Region::new(&file, 0, LEN, 0, 0).unwrap();
+        let memory = Arc::new(GuestMemory::default().with(region).unwrap());
+        let places = Places {
+            descriptors: 0,
+            driver: 0x1000,
+            device: 0x2000,
+        };
+        let split = Split::new(&memory, places, 8, 0, false).unwrap();
+        for n in 0..8usize {
+            split.descriptors.u64(n * DESC).store(0x3000, Relaxed);
+            split.descriptors.u64(n * DESC + 8).store(64, Relaxed);
+            split.available.u16(ENTRIES + n * 2).store(n as u16, Relaxed);
+        }
+        (split, View::new(&memory))
+    }
+
+    #[test]
+    fn the_peers_index_is_read_when_more_is_wanted_than_is_known() {
+        let (mut split, mut view) = ring();
+        let mut take = |split: &mut Split, most| {
+            let mut chains = Chains::new();
+            split.fetch(&mut view, &mut chains, &RULES, most)?;
+            split.publish(&chains.list, None);
+            Ok(chains.list.iter().map(|chain| chain.id).collect::<Vec<_>>())
+        };
+        split.available.u16(INDEX).store(6, Relaxed);
+        assert_eq!(take(&mut split, 2), Ok(vec![0, 1]));
+        // Nonsense that nobody looks at yet.
+        split.available.u16(INDEX).store(1000, Relaxed);
+        assert_eq!(take(&mut split, 4), Ok(vec![2, 3, 4, 5]));
+        assert_eq!(take(&mut split, 1), Err(Fault::Index));
+        split.available.u16(INDEX).store(7, Relaxed);
+        assert_eq!(take(&mut split, 4), Ok(vec![6]));
+        assert_eq!(split.used_index(), 7);
+        let used = |n: usize| split.used.u32(ENTRIES + n * 8).load(Relaxed);
+        assert_eq!((0..8).map(used).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 0]);
+    }
+}
