@@ -5,7 +5,7 @@ mod common;
 use barline::mem::Iova;
 use barline::pool::{Batch, PoolCache};
 use barline::port::TxQueue;
-use barline::ring::completion::{Format, TxRing};
+use barline::ring::completion::TxRing;
 use barline_virtio::{Packed, Split, Traits};
 use common::{Dice, Far, HEADER, Hand, Kicks, Rig, Shape, frame, pool, with_headroom};
 use proptest::prelude::*;
