@@ -78,28 +78,11 @@ impl Area {
         unsafe { AtomicU64::from_ptr(self.at(offset)) }
     }
 
-    /// Asks the CPU to fetch the line of a word that is going to be written.
-    #[inline(always)]
-    pub fn prefetch_to_write(&self, offset: usize) {
-        prefetch_to_write(self.at::<u8>(offset));
-    }
-
     /// Asks the CPU to fetch the line of a word.
     #[inline(always)]
     pub fn prefetch(&self, offset: usize) {
         prefetch(self.at::<u8>(offset));
     }
-}
-
-/// The same for a line that is going to be written: PREFETCHW, which every x86-64 processor that lacks it takes for a NOP.
-#[inline(always)]
-fn prefetch_to_write(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, as above.
-    unsafe {
-        std::arch::asm!("prefetchw [{0}]", in(reg) at, options(nostack, preserves_flags));
-    }
-    let _ = at;
 }
 
 #[inline(always)]
