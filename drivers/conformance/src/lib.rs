@@ -16,10 +16,12 @@ mod far;
 mod frames;
 mod lane;
 pub mod local;
+mod patience;
 
 pub use far::{Costs, FarEnd, Mappings, Mishap, Nature, Spoil, Station, Subject, clean};
 pub use frames::{frame, number, tagged, udp};
-pub use lane::{Lane, Patience, pool};
+pub use lane::{Lane, pool};
+pub use patience::Patience;
 
 /// One case: it panics where the subject does not conform.
 pub type Case = fn(&dyn Subject);
