@@ -4,6 +4,7 @@ use crate::bench::instructions::{self, Verdict};
 use crate::cmd;
 use crate::host::{self, Missing, Tools};
 use crate::kmod;
+use crate::loom;
 use crate::netns;
 use crate::paths::{Paths, on_path};
 use crate::sim;
@@ -118,6 +119,10 @@ const LOCAL: &[Local] = &[
     Local {
         name: "doctest",
         run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
+    },
+    Local {
+        name: "loom",
+        run: loom::run,
     },
     Local {
         name: "instructions",
