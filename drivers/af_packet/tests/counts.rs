@@ -243,6 +243,32 @@ fn set_down_renamed_and_removed() {
     lane.end();
 }
 
+/// A frame that fits the MTU of the start and no longer the interface's is dropped here: the kernel would send it.
+#[test]
+fn an_interface_that_takes_less_than_at_the_start() {
+    or_skip!();
+    let (mut lane, far) = lane(Fanout::Hash, 1);
+    let send = |lane: &mut Lane, len| {
+        let frame = lane.frame(len, 1);
+        let mut batch = lane.batch(&[frame]);
+        lane.transmit(0, &mut batch);
+        lane.cache.free(&mut batch);
+    };
+    send(&mut lane, 1500);
+    assert_eq!((lane.take(1).len(), lane.tx_sum("tx_lengths")), (1, 0));
+    ip(&format!("link set {} mtu 1000", far.near)).unwrap();
+    assert_eq!(lane.port().event(), None);
+    send(&mut lane, 1500);
+    assert_eq!(lane.tx_sum("tx_lengths"), 1);
+    send(&mut lane, 1000);
+    assert_eq!((lane.take(1)[0].len(), lane.tx_sum("tx_lengths")), (1000, 1));
+    ip(&format!("link set {} mtu 1500", far.near)).unwrap();
+    assert_eq!(lane.port().event(), None);
+    send(&mut lane, 1500);
+    assert_eq!((lane.take(1)[0].len(), lane.tx_sum("tx_lengths")), (1500, 1));
+    lane.end();
+}
+
 #[test]
 fn what_is_wrong_is_said_with_a_remedy() {
     or_skip!();
