@@ -108,6 +108,7 @@ impl AfXdp {
                 mtu: facts.mtu,
                 speed: interface.speed().unwrap_or(0),
                 offloads: barline::offload::Offloads::empty(),
+                vlans: false,
             },
             finishes: interface
                 .driver()

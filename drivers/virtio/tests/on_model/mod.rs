@@ -48,7 +48,7 @@ impl OnModel {
             transitional: true,
             rss: None,
             statistics: false,
-            platform: Platform::Silent,
+            platform: Platform::Offered,
             backwards: true,
             ..everything()
         };
