@@ -1,16 +1,14 @@
 //! A guest whose NICs are vhost-user ports of l2fwd on the host.
 
 use super::capture::Shape;
-use super::l2fwd::account;
+use super::l2fwd::{account, build};
 use super::lengths::{cut, lengths};
 use super::qemu::{Check, Running, Vm};
 use super::scenario::Bed;
-use crate::cmd;
 use crate::netns::world::Namespace;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::env;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,11 +48,9 @@ impl Host {
         space: Option<&Namespace>,
         shape: Shape,
     ) -> Result<Self> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let build = ["build", "--quiet", "--release", "-p", "l2fwd"];
-        cmd::run(Command::new(cargo).args(build).current_dir(&bed.paths.root))?;
+        // The one that guests get: another would take a minute to link.
+        let program = build(bed.paths)?;
         let log = bed.dir.join(name).with_extension("json");
-        let program = bed.paths.target.join("release/l2fwd");
         let mut command = space.map_or_else(|| Command::new(&program), |space| space.command(&program));
         command.args(shape.arguments().split(' '));
         command.args(["--no-mac-update", "--json", "--huge", "none", "--ports"]);
