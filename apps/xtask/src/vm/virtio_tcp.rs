@@ -63,11 +63,11 @@ impl Ends {
             checks.push(capture.check(format!("packets-{way}"), shape)?);
         }
         let files = [
-            ("file-back", &self.far.space, FAR, &self.near),
-            ("file-there", &self.near, NEAR, &self.far.space),
+            ("file-back", &self.far.space, [10, 7, 0, 2], &self.near),
+            ("file-there", &self.near, [10, 7, 0, 1], &self.far.space),
         ];
         for (name, server, address, client) in files {
-            checks.push(Files::serve(bed, server, FILE)?.fetch(bed, name, client, address)?);
+            checks.push(Files::serve(bed, server, FILE)?.fetch(name, client, address)?);
         }
         for (tap, space) in self.taps.iter().zip([&self.near, &self.far.space]) {
             checks.push(sums(space, tap)?);
