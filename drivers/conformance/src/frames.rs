@@ -104,6 +104,14 @@ pub(crate) fn tcp(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
     frame
 }
 
+/// A [`tcp`] frame with its checksum, as it stands on a wire.
+pub(crate) fn summed(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
+    let mut frame = tcp(to, len, number);
+    let whole = !sum(&frame[34..]);
+    frame[50..52].copy_from_slice(&whole.to_be_bytes());
+    frame
+}
+
 /// A [`tcp`] frame without what pads it to the 60 bytes of a wire.
 fn unpadded(frame: &[u8]) -> &[u8] {
     let total = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
