@@ -119,7 +119,10 @@ fn no_peer_has_more_than_its_slots() {
         peer.frontend.get_max_mem_slots().unwrap(),
         peer.rings.len() as u64,
     );
-    let far = |n: u64| region(&peer.memory, 1 << 40 | n * PAGE, 1 << 40 | n * PAGE, PAGE, 0);
+    let far = |n: u64| {
+        let at = (1 << 40) + n * PAGE;
+        region(&peer.memory, at, at, PAGE, 0)
+    };
     let more: Vec<Region> = (0..=slots - taken).map(far).collect();
     let (last, fits) = more.split_last().unwrap();
     for region in fits {
