@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+mod announce;
 mod chain;
 mod device;
 mod extra;

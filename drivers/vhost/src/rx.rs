@@ -147,7 +147,13 @@ impl RxQueue for VhostRx {
             self.pass.fail(fault);
         }
         match self.chains.list.is_empty() {
-            true => self.pass.leave(),
+            true => {
+                self.pass.leave();
+                if self.pass.announcement().is_there() {
+                    got.bytes = self.pass.announcement().receive(cache, out);
+                    got.packets = usize::from(got.bytes > 0);
+                }
+            }
             false => self.pass.leave_at(),
         }
         let counters = &**self.counters;

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -35,13 +36,17 @@ impl Joint {
     }
 }
 
+/// Namespaces made so far: guests that have one of the same name run side by side.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
 /// A namespace, deleted when it is dropped, with all that is in it.
 #[derive(Debug)]
 pub struct Namespace(pub String);
 
 impl Namespace {
     pub fn new(name: &str) -> Result<Self> {
-        let name = format!("barline-{name}-{}", std::process::id());
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("barline-{name}-{}-{number}", std::process::id());
         ip(&["netns", "add", &name])?;
         let space = Self(name);
         // Nobody speaks unless it is asked.
@@ -142,6 +147,17 @@ pub const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 impl World {
     /// Joins them, and waits until the first can reach the second.
     pub fn new(l2fwd: &Path, dir: &Path, joints: [Joint; 2], options: &[&str]) -> Result<Self> {
+        Self::beside(l2fwd, dir, joints, options, &[])
+    }
+
+    /// The same, with more ports that have nothing to do with the hosts. Pairs are made for those that are over an interface.
+    pub fn beside(
+        l2fwd: &Path,
+        dir: &Path,
+        joints: [Joint; 2],
+        options: &[&str],
+        more: &[&str],
+    ) -> Result<Self> {
         let hosts = [Namespace::new("a")?, Namespace::new("b")?];
         let middle = Namespace::new("m")?;
         let mut ports = Vec::new();
@@ -153,6 +169,15 @@ impl World {
                     "link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", &host.0,
                 ])?;
                 middle.ip(&["link", "set", &near, "up"])?;
+            }
+        }
+        for port in more {
+            ports.push((*port).to_owned());
+            if let Some((_, name)) = port.split_once(':').filter(|(kind, _)| kind.starts_with("af_")) {
+                let peer = format!("p{name}");
+                middle.ip(&["link", "add", name, "type", "veth", "peer", "name", &peer])?;
+                middle.ip(&["link", "set", name, "up"])?;
+                middle.ip(&["link", "set", &peer, "up"])?;
             }
         }
         let log = dir.join(format!("{}-{}.json", joints[0].name(), joints[1].name()));
