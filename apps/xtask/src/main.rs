@@ -7,6 +7,7 @@ mod cmd;
 mod fuzz;
 mod host;
 mod kmod;
+mod loom;
 mod netns;
 mod paths;
 mod sim;

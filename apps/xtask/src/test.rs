@@ -1,20 +1,21 @@
-//! `cargo xtask test`: every check and test in order, with a table at the end.
+//! `cargo xtask test`: every check and test, with a table at the end.
+
+mod guests;
 
 use crate::bench::instructions::{self, Verdict};
 use crate::cmd;
-use crate::host::{self, Missing, Tools};
+use crate::host::{self, Missing};
 use crate::kmod;
+use crate::loom;
 use crate::netns;
 use crate::paths::{Paths, on_path};
 use crate::sim;
 use crate::testpmd;
 use crate::vm;
 use crate::vm::kernel::Series;
-use crate::vm::qemu::Check;
 use crate::vm::scenario::{SCENARIOS, Scenario};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::env;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ pub struct TestArgs {
     /// Only print the names.
     #[arg(long)]
     list: bool,
+    /// Virtual machines at a time [default: 2 with two processors or more, else 1]
+    #[arg(long, hide_default_value = true)]
+    guests: Option<std::num::NonZeroUsize>,
     /// Run only steps whose name contains one of these.
     names: Vec<String>,
 }
@@ -49,16 +53,17 @@ impl Tally {
     fn step(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) {
         println!("==> {name}");
         let start = Instant::now();
-        let outcome = work().unwrap_or_else(|error| match error.downcast::<Missing>() {
-            Ok(missing) => Outcome::Skipped(missing.to_string()),
-            Err(error) => Outcome::Failed(format!("{error:#}")),
-        });
+        let outcome = work().unwrap_or_else(outcome_of);
+        self.end(name, outcome, start.elapsed());
+    }
+
+    fn end(&mut self, name: &str, outcome: Outcome, time: Duration) {
         match &outcome {
             Outcome::Passed(_) => println!("PASSED {name}"),
             Outcome::Failed(why) => println!("FAILED {name}: {why}"),
             Outcome::Skipped(why) => println!("SKIPPED {name}: {why}"),
         }
-        self.rows.push((name.to_owned(), outcome, start.elapsed()));
+        self.rows.push((name.to_owned(), outcome, time));
     }
 
     /// Prints the table; whether nothing failed.
@@ -81,6 +86,14 @@ impl Tally {
             counts[0], counts[1], counts[2]
         );
         counts[1] == 0
+    }
+}
+
+/// What the machine lacks is no failure.
+fn outcome_of(error: anyhow::Error) -> Outcome {
+    match error.downcast::<Missing>() {
+        Ok(missing) => Outcome::Skipped(missing.to_string()),
+        Err(error) => Outcome::Failed(format!("{error:#}")),
     }
 }
 
@@ -120,6 +133,10 @@ const LOCAL: &[Local] = &[
         run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
     },
     Local {
+        name: "loom",
+        run: loom::run,
+    },
+    Local {
         name: "instructions",
         run: instructions,
     },
@@ -134,6 +151,10 @@ const LOCAL: &[Local] = &[
     Local {
         name: "virtio-user-testpmd",
         run: testpmd::virtio_user::run,
+    },
+    Local {
+        name: "offload-testpmd",
+        run: testpmd::offloads::run,
     },
     Local {
         name: "netns",
@@ -203,7 +224,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
     for step in local {
         tally.step(step.name, || (step.run)(paths));
     }
-    run_guests(paths, args, &guests, &mut tally);
+    guests::run(paths, args, &guests, &mut tally);
     Ok(tally.print())
 }
 
@@ -215,71 +236,6 @@ fn prepare(paths: &Paths, tally: &mut Tally) {
         if let Err(error) = host::setup(paths, false) {
             tally.step("setup", || Err(error));
         }
-    }
-}
-
-fn run_guests(paths: &Paths, args: &TestArgs, guests: &[(&Scenario, Series)], tally: &mut Tally) {
-    for (scenario, series) in guests {
-        tally.step(&scenario.run_name(*series), || {
-            if args.no_vm {
-                return Ok(Outcome::Skipped("--no-vm".to_owned()));
-            }
-            let logs = paths.run_dir(&scenario.run_name(*series));
-            let checks = run_guest(paths, scenario, *series, &logs);
-            Ok(verdict(
-                &checks.with_context(|| format!("logs in {}", logs.display()))?,
-                &logs,
-            ))
-        });
-    }
-}
-
-/// Times that a guest is run again after a fault of the emulator's.
-const RETRIES: u32 = 2;
-
-/// What faults of the emulator's own leave in the logs. On a loaded host QEMU 10 dies now and then of an assertion
-/// (`iotlb_to_section`, in multi-threaded emulation); and a breakpoint that a kernel sets for a moment while it patches its
-/// own code (`text_poke_bp`) was seen to be taken by another processor after it was gone.
-const EMULATOR: &[(&str, &str)] = &[("qemu.log", "Assertion `"), ("console.log", "Oops: int3: 0000")];
-
-/// Runs a guest; again after a fault of the emulator's own, and only then: any other fault could be ours.
-fn run_guest(paths: &Paths, scenario: &Scenario, series: Series, logs: &Path) -> Result<Vec<Check>> {
-    let mut left = RETRIES;
-    loop {
-        let tools = Tools::find(paths)?;
-        let result = scenario.run(paths, &tools, vm::kernel(paths, series)?, series);
-        let good = result.as_ref().is_ok_and(|checks| checks.iter().all(|c| c.ok));
-        let Some((log, words)) = emulator_fault(logs).filter(|_| !good && left > 0) else {
-            return result;
-        };
-        left -= 1;
-        println!("    a fault of the emulator's (\"{words}\" in {log}): running the guest again");
-    }
-}
-
-/// The log and the words in it that tell of a fault of the emulator's.
-fn emulator_fault(logs: &Path) -> Option<(&'static str, &'static str)> {
-    let tells = |log: &str, words: &str| {
-        std::fs::read(logs.join(log)).is_ok_and(|text| String::from_utf8_lossy(&text).contains(words))
-    };
-    EMULATOR.iter().copied().find(|(log, words)| tells(log, words))
-}
-
-/// Prints the results of a guest; it passes when all are good.
-fn verdict(checks: &[Check], logs: &Path) -> Outcome {
-    for check in checks {
-        let word = if check.ok { "ok" } else { "FAIL" };
-        println!("    {word:<4} {} {}", check.name, check.text);
-    }
-    let bad: Vec<String> = checks
-        .iter()
-        .filter(|c| !c.ok)
-        .map(|c| format!("{}: {}", c.name, c.text))
-        .collect();
-    if bad.is_empty() {
-        Outcome::Passed(format!("{} checks", checks.len()))
-    } else {
-        Outcome::Failed(format!("{} (logs in {})", bad.join("; "), logs.display()))
     }
 }
 
@@ -407,19 +363,5 @@ mod tests {
             all.iter().filter(|name| is_chosen(&[], &all, name)).count(),
             all.len()
         );
-    }
-
-    #[test]
-    fn only_faults_of_the_emulator_are_run_again() {
-        let dir = tempfile::tempdir().expect("a directory");
-        assert_eq!(emulator_fault(dir.path()), None);
-        std::fs::write(
-            dir.path().join("console.log"),
-            "Oops: general protection fault: 0000",
-        )
-        .expect("a file");
-        assert_eq!(emulator_fault(dir.path()), None);
-        std::fs::write(dir.path().join("qemu.log"), "f: Assertion `a < b' failed.").expect("a file");
-        assert_eq!(emulator_fault(dir.path()), Some(EMULATOR[0]));
     }
 }

@@ -113,6 +113,7 @@ impl AfXdp {
                 mtu: facts.mtu,
                 speed: interface.speed().unwrap_or(0),
                 offloads: barline::offload::Offloads::empty(),
+                vlans: false,
             },
             finishes: interface
                 .driver()

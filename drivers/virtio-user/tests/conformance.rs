@@ -1,5 +1,7 @@
 //! The suite on this port, with our own back end at the other end of the socket.
 
+#[path = "common/excuses.rs"]
+mod excuses;
 #[path = "common/far.rs"]
 mod far;
 
@@ -7,6 +9,7 @@ use barline::port::{Port, PortError};
 use barline_conformance::{Nature, Station, Subject};
 use barline_vhost::{Options, Vhost};
 use barline_virtio_user::{Settings, VirtioUser};
+use excuses::End;
 use far::PortFar;
 use std::sync::Arc;
 
@@ -51,17 +54,7 @@ impl Subject for OnVhost {
     }
 
     fn excuse(&self, case: &str) -> Option<String> {
-        let why = match case {
-            "promiscuous_and_multicast_are_settings_of_their_own"
-            | "the_address_can_be_changed_and_stays_changed"
-            | "a_stopped_port_changes_nothing" => {
-                "there is no filter: it receives what its back end sends it"
-            }
-            "every_frame_is_in_one_counter" => "the back end keeps what finds no room",
-            "the_device_counts_what_we_count" => "the back end does not tell what it counts",
-            _ => return None,
-        };
-        Some(why.to_owned())
+        excuses::excuse(End::Driver, case)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The suite on the vhost-user port, with this port at the other end of the socket. It stands here because that crate's tests do not
 //! know this one.
 
+#[path = "common/excuses.rs"]
+mod excuses;
 #[path = "common/far.rs"]
 mod far;
 
@@ -8,6 +10,7 @@ use barline::port::{Port, PortError};
 use barline_conformance::{Nature, Station, Subject};
 use barline_vhost::{Options, Vhost};
 use barline_virtio_user::{Settings, VirtioUser};
+use excuses::End;
 use far::PortFar;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,19 +57,7 @@ impl Subject for OnVirtioUser {
     }
 
     fn excuse(&self, case: &str) -> Option<String> {
-        let why = match case {
-            "a_stopped_port_changes_nothing" | "promiscuous_and_multicast_are_settings_of_their_own" => {
-                "there is no filter: it receives what its peer sends"
-            }
-            "every_frame_is_in_one_counter" => "the peer keeps what finds no room",
-            "the_device_counts_what_we_count" => "the port is the device",
-            "packets_of_an_unmapped_pool_are_dropped_and_counted" => "frames are copied, of whichever pool",
-            "an_empty_pool_shortens_the_ring_which_recovers" => {
-                "a buffer is taken when a frame comes; without one the frame waits with the peer"
-            }
-            _ => return None,
-        };
-        Some(why.to_owned())
+        excuses::excuse(End::BackEnd, case)
     }
 }
 

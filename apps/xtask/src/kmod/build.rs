@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 /// How a module is built.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,8 +19,12 @@ pub struct Options {
     pub strict: bool,
 }
 
+/// One build at a time: several guests want the same module.
+static BUILDING: Mutex<()> = Mutex::new(());
+
 /// Builds `barline.ko` for a kernel.
 pub fn module(paths: &Paths, kernel: &Kernel, options: Options) -> Result<PathBuf> {
+    let _building = BUILDING.lock();
     let headers = headers::need(paths, kernel)?;
     let variant = match (options.strict, options.faults) {
         (true, _) => "strict",

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -35,13 +36,17 @@ impl Joint {
     }
 }
 
+/// Namespaces made so far: guests that have one of the same name run side by side.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
 /// A namespace, deleted when it is dropped, with all that is in it.
 #[derive(Debug)]
 pub struct Namespace(pub String);
 
 impl Namespace {
     pub fn new(name: &str) -> Result<Self> {
-        let name = format!("barline-{name}-{}", std::process::id());
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("barline-{name}-{}-{number}", std::process::id());
         ip(&["netns", "add", &name])?;
         let space = Self(name);
         // Nobody speaks unless it is asked.

@@ -1,8 +1,10 @@
 //! The kernel module's tests in a guest: the machine they need, and what the host does for them.
 
+mod crng;
 mod devices;
 mod pciehp;
 pub mod rate;
+mod reports;
 
 use super::kernel::Series;
 use super::monitor::Monitor;
@@ -56,7 +58,7 @@ pub fn unplug(bed: &Bed<'_>) -> Result<Vec<Check>> {
                 dir,
             };
             let mut checks = unplug_boot(&boot, bed_name, &test)?;
-            checks.push(pciehp::check(&boot.dir.join("console.log"), bed_name == "bare"));
+            checks.push(pciehp::REPORT.check(&boot.dir.join("console.log"), bed_name == "bare"));
             fs::remove_file(boot.dir.join("initrd.cpio")).ok();
             for check in checks.iter_mut().filter(|check| check.name != test) {
                 check.name = format!("{test}: {}", check.name);
@@ -72,7 +74,7 @@ fn unplug_boot(bed: &Bed<'_>, bed_name: &str, only: &str) -> Result<Vec<Check>> 
     vm.append.push("pcie_ports=native".to_owned());
     vm.arguments = devices::all(&bed.dir)?;
     if bed.kernel.series == Series::Debug {
-        vm.expected_faults = pciehp::EXPECTED.map(str::to_owned).to_vec();
+        vm.expected_faults = pciehp::REPORT.expected();
     }
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     loop {
@@ -98,12 +100,14 @@ pub fn sleep(bed: &Bed<'_>) -> Result<Vec<Check>> {
     vm.image = Some(bed.kernel.compressed(bed.paths)?);
     vm.append.push("no_console_suspend".to_owned());
     vm.arguments = devices::one_edu();
+    vm.expected_faults = crng::REPORT.expected();
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("RUN")?;
     let monitor = guest.monitor()?;
     let waker = thread::spawn(move || wake(monitor));
     guest.wait_for("DONE")?;
-    let checks = finish(bed, guest, &["sleep"], &only())?;
+    let mut checks = finish(bed, guest, &["sleep"], &only())?;
+    checks.push(crng::REPORT.check(&bed.dir.join("console.log"), false));
     waker.join().ok();
     Ok(checks)
 }

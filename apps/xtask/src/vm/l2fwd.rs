@@ -55,7 +55,9 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/l2fwd.sh"));
     vm.nics = lines.nics(variant.model);
     let taps = match taps_used {
-        true => (0..vm.nics.len()).map(Taps::new).collect::<Result<Vec<_>>>()?,
+        true => (0..vm.nics.len())
+            .map(|_| Taps::new())
+            .collect::<Result<Vec<_>>>()?,
         false => Vec::new(),
     };
     let notified = bed.dir.join("notified.log");
