@@ -70,6 +70,10 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
     let (l2fwd, dir) = (paths.target.join("debug/l2fwd"), paths.run_dir("netns"));
     std::fs::create_dir_all(&dir).context("cannot make a directory")?;
     let file = made(&dir)?;
+    let long = long::run(&l2fwd, &dir).context("offloads")?;
+    println!("    offloads: {long}");
+    let lost = lost::run(&l2fwd, &dir).context("interfaces that are lost")?;
+    println!("    interfaces that are lost: {lost}");
     let mut done = Vec::new();
     for joints in PAIRS {
         let name = format!("{}-{}", joints[0].name(), joints[1].name());
@@ -81,10 +85,6 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
     println!("    capture files: {replayed}");
     let spread = spread::run(&l2fwd, &dir).context("several queues")?;
     println!("    several queues: {spread}");
-    let long = long::run(&l2fwd, &dir).context("offloads")?;
-    println!("    offloads: {long}");
-    let lost = lost::run(&l2fwd, &dir).context("interfaces that are lost")?;
-    println!("    interfaces that are lost: {lost}");
     let killed = killed(&l2fwd, &dir).context("a forwarder that is killed")?;
     println!("    killed: {killed}");
     // It may be a gigabyte.
