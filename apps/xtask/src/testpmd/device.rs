@@ -50,10 +50,11 @@ impl Device {
         format!("{ring}-{mergeable}-{order}-{}q-{}", self.queues, self.most)
     }
 
-    /// Most frames on their way, a queue: on a busy machine the two sides take turns, a slice of time each. testpmd drops what its
-    /// ring has no room for, and a long frame takes six descriptors where it uses no tables of them.
+    /// Most frames on their way, a queue: on a busy machine the two sides take turns, a slice of time each. testpmd drops what the
+    /// ring has no room for, and a long frame takes six descriptors of its own rings where it uses no tables of them.
     pub fn window(self) -> u32 {
-        if self.most > 1514 { RING / 8 } else { RING / 2 }
+        let long = self.most > 1514 && self.ours == End::Vhost;
+        if long { RING / 8 } else { RING / 2 }
     }
 
     /// Whether frames are damaged once a back end has been killed and has come back: with packed rings testpmd 22.11 frees the
