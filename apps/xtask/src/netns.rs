@@ -1,5 +1,7 @@
 //! Two hosts (network namespaces) joined only by l2fwd, over interfaces of the kernel; and a capture through capture files.
 
+mod long;
+mod lost;
 mod replay;
 mod spread;
 pub mod world;
@@ -79,6 +81,10 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
     println!("    capture files: {replayed}");
     let spread = spread::run(&l2fwd, &dir).context("several queues")?;
     println!("    several queues: {spread}");
+    let long = long::run(&l2fwd, &dir).context("offloads")?;
+    println!("    offloads: {long}");
+    let lost = lost::run(&l2fwd, &dir).context("interfaces that are lost")?;
+    println!("    interfaces that are lost: {lost}");
     let killed = killed(&l2fwd, &dir).context("a forwarder that is killed")?;
     println!("    killed: {killed}");
     // It may be a gigabyte.

@@ -81,6 +81,7 @@ impl AfPacket {
             mtu: facts.mtu.max(68),
             speed: interface.speed().unwrap_or(0),
             offloads: barline::offload::Offloads::empty(),
+            vlans: false,
         };
         Ok(Self {
             interface,

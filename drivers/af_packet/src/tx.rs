@@ -1,5 +1,5 @@
 use crate::sys::{Refusal, Slots};
-use barline::offload::{Offloads, Rules, settle};
+use barline::offload::{Rules, settle};
 use barline::pool::{Batch, PoolCache};
 use barline::port::{Run, TxQueue};
 use barline::telemetry::TxCounters;
@@ -108,10 +108,7 @@ impl TxQueue for AfPacketTx {
             return 0;
         }
         if packets.has_offloads() {
-            let rules = Rules {
-                can: Offloads::empty(),
-                longest: self.longest() as u32,
-            };
+            let rules = Rules::software(self.longest());
             let counters = self.counters.clone();
             // None of them has any when they come back here.
             return settle(rules, &counters, cache, packets, |cache, packets| {

@@ -35,7 +35,13 @@ pub fn number(frame: &[u8]) -> u64 {
 
 /// A frame with a VLAN tag.
 pub fn tagged(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
-    let mut frame = start(to, &[0x81, 0, 0, 7]);
+    of_vlan(to, 7, len, number)
+}
+
+/// One of a VLAN, with a priority.
+pub fn of_vlan(to: MacAddress, id: u16, len: usize, number: u64) -> Vec<u8> {
+    let [high, low] = (id | 5 << 13).to_be_bytes();
+    let mut frame = start(to, &[0x81, 0, high, low]);
     frame.extend_from_slice(&EXPERIMENTAL);
     filled(frame, len, number)
 }

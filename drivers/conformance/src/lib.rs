@@ -99,6 +99,8 @@ cases! { $
         the_mtu_limits_what_is_sent,
         an_mtu_that_is_accepted_fits_the_buffers,
         jumbo_frames_pass_both_ways,
+        only_chosen_vlans_are_received,
+        a_port_without_a_filter_receives_every_vlan,
         the_link_goes_and_comes,
         a_stopped_port_changes_nothing,
     }

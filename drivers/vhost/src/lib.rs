@@ -18,7 +18,6 @@ pub mod fuzzing;
 mod gate;
 mod handler;
 mod mark;
-mod pace;
 mod packed;
 mod port;
 mod ring;

@@ -30,6 +30,8 @@ struct Place {
 /// Flags in the upper half of a descriptor's second word.
 const AVAIL: u16 = 1 << 7;
 const USED: u16 = 1 << 15;
+/// Descriptors in a cache line.
+const IN_LINE: usize = 64 / DESC;
 /// Where the second word is, and the flags in it.
 const REST: usize = 8;
 const FLAGS: u32 = 48;
@@ -129,6 +131,9 @@ impl Packed {
             if !at.is_available((rest >> FLAGS) as u16) {
                 break;
             }
+            if chains.list.is_empty() {
+                self.expect(most.min(left as usize));
+            }
             let first = chains.begin();
             let read = self.chain(view, chains, rules, at, rest, left as u16);
             let ended = read.and_then(|(id, places)| chains.end(rules, id, places, first).map(|()| places));
@@ -144,6 +149,15 @@ impl Packed {
             }
         }
         Ok(())
+    }
+
+    /// Asks the CPU to fetch the lines of the next descriptors, all at once: each is read and written over in this burst.
+    #[inline(always)]
+    fn expect(&self, count: usize) {
+        for line in 1..=count / IN_LINE {
+            let next = self.at.after((line * IN_LINE) as u16, self.size);
+            self.descriptors.prefetch_to_write(usize::from(next.index) * DESC);
+        }
     }
 
     /// Reads the buffer at a place; its id, which is in the last descriptor (2.8.6), and the places it takes.

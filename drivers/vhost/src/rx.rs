@@ -3,13 +3,12 @@
 use crate::chain::{Chain, Chains};
 use crate::gate::{Gate, Pass};
 use crate::mark::{self, Wrong};
-use crate::pace::Pace;
-use crate::ring::Ring;
+use crate::ring::{PAUSE, Ring};
 use barline::offload::Offloads;
 use barline::pool::{Batch, MAX_BURST, Packet, PoolCache};
 use barline::port::RxQueue;
 use barline::telemetry::RxCounters;
-use barline::wait::{Armed, Cpu};
+use barline::wait::{Armed, Cpu, Pace};
 use crossbeam::utils::CachePadded;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -34,7 +33,7 @@ impl VhostRx {
         Self {
             pass: Pass::new(gate, life),
             chains: Chains::new(),
-            pace: Pace::default(),
+            pace: Pace::new(PAUSE),
             limit: limit.clone(),
             counters: RxCounters::shared(),
         }

@@ -3,7 +3,9 @@
 
 mod slots;
 
-pub(crate) use barline_netif::{bind_packet as bind, packet_option as option};
+pub(crate) use barline_netif::{
+    bind_packet as bind, packet_membership as membership, packet_option as option,
+};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 pub(crate) use slots::{Refusal, Slots};
@@ -23,8 +25,6 @@ unsafe impl Plain for i32 {}
 unsafe impl Plain for libc::tpacket_req3 {}
 // SAFETY: numbers of 32 bits.
 unsafe impl Plain for libc::tpacket_req {}
-// SAFETY: two numbers of 16 and 32 bits in this order: 4, 2, 2, 8 bytes without holes.
-unsafe impl Plain for libc::packet_mreq {}
 // SAFETY: three numbers of 32 bits.
 unsafe impl Plain for [u32; 3] {}
 
@@ -53,21 +53,6 @@ pub(crate) fn socket() -> nix::Result<OwnedFd> {
 /// Reads an option that is a number.
 pub(crate) fn option_of(fd: BorrowedFd<'_>, option: i32) -> nix::Result<i32> {
     get(fd, option, 0)
-}
-
-/// Joins or leaves a membership of the interface (PACKET_MR_PROMISC and others). It ends with the socket.
-pub(crate) fn membership(fd: BorrowedFd<'_>, index: i32, kind: i32, on: bool) -> nix::Result<()> {
-    let request = libc::packet_mreq {
-        mr_ifindex: index,
-        mr_type: kind as u16,
-        mr_alen: 0,
-        mr_address: [0; 8],
-    };
-    let option = match on {
-        true => libc::PACKET_ADD_MEMBERSHIP,
-        false => libc::PACKET_DROP_MEMBERSHIP,
-    };
-    set(fd, libc::SOL_PACKET, option, &request)
 }
 
 /// Frames that arrived and that found no room, since this was last asked.
@@ -218,7 +203,6 @@ mod tests {
     #[test]
     fn structures_have_the_kernels_layout() {
         assert_eq!(size_of::<libc::tpacket_req3>(), 28);
-        assert_eq!(size_of::<libc::packet_mreq>(), 16);
         assert_eq!(std::mem::offset_of!(libc::tpacket_block_desc, hdr), STATUS);
         assert_eq!(size_of::<libc::sockaddr_ll>(), 20);
     }

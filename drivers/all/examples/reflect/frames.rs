@@ -14,8 +14,10 @@ pub fn write(bytes: &mut [u8], queue: usize, n: u64, session: u64) {
     let seed = (n << 8 | queue as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bytes[14..22].copy_from_slice(&n.to_le_bytes());
     bytes[22..30].copy_from_slice(&session.to_le_bytes());
-    for (at, byte) in bytes[30..].iter_mut().enumerate() {
-        *byte = (seed >> (at % 8 * 8)) as u8 ^ at as u8;
+    for (at, word) in bytes[30..].chunks_mut(8).enumerate() {
+        // Eight numbers in a row, none of which is above 255.
+        let numbers = 0x0706_0504_0302_0100 + 0x0101_0101_0101_0101 * (at as u64 * 8 % 256);
+        word.copy_from_slice(&(seed ^ numbers).to_le_bytes()[..word.len()]);
     }
 }
 

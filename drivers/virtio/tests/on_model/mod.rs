@@ -52,7 +52,7 @@ impl OnModel {
             transitional: true,
             rss: None,
             statistics: false,
-            platform: Platform::Silent,
+            platform: Platform::Offered,
             backwards: true,
             ..everything()
         };
