@@ -11,7 +11,7 @@
 
 use barline::offload::{Checksum, Offload, Offloads, Sum, complete};
 use barline::pool::{Batch, Packet, Pool, PoolCache};
-use barline::port::{LinkRequest, Port, PortConfig, Queues};
+use barline::port::{LinkRequest, PortConfig, Queues};
 use barline_drivers::{Feed, Opener, PortSpec};
 use std::error::Error;
 use std::thread::sleep;
