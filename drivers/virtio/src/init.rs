@@ -55,8 +55,8 @@ pub fn reset(at: &Structures) -> Result<(), MmioError> {
 
 /// Of a device without VIRTIO_F_ACCESS_PLATFORM (6.1): it may take the IOMMU's addresses for physical ones, and write to
 /// whatever memory is there.
-const BYPASSES: &str = "be driven safely: its device does not offer VIRTIO_F_ACCESS_PLATFORM, so it may bypass the IOMMU; with QEMU \
-                        add iommu_platform=on to it, and if it is known to be behind the IOMMU add access-platform=off to the port";
+const BYPASSES: &str = "the device does not offer VIRTIO_F_ACCESS_PLATFORM and may go around the IOMMU, to any memory: add \
+                        disable-legacy=on,iommu_platform=on to it in QEMU's command";
 
 /// What the device offers.
 pub fn offered(at: &Structures) -> Features {
@@ -125,7 +125,7 @@ pub fn negotiate(at: &Structures, options: &Options, asked: Asked) -> Result<Fea
         ));
     }
     if !offered.contains(Features::ACCESS_PLATFORM) && !options.bypass {
-        return Err(PortError::Unsupported(BYPASSES));
+        return Err(PortError::Lacks(BYPASSES.to_owned()));
     }
     let features = chosen(offered, options, asked);
     for (select, half) in [

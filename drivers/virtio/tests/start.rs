@@ -16,7 +16,7 @@ fn a_device_that_may_go_around_the_iommu_is_refused() {
     subject.offer.platform = Platform::Silent;
     let (station, _) = subject.station(&Arc::new(LocalDomain::new()), 0);
     let error = (station.open)().expect_err("it is refused");
-    assert!(matches!(error, PortError::Unsupported(_)), "{error:?}");
+    assert!(matches!(error, PortError::Lacks(_)), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("iommu_platform=on"), "{text}");
 

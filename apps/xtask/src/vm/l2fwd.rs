@@ -150,7 +150,8 @@ pub fn errors(bed: &Bed<'_>, iommu: bool) -> Result<Vec<Check>> {
         vm.append.push("intel_iommu=off".to_owned());
     }
     // Behind a switch without access control services nothing is kept apart: two NICs, one group (0000:05:00.0 and
-    // 0000:06:00.0). And a NIC that no driver of ours knows (0000:07:00.0).
+    // 0000:06:00.0). A NIC that no driver of ours knows (0000:07:00.0). Two virtio devices that go past the IOMMU, of version 1
+    // (0000:08:00.0) and transitional (0000:09:00.0).
     vm.arguments = [
         "pcie-root-port,id=rp3,chassis=3,slot=3,addr=3.0,disable-acs=on",
         "x3130-upstream,id=up,bus=rp3",
@@ -160,6 +161,10 @@ pub fn errors(bed: &Bed<'_>, iommu: bool) -> Result<Vec<Check>> {
         "igb,bus=dn2,romfile=",
         "pcie-root-port,id=rp4,chassis=4,slot=4,addr=4.0",
         "e1000e,bus=rp4,romfile=",
+        "pcie-root-port,id=rp5,chassis=5,slot=5,addr=5.0",
+        "virtio-net-pci,bus=rp5,disable-legacy=on,romfile=",
+        "pcie-root-port,id=rp6,chassis=6,slot=6,addr=6.0",
+        "virtio-net-pci,bus=rp6,disable-legacy=off,romfile=",
     ]
     .iter()
     .flat_map(|device| ["-device".to_owned(), (*device).to_owned()])

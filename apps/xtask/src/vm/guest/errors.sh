@@ -72,6 +72,14 @@ if [ $result = 0 ]; then test_ok shared-group; else test_fail shared-group "exit
 check bind-other bind 0000:07:00.0
 refused wrong-device 2 '8086:10d3' l2fwd --ports pci:0000:07:00.0 --seconds 1
 
+# What a virtio device without iommu_platform=on takes for physical are the IOMMU's addresses.
+check bind-virtio bind 0000:08:00.0
+check bind-transitional bind 0000:09:00.0
+check is-transitional [ "$(cat /sys/bus/pci/devices/0000:09:00.0/device)" = 0x1000 ]
+for bdf in 08 09; do
+    refused "past-iommu-$bdf" 3 'VIRTIO_F_ACCESS_PLATFORM|iommu_platform=on' l2fwd --ports "pci:0000:$bdf:00.0" --seconds 1
+done
+
 # The node is a user's, the memory limit is not.
 add_user
 node=/dev/vfio/$(nic_group "$first")
