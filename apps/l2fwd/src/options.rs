@@ -54,6 +54,9 @@ pub struct Options {
     /// Receive only frames for the port's own address
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub no_promiscuous: Option<bool>,
+    /// Of tagged frames receive only those of these VLANs, as in 0,100,200-210; takes --no-promiscuous [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub vlans: Option<String>,
     /// Memory: 2m or 1g (huge pages), private (2 MiB ones without a file descriptor), none (4 KiB pages), or auto
     /// (2m if enough are free, else none) [default: auto]
     #[arg(long, value_name = "KIND")]
@@ -160,6 +163,7 @@ impl Options {
             json: self.json.or(file.json),
             no_mac_update: self.no_mac_update.or(file.no_mac_update),
             no_promiscuous: self.no_promiscuous.or(file.no_promiscuous),
+            vlans: self.vlans.or(file.vlans),
             huge: self.huge.or(file.huge),
             rx_ring: self.rx_ring.or(file.rx_ring),
             tx_ring: self.tx_ring.or(file.tx_ring),

@@ -2,6 +2,7 @@ use crate::options::IdleOptions;
 use crate::{Failure, Options};
 use barline::offload::Offloads;
 use barline::pool::MAX_BURST;
+use barline::port::VlanFilter;
 use barline::wait::IdlePolicy;
 use barline::worker::CoreId;
 use barline_app::{Huge, at_least_one, duration, workers};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub mac_update: bool,
     /// Receive frames for any address.
     pub promiscuous: bool,
+    /// Of tagged frames receive only these.
+    pub vlans: Option<VlanFilter>,
     /// Where memory comes from.
     pub huge: Huge,
     /// Descriptors of a receive ring.
@@ -49,6 +52,22 @@ pub struct Settings {
     idle: IdleOptions,
     /// Whether nobody asked for a length of the receive rings, and of the transmit rings.
     free: [bool; 2],
+}
+
+/// VLANs to receive, which a promiscuous port cannot choose.
+fn vlans(options: &Options) -> Result<Option<VlanFilter>, Failure> {
+    let Some(list) = options.vlans.as_deref() else {
+        return Ok(None);
+    };
+    if options.no_promiscuous != Some(true) {
+        return Err(Failure::usage(format!(
+            "--vlans {list}: a promiscuous port receives every VLAN; add --no-promiscuous"
+        )));
+    }
+    let filter = list.parse();
+    filter
+        .map(Some)
+        .map_err(|error| Failure::usage(format!("--vlans: {error}")))
 }
 
 impl Settings {
@@ -76,6 +95,7 @@ impl Settings {
             json: options.json == Some(true),
             mac_update: options.no_mac_update != Some(true),
             promiscuous: options.no_promiscuous != Some(true),
+            vlans: vlans(options)?,
             huge: options.huge.as_deref().unwrap_or("auto").parse()?,
             rx_ring: at_least_one("rx-ring", options.rx_ring.unwrap_or(512))?,
             tx_ring: at_least_one("tx-ring", options.tx_ring.unwrap_or(512))?,
@@ -213,6 +233,11 @@ mod tests {
             (text(|o| o.burst = Some(0)), "1 to 64"),
             (text(|o| o.burst = Some(65)), "1 to 64"),
             (text(|o| o.queues = Some(0)), "at least 1"),
+            (text(|o| o.vlans = Some("7".into())), "add --no-promiscuous"),
+            (
+                text(|o| (o.vlans, o.no_promiscuous) = (Some("5000".into()), Some(true))),
+                "0 to 4094",
+            ),
             (text(|o| o.rx_ring = Some(0)), "at least 1"),
             (text(|o| o.seconds = Some(0.0)), "above 0"),
             (text(|o| o.seconds = Some(-1.0)), "above 0"),

@@ -66,6 +66,7 @@ pub fn config(settings: &Settings, pool: &Pool) -> PortConfig {
         tx_ring: settings.tx_ring,
         mtu: settings.mtu,
         promiscuous: settings.promiscuous,
+        vlans: settings.vlans.clone(),
         // All links come up at once, and a signal can end the wait.
         link: LinkRequest::DoNotWait,
         ring_memory: settings.huge.rings,

@@ -153,6 +153,10 @@ const LOCAL: &[Local] = &[
         run: testpmd::virtio_user::run,
     },
     Local {
+        name: "offload-testpmd",
+        run: testpmd::offloads::run,
+    },
+    Local {
         name: "netns",
         run: netns::run,
     },

@@ -3,6 +3,8 @@
 //!
 //! Nothing of it is trusted to be in the block: an offset or length beyond it ends the block.
 
+use barline::offload::{Offload, VNET_LEN};
+
 /// One frame of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
@@ -12,10 +14,8 @@ pub(crate) struct Frame<'a> {
     pub tag: Option<(u16, u16)>,
     /// Not all of it is in the block.
     pub cut: bool,
-    /// Where the checksum that its sender left to us begins, and where behind that its place is.
-    pub partial: Option<(usize, usize)>,
-    /// What kind of frame it is, and how many bytes of payload each part of it has, for one that its sender left to us to cut.
-    pub segments: Option<(u8, u16)>,
+    /// What its sender left to us: to complete its checksum, to cut it. `None` where that cannot be.
+    pub offload: Option<Offload>,
 }
 
 /// Offsets in `struct tpacket_block_desc`.
@@ -29,12 +29,6 @@ const STATUS: usize = 20;
 const MAC: usize = 24;
 const TCI: usize = 32;
 const TPID: usize = 36;
-/// Bytes of `struct virtio_net_hdr`, which ends where the frame begins.
-const VNET: usize = 10;
-/// VIRTIO_NET_HDR_F_NEEDS_CSUM.
-const NEEDS_CSUM: u8 = 1;
-/// VIRTIO_NET_HDR_GSO_ECN, a mark on other kinds.
-const ECN: u8 = 0x80;
 /// The tag's protocol where the kernel does not say (IEEE 802.1Q).
 const DOT1Q: u16 = 0x8100;
 
@@ -82,19 +76,17 @@ impl Place {
         let (len, whole) = (u32_at(header, SNAPLEN)? as usize, u32_at(header, LEN)? as usize);
         let (status, mac) = (u32_at(header, STATUS)?, usize::from(u16_at(header, MAC)?));
         let bytes = header.get(mac..)?.get(..len)?;
-        let vnet = header.get(mac.checked_sub(VNET)?..mac)?;
+        // It ends where the frame begins.
+        let vnet = header.get(mac.checked_sub(VNET_LEN)?..mac)?.first_chunk()?;
         let tagged = status & libc::TP_STATUS_VLAN_VALID != 0;
         let known = status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
         let tpid = if known { u16_at(header, TPID)? } else { DOT1Q };
         let tci = u32_at(header, TCI)? as u16;
-        let (flags, kind, size) = (vnet[0], vnet[1] & !ECN, u16_at(vnet, 4)?);
-        let partial = (usize::from(u16_at(vnet, 6)?), usize::from(u16_at(vnet, 8)?));
         Some(Frame {
             bytes,
             tag: tagged.then_some((tpid, tci)),
             cut: len < whole,
-            partial: (flags & NEEDS_CSUM != 0).then_some(partial),
-            segments: (kind != 0).then_some((kind, size)),
+            offload: Offload::from_vnet(vnet, len).ok(),
         })
     }
 
@@ -171,7 +163,7 @@ mod tests {
         assert_eq!((all[0].tag, all[1].tag), (None, Some((DOT1Q, 7))));
         assert!(
             all.iter()
-                .all(|frame| !frame.cut && frame.partial.is_none() && frame.segments.is_none())
+                .all(|frame| !frame.cut && frame.offload == Some(Offload::default()))
         );
     }
 

@@ -7,10 +7,10 @@
 
 mod block;
 mod claims;
+mod cursor;
 mod options;
 mod port;
 mod rx;
-mod segment;
 mod socket;
 mod sys;
 mod tx;
@@ -28,7 +28,7 @@ pub mod fuzzing {
     pub fn block(bytes: &[u8]) -> (usize, usize) {
         let mut found = (0, 0);
         for frame in super::block::frames(bytes).flatten() {
-            let mut cursor = super::segment::Cursor::new(&frame, 1518);
+            let mut cursor = super::cursor::Cursor::new(&frame, 1518);
             let mut out = [0; 2048];
             while let Some(len) = cursor.as_mut().and_then(|cursor| cursor.next(&frame, &mut out)) {
                 found = (found.0 + 1, found.1 + len);

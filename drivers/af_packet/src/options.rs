@@ -103,7 +103,7 @@ pub enum AfPacketError {
     NoSockets,
     /// The kernel has no memory for the rings.
     #[error(
-        "the kernel has no memory for a receive ring of {bytes} bytes; ask for a shorter one (--rx-ring)"
+        "the kernel has no memory for a ring of {bytes} bytes; ask for shorter ones (--rx-ring, --tx-ring)"
     )]
     NoMemory {
         /// Its length.

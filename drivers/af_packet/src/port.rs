@@ -10,12 +10,15 @@ use barline::port::{
 use barline::telemetry::{Cell, CounterSink};
 use barline_netif::{Interface, LinkWatch};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Most queues each way.
 const MOST_QUEUES: u16 = 64;
+/// Bytes of a frame beyond the MTU: the Ethernet header and a VLAN tag.
+const HEADERS: u32 = 18;
 
 /// A port over an interface of the kernel.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct AfPacket {
     gone: bool,
     /// Queues of the last start.
     last: Weak<Run>,
+    /// Longest frame in bytes that the interface takes now.
+    longest: Arc<AtomicU32>,
     _claim: Arc<Claim>,
 }
 
@@ -76,6 +81,7 @@ impl AfPacket {
             mtu: facts.mtu.max(68),
             speed: interface.speed().unwrap_or(0),
             offloads: barline::offload::Offloads::empty(),
+            vlans: false,
         };
         Ok(Self {
             interface,
@@ -87,6 +93,7 @@ impl AfPacket {
             counts: Counts::default(),
             gone: false,
             last: Weak::new(),
+            longest: Arc::new(AtomicU32::new(facts.mtu.saturating_add(HEADERS))),
             _claim: claim,
         })
     }
@@ -130,8 +137,11 @@ impl AfPacket {
             wanted,
         };
         let mut queues = Queues::default();
+        // A change of the MTU cannot make them longer.
+        let longest = (self.caps.mtu + HEADERS) as usize;
         for _ in 0..config.tx_queues {
-            let tx = AfPacketTx::new(socket::sender(index)?, &run);
+            let slots = socket::sender(index, config.tx_ring, longest)?;
+            let tx = AfPacketTx::new(slots, &run, &self.longest);
             queues.tx.push(Box::new(tx) as Box<dyn TxQueue>);
         }
         // Last: from here on frames arrive.
@@ -217,7 +227,12 @@ impl Port for AfPacket {
     /// Only that the interface is gone, or in another network namespace, ends the run: one that is set down or renamed is
     /// still there.
     fn event(&mut self) -> Option<PortEvent> {
-        self.watch.look();
+        if self.watch.look()
+            && let Ok(facts) = self.interface.facts()
+        {
+            let longest = facts.mtu.saturating_add(HEADERS);
+            self.longest.store(longest, Ordering::Relaxed);
+        }
         if self.gone || self.interface.is_there() {
             return None;
         }

@@ -1,5 +1,5 @@
 use crate::block::Place;
-use crate::segment::Cursor;
+use crate::cursor::Cursor;
 use crate::sys::Ring;
 use barline::pool::{Batch, PoolCache};
 use barline::port::{Run, RxQueue};

@@ -1,9 +1,9 @@
 //! A port's sockets: one for each queue, and what is set on all of them.
 
-use crate::sys::{self, Instruction, Ring};
+use crate::sys::{self, Instruction, Ring, Slots};
 use crate::{AfPacketError, Fanout};
 use nix::errno::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Bytes of a block. A frame that the sender has left to its device to cut is 64 KiB long, and has to fit one.
 pub(crate) const BLOCK: usize = 128 << 10;
@@ -49,13 +49,23 @@ impl Wanted {
     }
 }
 
-/// A socket that sends.
-pub(crate) fn sender(index: i32) -> Result<OwnedFd, AfPacketError> {
+/// A socket that sends, with a ring of `descriptors` frames of up to `longest` bytes.
+pub(crate) fn sender(index: i32, descriptors: u32, longest: usize) -> Result<Slots, AfPacketError> {
     let socket = sys::socket().map_err(AfPacketError::of("socket"))?;
+    let fd = socket.as_fd();
     // A kernel that does not know it (before 3.14) queues frames, which is only slower.
-    let _ = sys::option(socket.as_fd(), libc::PACKET_QDISC_BYPASS, 1);
-    sys::bind(socket.as_fd(), index, false).map_err(AfPacketError::of("bind"))?;
-    Ok(socket)
+    let _ = sys::option(fd, libc::PACKET_QDISC_BYPASS, 1);
+    sys::bind(fd, index, false).map_err(AfPacketError::of("bind"))?;
+    let bytes = Slots::bytes(descriptors as usize, longest);
+    Slots::new(socket, descriptors as usize, longest).map_err(ring("setsockopt PACKET_TX_RING", bytes))
+}
+
+/// What it means that there is no ring.
+fn ring(call: &'static str, bytes: usize) -> impl Fn(Errno) -> AfPacketError {
+    move |errno| match errno {
+        Errno::ENOMEM | Errno::ENOBUFS => AfPacketError::NoMemory { bytes },
+        errno => AfPacketError::of(call)(errno),
+    }
 }
 
 /// Sockets that receive, all of one interface: nothing yet, so that no frame comes to two of them before they are a group.
@@ -82,10 +92,8 @@ fn receiver(index: i32, blocks: usize) -> Result<Ring, AfPacketError> {
     sys::option(fd, libc::PACKET_VNET_HDR, 1).map_err(&os)?;
     sys::option(fd, libc::PACKET_IGNORE_OUTGOING, 1).map_err(&os)?;
     let bytes = blocks * BLOCK;
-    let ring = Ring::new(socket, blocks, BLOCK).map_err(|errno| match errno {
-        Errno::ENOMEM | Errno::ENOBUFS => AfPacketError::NoMemory { bytes },
-        errno => AfPacketError::of("setsockopt PACKET_RX_RING")(errno),
-    })?;
+    let made = Ring::new(socket, blocks, BLOCK);
+    let ring = made.map_err(ring("setsockopt PACKET_RX_RING", bytes))?;
     sys::bind(ring.as_fd(), index, true).map_err(AfPacketError::of("bind"))?;
     Ok(ring)
 }

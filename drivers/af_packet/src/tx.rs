@@ -1,19 +1,20 @@
-use crate::sys::Messages;
-use barline::offload::{Offloads, Rules, settle};
+use crate::sys::{Refusal, Slots};
+use barline::offload::{Rules, settle};
 use barline::pool::{Batch, PoolCache};
 use barline::port::{Run, TxQueue};
 use barline::telemetry::TxCounters;
 use crossbeam::utils::CachePadded;
-use nix::errno::Errno;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A transmit queue: a socket of its own. A frame is the kernel's when the call returns, so that nothing is ever in flight.
+/// A transmit queue: a socket of its own, with a ring. A frame is copied to it, and is the kernel's when the call returns, so
+/// that no packet is ever in flight.
 #[derive(Debug)]
 pub struct AfPacketTx {
-    socket: OwnedFd,
-    messages: Messages,
+    slots: Slots,
     run: Arc<Run>,
+    /// Longest frame in bytes that the interface takes now.
+    device: Arc<AtomicU32>,
     counters: Arc<CachePadded<TxCounters>>,
 }
 
@@ -30,13 +31,19 @@ enum End {
 }
 
 impl AfPacketTx {
-    pub(crate) fn new(socket: OwnedFd, run: &Arc<Run>) -> Self {
+    pub(crate) fn new(slots: Slots, run: &Arc<Run>, device: &Arc<AtomicU32>) -> Self {
         Self {
-            socket,
-            messages: Messages::new(),
+            slots,
             run: run.clone(),
+            device: device.clone(),
             counters: TxCounters::shared(),
         }
+    }
+
+    /// Bytes of the longest frame that leaves.
+    fn longest(&self) -> usize {
+        let device = self.device.load(Ordering::Relaxed) as usize;
+        self.run.max_frame().min(device)
     }
 
     /// Drops what cannot be sent, and pads what is short: devices do that, but not those without a wire.
@@ -59,36 +66,40 @@ impl AfPacketTx {
     fn push(&mut self, cache: &mut PoolCache, packets: &mut Batch) -> ((u64, u64), End) {
         let (mut sent, mut bytes) = (0, 0);
         while !packets.is_empty() {
-            match self.messages.send(self.socket.as_fd(), packets.as_slice()) {
-                Ok(n) if n == packets.len() => {
-                    sent += n as u64;
-                    bytes += cache.free_counted(packets);
-                }
-                Ok(n) => {
-                    for packet in (0..n).filter_map(|_| packets.pop()) {
-                        sent += 1;
-                        bytes += packet.len() as u64;
-                        cache.free_one(packet);
-                    }
-                    if n == 0 {
-                        return ((sent, bytes), End::Full);
-                    }
-                }
-                // The first one is longer than the interface takes now, whatever its MTU was at the start.
-                Err(Errno::EMSGSIZE | Errno::EINVAL) => {
+            let all = packets.as_slice().iter().enumerate();
+            let written = all
+                .take_while(|(ahead, packet)| self.slots.write(*ahead, packet))
+                .count();
+            if written == 0 {
+                return ((sent, bytes), End::Full);
+            }
+            let (taken, refusal) = self.slots.send(written);
+            sent += taken as u64;
+            bytes += take_off(cache, packets, taken);
+            match refusal {
+                None => {}
+                Some(Refusal::Later) => return ((sent, bytes), End::Full),
+                Some(Refusal::Frame) => {
                     self.counters.tx_lengths.add(1);
-                    packets
-                        .pop()
-                        .into_iter()
-                        .for_each(|packet| cache.free_one(packet));
+                    take_off(cache, packets, 1);
                 }
-                Err(Errno::EINTR) => {}
-                // No room in the socket or the device, no link, no interface: all may end.
-                Err(_) => return ((sent, bytes), End::Full),
             }
         }
         ((sent, bytes), End::Done)
     }
+}
+
+/// Frees the first `count` packets; their bytes.
+fn take_off(cache: &mut PoolCache, packets: &mut Batch, count: usize) -> u64 {
+    if count == packets.len() {
+        return cache.free_counted(packets);
+    }
+    let mut bytes = 0;
+    for packet in (0..count).filter_map(|_| packets.pop()) {
+        bytes += packet.len() as u64;
+        cache.free_one(packet);
+    }
+    bytes
 }
 
 impl TxQueue for AfPacketTx {
@@ -97,17 +108,14 @@ impl TxQueue for AfPacketTx {
             return 0;
         }
         if packets.has_offloads() {
-            let rules = Rules {
-                can: Offloads::empty(),
-                longest: self.run.max_frame() as u32,
-            };
+            let rules = Rules::software(self.longest());
             let counters = self.counters.clone();
             // None of them has any when they come back here.
             return settle(rules, &counters, cache, packets, |cache, packets| {
                 self.transmit(cache, packets)
             });
         }
-        let most = self.run.max_frame();
+        let most = self.longest();
         let odd = |len: usize| !(PADDED..=most).contains(&len);
         if packets.as_slice().iter().any(|packet| odd(packet.len())) {
             self.sift(cache, packets, most);

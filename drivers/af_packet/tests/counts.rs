@@ -243,6 +243,53 @@ fn set_down_renamed_and_removed() {
     lane.end();
 }
 
+/// As containers do it: it is another network's now.
+#[test]
+fn an_interface_that_is_moved_to_another_namespace_is_gone() {
+    or_skip!();
+    let space = format!("barline-packet-{}", std::process::id());
+    if let Err(why) = ip(&format!("netns add {space}")) {
+        return eprintln!("SKIPPED: {why}");
+    }
+    let (mut lane, far) = lane(Fanout::Hash, 1);
+    let moved = ip(&format!("link set {} netns {space}", far.near));
+    let (event, link) = (lane.port().event(), lane.port().link());
+    let one = lane.frame(60, 1);
+    let mut batch = lane.batch(std::slice::from_ref(&one));
+    let sent = lane.tx[0].transmit(&mut lane.cache, &mut batch);
+    lane.cache.free(&mut batch);
+    lane.end();
+    ip(&format!("netns del {space}")).unwrap();
+    moved.unwrap();
+    assert_eq!((event, link.up, sent), (Some(PortEvent::Gone), false, 0));
+}
+
+/// A frame that fits the MTU of the start and no longer the interface's is dropped here: the kernel would send it.
+#[test]
+fn an_interface_that_takes_less_than_at_the_start() {
+    or_skip!();
+    let (mut lane, far) = lane(Fanout::Hash, 1);
+    let send = |lane: &mut Lane, len| {
+        let frame = lane.frame(len, 1);
+        let mut batch = lane.batch(&[frame]);
+        lane.transmit(0, &mut batch);
+        lane.cache.free(&mut batch);
+    };
+    send(&mut lane, 1500);
+    assert_eq!((lane.take(1).len(), lane.tx_sum("tx_lengths")), (1, 0));
+    ip(&format!("link set {} mtu 1000", far.near)).unwrap();
+    assert_eq!(lane.port().event(), None);
+    send(&mut lane, 1500);
+    assert_eq!(lane.tx_sum("tx_lengths"), 1);
+    send(&mut lane, 1000);
+    assert_eq!((lane.take(1)[0].len(), lane.tx_sum("tx_lengths")), (1000, 1));
+    ip(&format!("link set {} mtu 1500", far.near)).unwrap();
+    assert_eq!(lane.port().event(), None);
+    send(&mut lane, 1500);
+    assert_eq!((lane.take(1)[0].len(), lane.tx_sum("tx_lengths")), (1500, 1));
+    lane.end();
+}
+
 #[test]
 fn what_is_wrong_is_said_with_a_remedy() {
     or_skip!();

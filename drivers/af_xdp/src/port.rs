@@ -5,7 +5,6 @@ use crate::options::{Mode, Options};
 use crate::program::Filter;
 use crate::redirect::Redirect;
 use crate::start::{Running, refused};
-use crate::sys::netdev;
 use crate::umem::Umems;
 use barline::pool::Custody;
 use barline::port::{
@@ -13,7 +12,8 @@ use barline::port::{
     longest_mtu,
 };
 use barline::telemetry::CounterSink;
-use barline_netif::{Interface, LinkWatch, program_of};
+use barline_netif::{Interface, LinkWatch, packet_membership, program_of};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -37,7 +37,7 @@ pub struct AfXdp {
     /// Queues of the last start.
     pub(crate) last: Weak<Custody>,
     filter: Filter,
-    /// Asks, and keeps the interface open for frames of others.
+    /// Keeps the interface open for frames of others.
     ears: OwnedFd,
     /// Whether the interface was opened for all frames, and for all multicast frames.
     wide: (bool, bool),
@@ -64,6 +64,11 @@ const COUNTERS: [&str; 6] = [
     "xsk_tx_dropped",
 ];
 
+/// A socket that receives nothing: for memberships.
+fn packet_socket() -> nix::Result<OwnedFd> {
+    socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
+}
+
 impl AfXdp {
     /// Opens an interface: from now on its frames pass our program, which lets all of them through until the start.
     /// `umems` is what ports of this process have in common.
@@ -76,9 +81,9 @@ impl AfXdp {
         let (interface, facts) = Interface::ethernet(&options.interface)?;
         let watch = LinkWatch::new().map_err(XdpError::os("listen to changes of interfaces (netlink)"))?;
         let index = interface.index().unsigned_abs();
-        let ears = netdev::packet_socket().map_err(XdpError::os("open a packet socket"))?;
+        let ears = packet_socket().map_err(|errno| XdpError::os("open a packet socket")(errno.into()))?;
         // A driver that does not say how many it has, has one.
-        let (rx, tx) = netdev::channels(ears.as_fd(), &facts.name).unwrap_or((1, 1));
+        let (rx, tx) = interface.queues().unwrap_or((1, 1));
         let (rx, tx) = (rx.max(1), tx.max(1));
         let left = |queues: u32| queues.checked_sub(options.queue).filter(|left| *left > 0);
         let (Some(rx_queues), Some(tx_queues)) = (left(rx), left(tx)) else {
@@ -108,6 +113,7 @@ impl AfXdp {
                 mtu: facts.mtu,
                 speed: interface.speed().unwrap_or(0),
                 offloads: barline::offload::Offloads::empty(),
+                vlans: false,
             },
             finishes: interface
                 .driver()
@@ -150,14 +156,15 @@ impl AfXdp {
             .map_err(|error| PortError::Lacks(error.to_string()))?;
         self.filter = filter;
         let steps = [
-            (false, promiscuous, self.wide.0),
-            (true, all_multicast, self.wide.1),
+            (libc::PACKET_MR_PROMISC, promiscuous, self.wide.0),
+            (libc::PACKET_MR_ALLMULTI, all_multicast, self.wide.1),
         ];
-        for (multicast_only, wanted, is) in steps {
+        for (kind, wanted, is) in steps {
             if wanted != is {
-                let widened = netdev::widen(self.ears.as_fd(), self.index, multicast_only, wanted);
-                widened
-                    .map_err(|error| refused("open the interface for frames of other stations", &error))?;
+                let index = self.interface.index();
+                packet_membership(self.ears.as_fd(), index, kind, wanted).map_err(|errno| {
+                    refused("open the interface for frames of other stations", &errno.into())
+                })?;
             }
         }
         self.wide = (promiscuous, all_multicast);

@@ -134,6 +134,107 @@ fn who_may_not_is_told_what_is_needed() {
     assert_eq!(pair.complaints(), Vec::<String>::new());
 }
 
+/// Each right that is missing alone, the others being there: told with the same remedy, and nothing is attached.
+#[test]
+fn one_missing_right_is_told_as_well() {
+    if let Ok(interface) = env::var(OPEN) {
+        let error = open(&interface).unwrap_err();
+        println!("\nERROR {} {error}", error.is_machine());
+        return;
+    }
+    if !able() {
+        return;
+    }
+    enter();
+    let pair = Pair::new(1500, 1);
+    // CAP_SYS_ADMIN stands for CAP_BPF and, to bpf(2), for CAP_NET_ADMIN too.
+    for without in ["-net_raw", "-bpf,-sys_admin", "-net_admin,-sys_admin"] {
+        let mut command = again("one_missing_right_is_told_as_well", &pair.near);
+        let mut limited = Command::new("setpriv");
+        limited
+            .args(["--bounding-set", without])
+            .arg(command.get_program());
+        limited.args(command.get_args()).env(OPEN, &pair.near);
+        command = limited;
+        let Ok(output) = command.output() else {
+            eprintln!("SKIPPED: no setpriv command: apt install util-linux");
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            text.contains("ERROR true no right to")
+                && text.contains("setcap cap_net_raw,cap_net_admin,cap_bpf"),
+            "without {without}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(pair.complaints(), Vec::<String>::new(), "without {without}");
+    }
+}
+
+/// Nobody takes the interface away by force while the port runs: the kernel protects a program that a link attaches.
+#[test]
+fn a_program_is_not_replaced_by_force() {
+    if !able() {
+        return;
+    }
+    enter();
+    let mut lane = Lane::up(&Pairs::new());
+    let names = barline_netif::all().unwrap();
+    let near = names
+        .iter()
+        .map(|interface| interface.facts().unwrap().name)
+        .find(|name| name.starts_with("near"))
+        .unwrap();
+    let id = program_on(&near).unwrap().expect("a program");
+    for force in ["", "-force "] {
+        for mode in ["xdp", "xdpdrv", "xdpgeneric"] {
+            // Some are refused, some do nothing where there is no program of that mode.
+            let _ = barline_netif::testing::ip(&format!("{force}link set dev {near} {mode} off"));
+        }
+    }
+    assert_eq!(program_on(&near).unwrap(), Some(id));
+    assert_eq!(lane.port().event(), None);
+    lane.expect(&[lane.frame(60, 1)]);
+    lane.end();
+}
+
+/// As containers do it. The program went with the interface, and goes with the port.
+#[test]
+fn an_interface_that_is_moved_to_another_namespace_is_gone() {
+    if !able() {
+        return;
+    }
+    enter();
+    let space = format!("barline-xdp-{}", std::process::id());
+    if let Err(why) = barline_netif::testing::ip(&format!("netns add {space}")) {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    let (pair, pool) = (Pair::new(1500, 1), pool(2048));
+    let mut port = open(&pair.near).unwrap();
+    let queues = port.start(&PortConfig::new(&pool)).unwrap();
+    ip(&format!("link set {} netns {space}", pair.near));
+    let (event, link) = (port.event(), port.link());
+    port.stop(queues).unwrap();
+    drop(port);
+    let shown = || {
+        let mut show = Command::new("ip");
+        let output = show
+            .args(["-n", &space, "-d", "link", "show", &pair.near])
+            .output();
+        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    };
+    let patience = Patience::new();
+    while shown().contains("xdp") {
+        patience.wait("the program to go");
+    }
+    assert!(shown().contains(&pair.near), "{}", shown());
+    ip(&format!("netns del {space}"));
+    assert!(pair.was_removed());
+    assert_eq!((event, link.up), (Some(PortEvent::Gone), false));
+    assert_eq!(pool.available(), pool.packets());
+}
+
 #[test]
 fn nothing_is_left_of_a_process_that_is_killed() {
     if let Ok(interface) = env::var(OPEN) {

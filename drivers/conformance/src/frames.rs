@@ -35,7 +35,13 @@ pub fn number(frame: &[u8]) -> u64 {
 
 /// A frame with a VLAN tag.
 pub fn tagged(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
-    let mut frame = start(to, &[0x81, 0, 0, 7]);
+    of_vlan(to, 7, len, number)
+}
+
+/// One of a VLAN, with a priority.
+pub fn of_vlan(to: MacAddress, id: u16, len: usize, number: u64) -> Vec<u8> {
+    let [high, low] = (id | 5 << 13).to_be_bytes();
+    let mut frame = start(to, &[0x81, 0, high, low]);
     frame.extend_from_slice(&EXPERIMENTAL);
     filled(frame, len, number)
 }
@@ -95,6 +101,14 @@ pub(crate) fn tcp(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
     let mut frame = filled(frame, len, number);
     let open = sum(&pseudo(&frame));
     frame[50..52].copy_from_slice(&open.to_be_bytes());
+    frame
+}
+
+/// A [`tcp`] frame with its checksum, as it stands on a wire.
+pub(crate) fn summed(to: MacAddress, len: usize, number: u64) -> Vec<u8> {
+    let mut frame = tcp(to, len, number);
+    let whole = !sum(&frame[34..]);
+    frame[50..52].copy_from_slice(&whole.to_be_bytes());
     frame
 }
 

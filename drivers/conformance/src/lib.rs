@@ -17,6 +17,7 @@ mod frames;
 mod lane;
 pub mod local;
 mod patience;
+pub mod stream;
 
 pub use far::{Costs, FarEnd, Mappings, Mishap, Nature, Spoil, Station, Subject, clean};
 pub use frames::{frame, number, tagged, udp};
@@ -88,6 +89,7 @@ cases! { $
         an_open_checksum_is_completed,
         an_open_checksum_of_a_second_pool_is_completed,
         a_long_packet_is_cut_into_frames,
+        what_was_left_open_or_uncut_is_sent_on,
         what_cannot_be_done_is_dropped_and_counted,
     }
     settings {
@@ -97,6 +99,8 @@ cases! { $
         the_mtu_limits_what_is_sent,
         an_mtu_that_is_accepted_fits_the_buffers,
         jumbo_frames_pass_both_ways,
+        only_chosen_vlans_are_received,
+        a_port_without_a_filter_receives_every_vlan,
         the_link_goes_and_comes,
         a_stopped_port_changes_nothing,
     }

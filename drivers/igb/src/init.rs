@@ -2,7 +2,7 @@
 
 use crate::regs::*;
 use barline::mmio::{Bar, MmioError, RW, RegArray};
-use barline::port::{Link, MacAddress, PortConfig};
+use barline::port::{Link, MacAddress, PortConfig, VlanFilter};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -172,7 +172,16 @@ pub fn set_max_frame(bar: &Bar, bytes: u32) {
     bar.write(RLPML, bytes + 4);
 }
 
-/// Transmitter on, then receiver on; `filter` is what RCTL has of UPE and MPE.
+/// The table of VLANs that are received (8.10.19): register `id / 32`, bit `id % 32`.
+pub fn set_vlans(bar: &Bar, filter: &VlanFilter) {
+    for at in 0..128 {
+        let passes = |bit: u16| u32::from(filter.has(at * 32 + bit)) << bit;
+        let word = (0..32).map(passes).fold(0, |word, bit| word | bit);
+        bar.write(VFTA.at(at.into()), word);
+    }
+}
+
+/// Transmitter on, then receiver on; `filter` is what RCTL has of UPE, MPE and VFE.
 pub fn enable(bar: &Bar, config: &PortConfig, filter: u32) {
     set_max_frame(bar, config.max_frame());
     bar.write(TCTL, tctl::EN | tctl::PSP | tctl::CT);

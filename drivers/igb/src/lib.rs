@@ -97,6 +97,7 @@ impl Igb {
             mtu: 9500,
             speed: 1000,
             offloads: barline::offload::Offloads::empty(),
+            vlans: true,
         };
         Ok(Self {
             bar,

@@ -5,27 +5,30 @@ use crate::start::Running;
 use crate::{Igb, init, irq, regs};
 use barline::mmio::{BarGuard, MmioError};
 use barline::port::{
-    BusEvents, Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues,
+    BusEvents, Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, VlanFilter,
 };
 use barline::telemetry::CounterSink;
 use std::os::fd::BorrowedFd;
 
 /// Which frames for others are received.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub promiscuous: bool,
     pub all_multicast: bool,
+    /// Of tagged frames only these.
+    pub vlans: Option<VlanFilter>,
 }
 
 impl Filter {
-    pub fn bits(self) -> u32 {
+    pub fn bits(&self) -> u32 {
         let unicast = if self.promiscuous { rctl::UPE } else { 0 };
         let multicast = if self.promiscuous || self.all_multicast {
             rctl::MPE
         } else {
             0
         };
-        unicast | multicast
+        let vlans = if self.vlans.is_some() { rctl::VFE } else { 0 };
+        unicast | multicast | vlans
     }
 }
 
@@ -66,7 +69,7 @@ impl Igb {
     fn apply_filter(&self) {
         let bits = self.filter.bits();
         self.bar
-            .modify(regs::RCTL, |v| v & !(rctl::UPE | rctl::MPE) | bits);
+            .modify(regs::RCTL, |v| v & !(rctl::UPE | rctl::MPE | rctl::VFE) | bits);
     }
 }
 
@@ -118,6 +121,7 @@ impl Port for Igb {
         let Running { room, limit, .. } = self.running()?;
         let (room, limit) = (*room, limit.clone());
         match change {
+            Change::Promiscuous(true) if self.filter.vlans.is_some() => return Err(VlanFilter::PROMISCUOUS),
             Change::Promiscuous(on) => {
                 self.filter.promiscuous = on;
                 self.apply_filter();
@@ -125,6 +129,11 @@ impl Port for Igb {
             Change::AllMulticast(on) => {
                 self.filter.all_multicast = on;
                 self.apply_filter();
+            }
+            Change::Vlan { id, passes } => {
+                let vlans = self.filter.vlans.as_mut().ok_or(VlanFilter::NOT_STARTED)?;
+                vlans.set(id, passes)?;
+                init::set_vlans(&self.bar, vlans);
             }
             Change::Mac(mac) if mac.is_station() => {
                 init::set_mac(&self.bar, mac);

@@ -47,6 +47,8 @@ registers! {
     RAL: [RW; 16] = 0x5400, 8;
     /// Receive address, high two bytes, and valid bit (8.10.17).
     RAH: [RW; 16] = 0x5404, 8;
+    /// VLAN filter table: a bit for each identifier (8.10.19).
+    VFTA: [RW; 128] = 0x5600, 4;
     /// Multiple receive queues (8.10.21).
     MRQC: RW = 0x5818;
     /// Software semaphore (8.20.1).
@@ -173,6 +175,8 @@ pub mod rctl {
     pub const LPE: u32 = 1 << 5;
     /// Accept broadcast.
     pub const BAM: u32 = 1 << 15;
+    /// Filter tagged frames by VFTA.
+    pub const VFE: u32 = 1 << 18;
     /// Strip the FCS.
     pub const SECRC: u32 = 1 << 26;
 }

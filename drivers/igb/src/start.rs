@@ -132,7 +132,11 @@ impl Igb {
         self.filter = Filter {
             promiscuous: config.promiscuous,
             all_multicast: false,
+            vlans: config.vlans.clone(),
         };
+        if let Some(vlans) = &self.filter.vlans {
+            init::set_vlans(&self.bar, vlans);
+        }
         init::enable(&self.bar, config, self.filter.bits());
         let mut cache = config.pool.cache();
         queues.rx.iter_mut().for_each(|queue| queue.fill(&mut cache));

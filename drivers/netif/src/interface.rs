@@ -1,5 +1,5 @@
 use crate::netlink;
-use crate::sys::{Ifreq, Request, driver_info, ethtool, names, request, settings};
+use crate::sys::{Ifreq, Request, channels, driver_info, ethtool, names, request, settings};
 use barline::port::{Link, MacAddress};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::io;
@@ -190,6 +190,20 @@ impl Interface {
         let half = |at: usize| u32::from(u16::from_ne_bytes([bytes[at], bytes[at + 1]]));
         let speed = half(12) | half(28) << 16;
         (speed != 0 && speed != u32::MAX && speed != u32::from(u16::MAX)).then_some(speed)
+    }
+
+    /// Receive queues and transmit queues that are in use, where its driver says.
+    pub fn queues(&self) -> Option<(u32, u32)> {
+        let mut command = channels();
+        ethtool(self.socket.as_fd(), &self.request().ok()?.name, &mut command).ok()?;
+        // struct ethtool_channels: the most of rx, tx, other, combined from 4 on; the same in use from 20 on.
+        let word = |at: usize| {
+            command.bytes()[at..]
+                .first_chunk()
+                .map(|word| u32::from_ne_bytes(*word))
+        };
+        let (rx, tx, both) = (word(20)?, word(24)?, word(32)?);
+        Some((rx.saturating_add(both), tx.saturating_add(both)))
     }
 
     /// The kernel's driver, and where on its bus the device is.

@@ -1,4 +1,4 @@
-//! Interfaces of the Linux kernel: what is asked of one by ports that work over it (`af_packet:`, `tap:`) and by tools
+//! Interfaces of the Linux kernel: what is asked of one by ports that work over it (`af_packet:`, `af_xdp:`, `tap:`) and by tools
 //! that list them.
 //!
 //! An [`Interface`] is known by its index, so that it is still found when somebody renames it, and is asked in the network
@@ -17,6 +17,6 @@ mod watch;
 pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
 pub use netlink::{program_of, program_on};
-pub use sys::{Ifreq, Request, bind_packet, packet_option, request};
+pub use sys::{Ifreq, Request, bind_packet, packet_membership, packet_option, request};
 pub use tun::{probe_tun_offloads, tun_offloads};
 pub use watch::LinkWatch;

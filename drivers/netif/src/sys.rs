@@ -98,7 +98,7 @@ pub(crate) fn ethtool<const N: usize>(
         rest: [0; 16],
     };
     // SAFETY: the kernel reads the request, and writes at most the length of the command's structure behind `data`; the
-    // two commands below are as long as theirs.
+    // commands below are as long as theirs.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), ETHTOOL as _, &mut request as *mut Request) };
     if done < 0 {
         Err(io::Error::last_os_error())
@@ -121,6 +121,11 @@ impl<const N: usize> Ethtool<N> {
 /// `struct ethtool_cmd` for ETHTOOL_GSET.
 pub(crate) fn settings() -> Ethtool<44> {
     numbered(1)
+}
+
+/// `struct ethtool_channels` for ETHTOOL_GCHANNELS.
+pub(crate) fn channels() -> Ethtool<36> {
+    numbered(0x3c)
 }
 
 /// `struct ethtool_drvinfo` for ETHTOOL_GDRVINFO.
@@ -154,6 +159,30 @@ pub(crate) fn names() -> io::Result<Vec<(i32, String)>> {
         libc::if_freenameindex(list);
     }
     Ok(names)
+}
+
+/// Joins or leaves a membership of the interface (PACKET_MR_PROMISC and others). It ends with the packet socket.
+///
+/// # Errors
+/// The kernel's word.
+pub fn packet_membership(socket: BorrowedFd<'_>, index: i32, kind: i32, on: bool) -> nix::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: index,
+        mr_type: kind as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    let option = match on {
+        true => libc::PACKET_ADD_MEMBERSHIP,
+        false => libc::PACKET_DROP_MEMBERSHIP,
+    };
+    let (place, len) = (
+        (&raw const request).cast(),
+        size_of_val(&request) as libc::socklen_t,
+    );
+    // SAFETY: the kernel reads a request of that size.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, place, len) };
+    Errno::result(done).map(drop)
 }
 
 /// Binds a packet socket to an interface: to all its frames, or (`receive` false) for sending alone.

@@ -28,6 +28,7 @@ impl Loopback {
             mtu: 9600,
             speed: 0,
             offloads: Offloads::all(),
+            vlans: false,
         };
         Self {
             mac: MacAddress([2, 0, 0, 0, 0, 0]),

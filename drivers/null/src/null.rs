@@ -40,6 +40,7 @@ impl Null {
             speed: 0,
             // Nobody sees what it sends.
             offloads: barline::offload::Offloads::TX,
+            vlans: false,
         };
         Ok(Self {
             size,

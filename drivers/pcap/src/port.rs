@@ -147,6 +147,7 @@ impl Pcap {
                 mtu: 9600,
                 speed: 0,
                 offloads: barline::offload::Offloads::empty(),
+                vlans: false,
             },
             running: None,
             last: Weak::new(),

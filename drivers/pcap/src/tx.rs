@@ -1,6 +1,6 @@
 use crate::port::Shared;
 use crate::write::Kind;
-use barline::offload::{Offloads, Rules, settle};
+use barline::offload::{Rules, settle};
 use barline::pool::{Batch, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
@@ -92,10 +92,7 @@ impl TxQueue for PcapTx {
             return 0;
         }
         if packets.has_offloads() {
-            let rules = Rules {
-                can: Offloads::empty(),
-                longest: self.shared.run.max_frame() as u32,
-            };
+            let rules = Rules::software(self.shared.run.max_frame());
             let counters = self.counters.clone();
             // None of them has any when they come back here.
             return settle(rules, &counters, cache, packets, |cache, packets| {

@@ -104,6 +104,7 @@ impl Tap {
                 mtu: MOST_MTU,
                 speed: 0,
                 offloads,
+                vlans: false,
             },
             running: None,
             counts: [0; 3],

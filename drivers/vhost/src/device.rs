@@ -7,7 +7,7 @@ use crate::gate::Gate;
 use crate::ring::{Ring, Setup};
 use crate::split::Places;
 use crate::sys::{GuestMemory, Log};
-use barline::port::PortEvent;
+use barline::port::{MacAddress, PortEvent};
 use barline::wait::EventFd;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -218,6 +218,17 @@ impl Device {
             let heeded = gate.heed(kick.as_fd());
             heeded.is_ok()
         });
+    }
+
+    /// A guest with this address has moved here and cannot say so itself: one frame of its first transmit ring does. Whether there
+    /// can be such a guest.
+    pub fn announce(&self, mac: MacAddress) -> bool {
+        let good = mac.is_station();
+        if let Some(gate) = self.shared.gates.get(1).filter(|_| good) {
+            gate.announcement.leave(mac);
+            gate.wake();
+        }
+        good
     }
 
     /// Everything as before the peer came.

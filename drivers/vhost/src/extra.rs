@@ -4,6 +4,7 @@
 //! * SET_VRING_ENABLE: it ends it before SET_FEATURES, where QEMU sends the first ones.
 
 use crate::device::Device;
+use barline::port::MacAddress;
 use nix::sys::socket::{MsgFlags, recv};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -69,6 +70,10 @@ pub(crate) fn handle(socket: &mut UnixStream, device: &mut Device) -> io::Result
         SET_VRING_ENABLE => {
             let (index, on) = (value as u32, value >> 32);
             on < 2 && device.enable(index, on == 1).is_ok()
+        }
+        SEND_RARP => {
+            let [a, b, c, d, e, f, ..] = value.to_ne_bytes();
+            device.announce(MacAddress([a, b, c, d, e, f]))
         }
         _ => true,
     };

@@ -9,6 +9,7 @@
 //! unmaps it. It is needed to keep a promise to the peer: after the answer to GET_VRING_BASE or REM_MEM_REG nobody
 //! touches the ring or the region, and the index in the answer is the last one.
 
+use crate::announce::Announcement;
 use crate::fault::{Counts, Fault};
 use crate::ring::{Ring, Setup};
 use crate::turn::{Stuck, Turn, Worker};
@@ -34,6 +35,8 @@ pub(crate) struct Gate {
     faulty: AtomicBool,
     /// The port was stopped.
     ended: AtomicBool,
+    /// What the worker is to receive besides.
+    pub announcement: Announcement,
     /// What a sleeping worker waits for: the peer's kicks, whoever the peer is, and the gate's own.
     wake: Epoll,
     nudge: EventFd,
@@ -54,6 +57,7 @@ impl Gate {
             turn: Turn::new(),
             faulty: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            announcement: Announcement::default(),
             wake,
             nudge,
             counts: counts.clone(),
@@ -102,7 +106,7 @@ impl Gate {
     }
 
     /// Wakes the worker, if it sleeps.
-    fn wake(&self) {
+    pub fn wake(&self) {
         // It fails for a descriptor that is none, which this one is not.
         let _ = self.nudge.raise();
     }
@@ -214,7 +218,13 @@ impl Pass {
 
     /// Whether the control thread has news.
     pub fn has_news(&self) -> bool {
-        self.worker.has_news(&self.gate.turn)
+        self.worker.has_news(&self.gate.turn) || self.announcement().is_there()
+    }
+
+    /// What is to be received besides.
+    #[inline(always)]
+    pub fn announcement(&self) -> &Announcement {
+        &self.gate.announcement
     }
 
     /// The ring, between bursts: to look, not to touch.

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+mod announce;
 mod chain;
 mod device;
 mod extra;
@@ -17,7 +18,6 @@ pub mod fuzzing;
 mod gate;
 mod handler;
 mod mark;
-mod pace;
 mod packed;
 mod port;
 mod ring;

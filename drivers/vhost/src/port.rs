@@ -98,6 +98,7 @@ impl Vhost {
             mtu: MOST_MTU,
             speed: 0,
             offloads: Offloads::all(),
+            vlans: false,
         };
         Ok(Self {
             running: None,

@@ -9,6 +9,11 @@ use barline::offload::Offloads;
 use barline::wait::{Cpu, EventFd};
 use std::sync::Arc;
 
+/// Ticks for which a ring that was found short is left alone: below a microsecond. A peer that gives buffers one by one is
+/// slowed down by who takes each of them at once, because both then fight for the lines of the ring; after a pause there
+/// are many. 500 ticks do not suffice, 4,000 are no better.
+pub(crate) const PAUSE: u32 = 2000;
+
 /// How a ring is to be used: made by the control thread, never changed; a change is another of these.
 #[derive(Debug)]
 pub(crate) struct Setup {

@@ -3,13 +3,12 @@
 use crate::chain::{Chain, Chains};
 use crate::gate::{Gate, Pass};
 use crate::mark::{self, Wrong};
-use crate::pace::Pace;
-use crate::ring::Ring;
+use crate::ring::{PAUSE, Ring};
 use barline::offload::Offloads;
 use barline::pool::{Batch, MAX_BURST, Packet, PoolCache};
 use barline::port::RxQueue;
 use barline::telemetry::RxCounters;
-use barline::wait::{Armed, Cpu};
+use barline::wait::{Armed, Cpu, Pace};
 use crossbeam::utils::CachePadded;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -34,7 +33,7 @@ impl VhostRx {
         Self {
             pass: Pass::new(gate, life),
             chains: Chains::new(),
-            pace: Pace::default(),
+            pace: Pace::new(PAUSE),
             limit: limit.clone(),
             counters: RxCounters::shared(),
         }
@@ -148,7 +147,13 @@ impl RxQueue for VhostRx {
             self.pass.fail(fault);
         }
         match self.chains.list.is_empty() {
-            true => self.pass.leave(),
+            true => {
+                self.pass.leave();
+                if self.pass.announcement().is_there() {
+                    got.bytes = self.pass.announcement().receive(cache, out);
+                    got.packets = usize::from(got.bytes > 0);
+                }
+            }
             false => self.pass.leave_at(),
         }
         let counters = &**self.counters;

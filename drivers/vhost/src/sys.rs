@@ -85,16 +85,6 @@ impl Area {
     }
 }
 
-/// Ticks of the processor's time-stamp counter, where it has one that is cheap to read.
-#[inline(always)]
-pub(crate) fn ticks() -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: reads a counter.
-    return Some(unsafe { std::arch::x86_64::_rdtsc() });
-    #[cfg(not(target_arch = "x86_64"))]
-    None
-}
-
 #[inline(always)]
 fn prefetch(at: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -3,13 +3,13 @@
 use crate::chain::Chains;
 use crate::fault::Fault;
 use crate::gate::{Gate, Pass};
-use crate::pace::Pace;
-use crate::ring::Ring;
+use crate::ring::{PAUSE, Ring};
 use crate::rx::LEAST;
 use barline::offload::{Checksum, Offload, Offloads, Rules, VNET_LEN, settle};
 use barline::pool::{Batch, MAX_BURST, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
+use barline::wait::Pace;
 use crossbeam::utils::CachePadded;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -166,7 +166,7 @@ impl VhostTx {
         Self {
             pass: Pass::new(gate, life),
             chains: Chains::new(),
-            pace: Pace::default(),
+            pace: Pace::new(PAUSE),
             limit: limit.clone(),
             counters: TxCounters::shared(),
         }

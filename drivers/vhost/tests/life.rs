@@ -294,7 +294,12 @@ fn messages_that_the_crate_lacks_are_answered() {
         Some(1),
         "no such ring"
     );
-    assert_eq!(say(&mut stream, 19, NEED_REPLY, &word(0), true), Some(0));
+    assert_eq!(say(&mut stream, 19, NEED_REPLY, &word(2), true), Some(0));
+    assert_eq!(
+        say(&mut stream, 19, NEED_REPLY, &word(0), true),
+        Some(1),
+        "no address"
+    );
     // A message that is refused ends nothing, one that is none ends the connection.
     assert_eq!(say(&mut stream, 2, NEED_REPLY, &word(1 << 40), true), Some(1));
     assert_eq!(say(&mut stream, 40, 0, &[], true), Some(0xf));

@@ -24,6 +24,7 @@ pub(crate) fn choose(offered: Features, settings: &Settings) -> Result<Features,
         merge,
         event_idx,
         in_order,
+        bypass: _, // there is no IOMMU to go around
     } = settings.rings;
     let mut wanted = Features::VERSION_1 | Features::ORDER_PLATFORM | PROTOCOL;
     wanted.set(Features::MTU | Features::MAC, true);

@@ -83,6 +83,7 @@ impl VirtioUser {
                 speed: 0,
                 // What a back end does not offer is done in software, and is not received.
                 offloads: Offloads::all(),
+                vlans: false,
             },
             mac: first
                 .as_ref()

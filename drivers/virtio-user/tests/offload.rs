@@ -2,9 +2,10 @@
 //! side is done in software.
 
 use barline::mem::{PageSize, Source};
-use barline::offload::{Checksum, LONG_ROOM, Offload, Offloads, SegmentKind, Segmentation, Sum};
+use barline::offload::{LONG_ROOM, Offload, Offloads};
 use barline::pool::{Batch, Pool, PoolCache};
 use barline::port::{LinkRequest, Port, PortConfig, PortError, Queues};
+use barline_conformance::stream::{asks, is_summed_up, open as tcp};
 use barline_vhost::{Options, Vhost};
 use barline_virtio_user::{Settings, VirtioUser};
 use std::path::Path;
@@ -94,40 +95,6 @@ impl<P: Port> Side<P> {
     }
 }
 
-/// Ethernet, IPv4 and TCP headers, and so much payload; the sum of the pseudo header stands in the checksum's place.
-fn tcp(payload: usize) -> Vec<u8> {
-    let mut frame = vec![2; 12];
-    frame.extend([8, 0, 0x45, 0]);
-    frame.extend((40 + payload as u16).to_be_bytes());
-    frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-    frame.extend([0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0]);
-    frame.extend((!pseudo(20 + payload).finish()).to_be_bytes());
-    frame.extend([0, 0]);
-    frame.extend((0..payload).map(|at| at as u8));
-    frame
-}
-
-fn pseudo(len: usize) -> Sum {
-    let sum = Sum::default().with(&[10, 0, 0, 1, 10, 0, 0, 2, 0, 6]);
-    sum.with_u16(len as u16)
-}
-
-fn asks(size: Option<u16>) -> Offload {
-    let segmentation = size.map(|size| Segmentation {
-        kind: SegmentKind::Tcp4,
-        ecn: false,
-        size,
-        header: 54,
-    });
-    Offload {
-        checksum: Checksum::Partial {
-            start: 34,
-            offset: 16,
-        },
-        segmentation,
-    }
-}
-
 fn both(path: &Path, options: &str, [back, front]: [Offloads; 2]) -> (Side<Vhost>, Side<VirtioUser>) {
     let mut back = Side::start(Vhost::open(&Options::new(path)).unwrap(), back);
     let settings = Settings::parse(options).unwrap();
@@ -155,7 +122,7 @@ fn pass(from: &mut Side<impl Port>, to: &mut Side<impl Port>, whole: bool) {
     let got = to.receive(2 + segments);
     for (bytes, offload) in &got[..=segments] {
         assert!(*offload == Offload::default() && bytes.len() <= 1518);
-        assert_eq!(pseudo(bytes.len() - 34).with(&bytes[34..]).finish(), 0);
+        assert!(is_summed_up(bytes));
     }
     assert_eq!(got[segments + 1], (tcp(64), Offload::default()));
     let payload: Vec<u8> = got[1..=segments]

@@ -149,7 +149,7 @@ impl Control {
         let from = self.next;
         self.begun = from;
         // Whether the device wants to be told is of no interest: there is one command at a time.
-        match &self.ring {
+        match &mut self.ring {
             Ring::Split(words) => {
                 let place = |i: usize| (self.place.wrapping_add(i as u32) % LEN) as u16;
                 for (i, (offset, len, flags)) in pieces.iter().enumerate() {
@@ -167,8 +167,7 @@ impl Control {
                 words.publish(from, self.next);
             }
             Ring::Packed(words) => {
-                // The first one last: it makes all of them available (2.8.21.1).
-                for (i, (offset, len, flags)) in pieces.iter().enumerate().rev() {
+                for (i, (offset, len, flags)) in pieces.iter().enumerate() {
                     let next = if i < last { NEXT } else { 0 };
                     let rest = *len as u64 | (flags | next) << 48;
                     words.post(

@@ -6,7 +6,7 @@ use crate::regs::{Features, Status, common};
 use crate::split::Areas;
 use barline::mmio::{Doorbell, MmioError};
 use barline::offload::Offloads;
-use barline::port::PortError;
+use barline::port::{PortConfig, PortError};
 use std::time::Duration;
 
 /// A device that works is reset at once; one whose host is busy takes its time.
@@ -53,6 +53,11 @@ pub fn reset(at: &Structures) -> Result<(), MmioError> {
     }
 }
 
+/// Of a device without VIRTIO_F_ACCESS_PLATFORM (6.1): it may take the IOMMU's addresses for physical ones, and write to
+/// whatever memory is there.
+const BYPASSES: &str = "be driven safely: its device does not offer VIRTIO_F_ACCESS_PLATFORM, so it may bypass the IOMMU; with QEMU \
+                        add iommu_platform=on to it, and if it is known to be behind the IOMMU add access-platform=off to the port";
+
 /// What the device offers.
 pub fn offered(at: &Structures) -> Features {
     let half = |select: u32| {
@@ -62,8 +67,25 @@ pub fn offered(at: &Structures) -> Features {
     Features::from_bits_retain(half(0) | half(1) << 32)
 }
 
-/// What of it is taken: of offloads those that are asked for. VLAN filtering never is: see the crate's README.
-pub fn chosen(offered: Features, options: &Options, offloads: Offloads) -> Features {
+/// What an application asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// These offloads.
+    pub offloads: Offloads,
+    /// A filter of VLANs. A device that has one and was told of none receives no tagged frame.
+    pub vlans: bool,
+}
+
+impl Asked {
+    /// What a configuration asks for.
+    pub fn by(config: &PortConfig) -> Self {
+        let (offloads, vlans) = (config.offloads, config.vlans.is_some());
+        Self { offloads, vlans }
+    }
+}
+
+/// What of it is taken: of offloads those that are asked for, VLAN filtering if it is.
+pub fn chosen(offered: Features, options: &Options, asked: Asked) -> Features {
     let mut wanted = Features::VERSION_1
         | Features::ACCESS_PLATFORM
         | Features::ORDER_PLATFORM
@@ -82,16 +104,18 @@ pub fn chosen(offered: Features, options: &Options, offloads: Offloads) -> Featu
     // These need the control queue (5.1.3.1).
     let control =
         Features::CTRL_RX | Features::CTRL_MAC_ADDR | Features::MQ | Features::RSS | Features::DEVICE_STATS;
-    wanted.set(control, offered.contains(Features::CTRL_VQ));
-    wanted |= Features::of_offloads(offered.offloads() & offloads);
+    let has_control = offered.contains(Features::CTRL_VQ);
+    wanted.set(control, has_control);
+    wanted.set(Features::CTRL_VLAN, asked.vlans && has_control);
+    wanted |= Features::of_offloads(offered.offloads() & asked.offloads);
     offered & wanted
 }
 
 /// Agrees on features (3.1.1, steps 2 to 6).
 ///
 /// # Errors
-/// A device that is not of version 1, or does not take the features.
-pub fn negotiate(at: &Structures, options: &Options, offloads: Offloads) -> Result<Features, PortError> {
+/// A device that is not of version 1, does not go through the IOMMU, or does not take the features.
+pub fn negotiate(at: &Structures, options: &Options, asked: Asked) -> Result<Features, PortError> {
     add_status(at, Status::ACKNOWLEDGE);
     add_status(at, Status::DRIVER);
     let offered = offered(at);
@@ -100,7 +124,10 @@ pub fn negotiate(at: &Structures, options: &Options, offloads: Offloads) -> Resu
             "be driven: its device does not offer VIRTIO_F_VERSION_1",
         ));
     }
-    let features = chosen(offered, options, offloads);
+    if !offered.contains(Features::ACCESS_PLATFORM) && !options.bypass {
+        return Err(PortError::Unsupported(BYPASSES));
+    }
+    let features = chosen(offered, options, asked);
     for (select, half) in [
         (0u32, features.bits() as u32),
         (1, (features.bits() >> 32) as u32),
@@ -174,7 +201,7 @@ mod tests {
     #[test]
     fn features_are_taken_as_far_as_they_go_together() {
         let (all, options) = (Features::all(), Options::default());
-        let chosen = |offered, options| super::chosen(offered, options, Offloads::empty());
+        let chosen = |offered, options| super::chosen(offered, options, Asked::default());
         let taken = chosen(all, &options);
         assert!(
             taken.contains(Features::VERSION_1 | Features::RING_PACKED | Features::IN_ORDER | Features::RSS)
@@ -182,7 +209,18 @@ mod tests {
         assert!(!taken.intersects(Features::EVENT_IDX | Features::MRG_RXBUF | Features::INDIRECT_DESC));
         // Offloads and VLAN filtering: bits 0, 1, 7 to 14, 19, 54 to 56.
         assert_eq!(taken.bits() & (0b11 | 0xff << 7 | 1 << 19 | 0b111 << 54), 0);
-        let some = Offloads::TX_CHECKSUM | Offloads::TX_TCP6 | Offloads::RX_CHECKSUM;
+        let offloads = Offloads::TX_CHECKSUM | Offloads::TX_TCP6 | Offloads::RX_CHECKSUM;
+        let some = Asked {
+            offloads,
+            vlans: false,
+        };
+        let tags = Asked {
+            vlans: true,
+            ..Asked::default()
+        };
+        assert_eq!(super::chosen(all, &options, tags) - taken, Features::CTRL_VLAN);
+        let deaf = all - Features::CTRL_VQ;
+        assert!(!super::chosen(deaf, &options, tags).contains(Features::CTRL_VLAN));
         let more = super::chosen(all, &options, some);
         assert_eq!(
             more - taken,

@@ -30,7 +30,6 @@ pub use split::{Areas, Split, Traits};
 pub use start::ring_bytes;
 
 use barline::bus::{Claimed, PciFunction};
-use barline::offload::Offloads;
 use barline::pool::Custody;
 use barline::port::{BusEvents, MacAddress, PortCaps, PortError};
 use caps::Structures;
@@ -54,6 +53,8 @@ pub struct Virtio {
     caps: PortCaps,
     mac: MacAddress,
     running: Option<start::Running>,
+    /// Started with a filter of VLANs.
+    filters: bool,
     statistics: statistics::Statistics,
     /// Alive as long as queues of the last start are.
     last: Weak<Custody>,
@@ -80,7 +81,7 @@ impl Virtio {
         let at = Structures::find(&**function)?;
         function.set_bus_master(false)?;
         init::reset(&at)?;
-        let features = init::negotiate(&at, &options, Offloads::empty())?;
+        let features = init::negotiate(&at, &options, init::Asked::default())?;
         let device = DeviceConfig::read(&at, features)?;
         let caps = caps_of(&at, &device, features);
         init::reset(&at)?;
@@ -94,6 +95,7 @@ impl Virtio {
             device,
             caps: caps?,
             running: None,
+            filters: false,
             statistics: statistics::Statistics::default(),
             last: Weak::new(),
             events: function.events().into(),
@@ -115,7 +117,7 @@ fn caps_of(at: &Structures, device: &DeviceConfig, features: Features) -> Result
             "its virtqueues have {shortest} positions, fewer than 8"
         )));
     }
-    let link = config::link(at, features);
+    let (link, offered) = (config::link(at, features), init::offered(at));
     let pairs = device.pairs.min(at.common.read(common::NUM_QUEUES) / 2).max(1);
     Ok(PortCaps {
         rx_queues: pairs,
@@ -124,7 +126,8 @@ fn caps_of(at: &Structures, device: &DeviceConfig, features: Features) -> Result
         ring: (8, (1 << shortest.ilog2()).min(1 << 15)),
         mtu: device.mtu.map_or(MOST_MTU, u32::from).min(MOST_MTU),
         speed: link.speed,
-        offloads: init::offered(at).offloads(),
+        offloads: offered.offloads(),
+        vlans: offered.contains(Features::CTRL_VQ | Features::CTRL_VLAN),
     })
 }
 

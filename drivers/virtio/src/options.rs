@@ -15,6 +15,9 @@ pub struct Options {
     pub event_idx: Option<bool>,
     /// Completion in order: `in-order=off`.
     pub in_order: bool,
+    /// Drive a device that does not offer VIRTIO_F_ACCESS_PLATFORM: `access-platform=off`. Only where it is known that the IOMMU
+    /// stands before it all the same, as before a card of hardware; QEMU's devices go around it.
+    pub bypass: bool,
 }
 
 impl Default for Options {
@@ -24,13 +27,14 @@ impl Default for Options {
             merge: false,
             event_idx: None,
             in_order: true,
+            bypass: false,
         }
     }
 }
 
 impl Options {
     /// Names that [`Options::set`] knows.
-    pub const NAMES: &[&str] = &["packed", "mrg", "event-idx", "in-order"];
+    pub const NAMES: &[&str] = &["packed", "mrg", "event-idx", "in-order", "access-platform"];
 
     /// Reads a list as in `packed=off,mrg=on`.
     ///
@@ -61,6 +65,7 @@ impl Options {
             "mrg" => self.merge = on,
             "event-idx" => self.event_idx = Some(on),
             "in-order" => self.in_order = on,
+            "access-platform" => self.bypass = !on,
             _ => return Err(wrong()),
         }
         Ok(())

@@ -34,6 +34,8 @@ pub(crate) struct Words {
     driver: DmaSlice<AtomicU32>,
     device: DmaSlice<AtomicU32>,
     shift: u32,
+    /// Position and second word of the first descriptor since the last publication.
+    first: Option<(u32, u64)>,
 }
 
 impl Words {
@@ -48,6 +50,7 @@ impl Words {
             driver: DmaSlice::new(memory, driver, 1)?,
             device: DmaSlice::new(memory, driver + LINE, 1)?,
             shift: len.trailing_zeros(),
+            first: None,
         };
         for position in 0..len {
             words.desc.at(position)[0].store(0, Relaxed);
@@ -72,19 +75,28 @@ impl Words {
         at >> self.shift & 1 == 0
     }
 
-    /// Makes a descriptor available; `rest` is length and flags.
+    /// Writes a descriptor; `rest` is length and flags. The first one's are written by [`Words::publish`]: until then the device
+    /// looks at none behind it, and takes them all when it does.
     #[inline(always)]
-    pub fn post(&self, at: u32, id: u16, buffer: Iova, rest: u64) {
+    pub fn post(&mut self, at: u32, id: u16, buffer: Iova, rest: u64) {
         let turn = if self.wraps(at) { AVAIL } else { USED };
         let desc = self.desc.at(at);
         desc[0].store(buffer.raw(), Relaxed);
-        // The address before the flags that make it available (2.8.21.1).
-        order::dma_wmb();
-        desc[1].store(rest | u64::from(id) << ID | turn, Relaxed);
+        let word = rest | u64::from(id) << ID | turn;
+        if self.first.is_none() {
+            self.first = Some((at, word));
+        } else {
+            desc[1].store(word, Relaxed);
+        }
     }
 
     #[inline(always)]
-    pub fn publish(&self, from: u32, to: u32) -> bool {
+    pub fn publish(&mut self, from: u32, to: u32) -> bool {
+        if let Some((at, word)) = self.first.take() {
+            // Everything before the flags that make it available (2.8.21.1).
+            order::dma_wmb();
+            self.desc.at(at)[1].store(word, Relaxed);
+        }
         // The flags before the look at whether the device sleeps (2.8.21.3.1); it does the same the other way round.
         order::dma_mb();
         let event = self.device.at(0).load(Relaxed);

@@ -5,7 +5,7 @@ use crate::start::Running;
 use crate::{Virtio, config, init, irq};
 use barline::mmio::{BarGuard, MmioError};
 use barline::port::{
-    BusEvents, Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues,
+    BusEvents, Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, VlanFilter,
 };
 use barline::telemetry::CounterSink;
 use std::os::fd::BorrowedFd;
@@ -78,6 +78,10 @@ impl Virtio {
             self.set_promiscuous(config.promiscuous)?;
             self.set_all_multicast(false)?;
         }
+        for id in config.vlans.iter().flat_map(VlanFilter::ids) {
+            self.set_vlan(id, true)?;
+        }
+        self.filters = config.vlans.is_some();
         if self.device.mac != Some(self.mac) && self.features.contains(Features::CTRL_MAC_ADDR) {
             self.set_mac(self.mac)?;
         }
@@ -125,6 +129,22 @@ impl Virtio {
     fn set_all_multicast(&mut self, on: bool) -> Result<(), PortError> {
         let what = "change which multicast frames it receives";
         self.command(Features::CTRL_RX, control::ALLMULTI, &[on.into()], what)
+    }
+
+    fn set_vlan(&mut self, id: u16, passes: bool) -> Result<(), PortError> {
+        let command = if passes {
+            control::VLAN_ADD
+        } else {
+            control::VLAN_DEL
+        };
+        // Checked here: what a device does with a number that is none is its own affair.
+        VlanFilter::new().set(id, passes)?;
+        self.command(
+            Features::CTRL_VLAN,
+            command,
+            &id.to_le_bytes(),
+            "change which VLANs it receives",
+        )
     }
 
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), PortError> {
@@ -196,6 +216,9 @@ impl Port for Virtio {
     fn set(&mut self, change: Change) -> Result<(), PortError> {
         self.running()?;
         match change {
+            Change::Promiscuous(true) if self.filters => return Err(VlanFilter::PROMISCUOUS),
+            Change::Vlan { .. } if !self.filters => return Err(VlanFilter::NOT_STARTED),
+            Change::Vlan { id, passes } => self.set_vlan(id, passes)?,
             Change::Promiscuous(on) => self.set_promiscuous(on)?,
             Change::AllMulticast(on) => self.set_all_multicast(on)?,
             Change::Mac(mac) if mac.is_station() => {

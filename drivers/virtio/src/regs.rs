@@ -152,6 +152,8 @@ bitflags! {
         const CTRL_VQ = 1 << 17;
         /// It takes receive modes.
         const CTRL_RX = 1 << 18;
+        /// It filters VLANs.
+        const CTRL_VLAN = 1 << 19;
         /// There are several pairs of queues.
         const MQ = 1 << 22;
         /// The control queue takes the address.
@@ -197,6 +199,10 @@ pub mod control {
     pub const ALLMULTI: [u8; 2] = [0, 1];
     /// The station's address.
     pub const MAC_ADDR_SET: [u8; 2] = [1, 1];
+    /// Frames of a VLAN are received (5.1.6.5.3).
+    pub const VLAN_ADD: [u8; 2] = [2, 0];
+    /// They are not any more.
+    pub const VLAN_DEL: [u8; 2] = [2, 1];
     /// Pairs of queues in use.
     pub const MQ_PAIRS_SET: [u8; 2] = [4, 0];
     /// Receive-side scaling.

@@ -92,7 +92,7 @@ impl Virtio {
 
     fn bring_up(&mut self, config: &PortConfig) -> Result<Queues, PortError> {
         init::reset(&self.at)?;
-        self.features = init::negotiate(&self.at, &self.options, config.offloads)?;
+        self.features = init::negotiate(&self.at, &self.options, init::Asked::by(config))?;
         let mut common = self.prepare(config)?;
         self.function.set_bus_master(true)?;
         let mut vectors = self.set_up_vectors(config);

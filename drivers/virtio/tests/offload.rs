@@ -2,10 +2,11 @@
 
 mod common;
 
-use barline::offload::{Checksum, Offload, Offloads, SegmentKind, Segmentation};
+use barline::offload::{Checksum, Offload, Offloads};
 use barline::pool::{Batch, Packet};
 use barline::port::{RxQueue, TxQueue};
 use barline::ring::completion::{RxRing, TxRing};
+use barline_conformance::stream::{asks, open as tcp};
 use barline_virtio::{Packed, Split, Traits};
 use common::{Far, HEADER, Hand, Rig, Shape, pool};
 use proptest::prelude::*;
@@ -24,35 +25,6 @@ fn with(offloads: Offloads, merges: bool) -> Traits {
         offloads,
         merges,
         ..Traits::default()
-    }
-}
-
-/// IPv4 and TCP headers, and so much payload.
-fn tcp(payload: usize) -> Vec<u8> {
-    let mut frame = vec![2; 12];
-    frame.extend([8, 0, 0x45, 0]);
-    frame.extend((40 + payload as u16).to_be_bytes());
-    frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-    frame.extend([
-        0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0x12, 0x34, 0, 0,
-    ]);
-    frame.extend((0..payload).map(|at| at as u8));
-    frame
-}
-
-fn asks(size: Option<u16>) -> Offload {
-    let segmentation = size.map(|size| Segmentation {
-        kind: SegmentKind::Tcp4,
-        ecn: false,
-        size,
-        header: 54,
-    });
-    Offload {
-        checksum: Checksum::Partial {
-            start: 34,
-            offset: 16,
-        },
-        segmentation,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use barline::mem::Iova;
 use barline::pool::{Batch, PoolCache};
 use barline::port::TxQueue;
 use barline::ring::completion::TxRing;
@@ -249,4 +250,27 @@ fn a_packet_without_room_for_the_header_is_moved_or_dropped() {
     }
     assert_eq!(lab.ring.counters().tx_lengths.get(), 1);
     lab.end(false);
+}
+
+fn a_burst_at_once<S: Shape>() {
+    let rig = Rig::new(16);
+    let (mut ring, mut far) = S::make(&rig, 8, Traits::default());
+    for from in [0, 3, 6] {
+        for at in from..from + 3 {
+            ring.post(at, at as u16 % 8, Iova::new(0x1000 * u64::from(at + 1)), 76);
+            assert!(far.take().is_none(), "{at} was posted only");
+        }
+        ring.publish(from, from + 3);
+        let there: Vec<u64> = std::iter::from_fn(|| far.take())
+            .map(|buffer| buffer.at)
+            .collect();
+        let posted: Vec<u64> = (from..from + 3).map(|at| 0x1000 * u64::from(at + 1)).collect();
+        assert_eq!(there, posted);
+    }
+}
+
+#[test]
+fn the_device_sees_a_burst_as_a_whole() {
+    a_burst_at_once::<Split<false>>();
+    a_burst_at_once::<Packed<false>>();
 }

@@ -5,6 +5,7 @@
 //! ([`Packet::offload`](crate::pool::Packet::offload)). A transmit queue does what its device can, and leaves the rest to
 //! [`settle`], so that no packet ever leaves with a checksum that was left open.
 
+mod features;
 mod record;
 mod segment;
 mod settle;

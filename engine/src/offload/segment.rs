@@ -9,6 +9,11 @@ const IPPROTO_UDP: u8 = 17;
 const ADDRESSES: usize = 12;
 /// Bytes of a VLAN tag.
 const TAG: usize = 4;
+/// Least bytes of payload in a segment of TCP, and most segments of a packet of UDP, as Linux has them (TCP_MIN_GSO_SIZE of
+/// net/tcp.h, UDP_MAX_SEGMENTS of linux/udp.h): a hostile sender that asks for segments of one byte would have one packet
+/// become 65,000.
+const LEAST_TCP: usize = 8;
+const MOST_UDP: usize = 128;
 /// FIN and PSH stand in the last part only, CWR in the first.
 const FIN_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
@@ -30,7 +35,8 @@ pub struct Segments {
 
 impl Segments {
     /// Of a packet whose offload asks for segmentation; `None` for one that cannot be cut: headers that are not those of its
-    /// kind, that end outside of it or in another place than its checksum says, or no payload.
+    /// kind, that end outside of it or in another place than its checksum says, no payload, or more segments than any sender
+    /// means (8 bytes of TCP each, 128 of UDP).
     pub fn new(bytes: &[u8], offload: &Offload) -> Option<Self> {
         let segmentation = offload.segmentation?;
         let network = network(bytes)?;
@@ -68,7 +74,7 @@ impl Segments {
             false => behind >= network + 20 && behind == transport && is_whole(bytes, network, protocol),
         };
         let fits = kind && tcp && place && payload < bytes.len() && segmentation.size > 0;
-        fits.then_some(Self {
+        let segments = Self {
             v6,
             protocol,
             network,
@@ -76,7 +82,17 @@ impl Segments {
             payload,
             size: segmentation.size.into(),
             len: bytes.len(),
-        })
+        };
+        (fits && segments.is_meant()).then_some(segments)
+    }
+
+    /// Whether a sender may want so many segments.
+    fn is_meant(&self) -> bool {
+        self.count() <= 1
+            || match self.protocol {
+                IPPROTO_TCP => self.size >= LEAST_TCP,
+                _ => self.count() <= MOST_UDP,
+            }
     }
 
     /// How many there are.

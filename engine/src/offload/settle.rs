@@ -13,6 +13,16 @@ pub struct Rules {
     pub longest: u32,
 }
 
+impl Rules {
+    /// Of a device that does nothing of it, for frames up to `longest` bytes.
+    pub fn software(longest: usize) -> Self {
+        Self {
+            can: Offloads::empty(),
+            longest: u32::try_from(longest).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// What is to be done with a packet before it is handed over.
 enum Need {
     /// Nothing: the queue takes it as it is.

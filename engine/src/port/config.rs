@@ -3,6 +3,7 @@ use crate::mem::{DmaError, MemoryError, PlanError, Source};
 use crate::mmio::MmioError;
 use crate::offload::{LONG_ROOM, Offloads};
 use crate::pool::Pool;
+use crate::port::VlanFilter;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -76,6 +77,8 @@ pub struct PortCaps {
     pub speed: u32,
     /// What it can do for its packets.
     pub offloads: Offloads,
+    /// Whether it can filter tags ([`PortConfig::vlans`]).
+    pub vlans: bool,
 }
 
 /// How a port is to be started.
@@ -97,6 +100,8 @@ pub struct PortConfig {
     pub mtu: u32,
     /// Receive frames for any address.
     pub promiscuous: bool,
+    /// Of tagged frames receive only these; all where it is `None`. Not together with `promiscuous`.
+    pub vlans: Option<VlanFilter>,
     /// How to wait for the link.
     pub link: LinkRequest,
     /// Where the descriptor rings' memory comes from: at most 32 bytes a descriptor, rounded up to a page.
@@ -130,10 +135,19 @@ impl PortConfig {
             send_pools: Vec::new(),
             mtu: 1500,
             promiscuous: false,
+            vlans: None,
             link: LinkRequest::WaitMillis(5000),
             ring_memory: Source::Auto,
             interrupts: true,
             offloads: Offloads::empty(),
+        }
+    }
+
+    fn check_vlans(&self, caps: &PortCaps) -> Result<(), PortError> {
+        match (&self.vlans, caps.vlans, self.promiscuous) {
+            (None, ..) | (Some(_), true, false) => Ok(()),
+            (Some(_), false, _) => Err(PortError::Unsupported("filter VLANs")),
+            (Some(_), true, true) => Err(VlanFilter::PROMISCUOUS),
         }
     }
 
@@ -171,6 +185,7 @@ impl PortConfig {
             ));
         }
         self.check_offloads(caps)?;
+        self.check_vlans(caps)?;
         let room = self.pool.data_room();
         if room < self.max_frame() as usize {
             let need = self.max_frame();
@@ -259,6 +274,13 @@ pub enum Change {
     Promiscuous(bool),
     /// Receive all multicast frames.
     AllMulticast(bool),
+    /// Receive frames of a VLAN, or not any more; of a port that was started with [`PortConfig::vlans`].
+    Vlan {
+        /// Its identifier, 0 to 4094.
+        id: u16,
+        /// Whether they are received.
+        passes: bool,
+    },
     /// The station's address.
     Mac(MacAddress),
     /// The MTU in bytes.

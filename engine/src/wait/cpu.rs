@@ -73,6 +73,15 @@ impl Cpu {
     }
 }
 
+/// Ticks of the processor's time-stamp counter, where it has one that is cheap to read.
+#[inline(always)]
+pub(crate) fn ticks() -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    return Some(x86::ticks());
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::asm;
@@ -81,9 +90,14 @@ mod x86 {
     /// Bit 0 of the control register: C0.1, which wakes faster than C0.2.
     const C0_1: u32 = 1;
 
-    fn deadline(cycles: u64) -> u64 {
+    #[inline(always)]
+    pub fn ticks() -> u64 {
         // SAFETY: every x86-64 processor has RDTSC; it reads a counter.
-        unsafe { _rdtsc() }.wrapping_add(cycles)
+        unsafe { _rdtsc() }
+    }
+
+    fn deadline(cycles: u64) -> u64 {
+        ticks().wrapping_add(cycles)
     }
 
     pub fn tpause(cycles: u64) {

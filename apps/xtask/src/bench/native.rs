@@ -20,14 +20,16 @@ const PACKAGES: [&str; 7] = [
     "xz-utils",
     "libsystemd-dev",
 ];
-/// Only what testpmd on null ports takes, without the libraries that DPDK can do without.
+/// Only what testpmd on null ports and on sockets takes, without the libraries that DPDK can do without.
 const OPTIONS: [&str; 11] = [
     "--buildtype=release",
     "--libdir=lib",
     "-Dplatform=native",
-    "-Denable_drivers=bus/vdev,mempool/ring,net/null",
+    // virtio-user is a part of virtio, which wants a PCI bus.
+    "-Denable_drivers=bus/vdev,bus/pci,mempool/ring,net/null,net/virtio,net/vhost",
     "-Denable_apps=test-pmd",
-    "-Ddisable_libs=*",
+    // All that are optional in 22.11 but vhost.
+    "-Ddisable_libs=bitratestats,cfgfile,flow_classify,gpudev,graph,gro,gso,jobstats,kni,latencystats,metrics,node,pdump,pipeline,port,power,table",
     "-Dtests=false",
     "-Denable_docs=false",
     "-Denable_kmods=false",
@@ -41,7 +43,8 @@ const STAMP: &str = "built-for";
 pub fn prefix(paths: &Paths) -> Result<PathBuf> {
     need_packages(&PACKAGES)?;
     let version = cmd::text(Command::new("dpkg-query").args(["-W", "-f", "${source:Version}", "dpdk-dev"]))?;
-    let prefix = paths.peers.join(format!("dpdk-{version}-native"));
+    // Named after its drivers: one with other drivers may be there from before.
+    let prefix = paths.peers.join(format!("dpdk-{version}-native-virtio"));
     // Every option that the compiler derives from the CPU: a cache that moves to another machine is of no use there.
     let cpu = cmd::text(Command::new("cc").args(["-march=native", "-Q", "--help=target"]))?;
     let stamp = prefix.join(STAMP);

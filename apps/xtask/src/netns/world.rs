@@ -147,6 +147,17 @@ pub const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 impl World {
     /// Joins them, and waits until the first can reach the second.
     pub fn new(l2fwd: &Path, dir: &Path, joints: [Joint; 2], options: &[&str]) -> Result<Self> {
+        Self::beside(l2fwd, dir, joints, options, &[])
+    }
+
+    /// The same, with more ports that have nothing to do with the hosts. Pairs are made for those that are over an interface.
+    pub fn beside(
+        l2fwd: &Path,
+        dir: &Path,
+        joints: [Joint; 2],
+        options: &[&str],
+        more: &[&str],
+    ) -> Result<Self> {
         let hosts = [Namespace::new("a")?, Namespace::new("b")?];
         let middle = Namespace::new("m")?;
         let mut ports = Vec::new();
@@ -158,6 +169,15 @@ impl World {
                     "link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", &host.0,
                 ])?;
                 middle.ip(&["link", "set", &near, "up"])?;
+            }
+        }
+        for port in more {
+            ports.push((*port).to_owned());
+            if let Some((_, name)) = port.split_once(':').filter(|(kind, _)| kind.starts_with("af_")) {
+                let peer = format!("p{name}");
+                middle.ip(&["link", "add", name, "type", "veth", "peer", "name", &peer])?;
+                middle.ip(&["link", "set", name, "up"])?;
+                middle.ip(&["link", "set", &peer, "up"])?;
             }
         }
         let log = dir.join(format!("{}-{}.json", joints[0].name(), joints[1].name()));

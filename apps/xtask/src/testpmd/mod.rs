@@ -3,6 +3,7 @@
 //! words of `BARLINE_DEVICES` (`packed-mrg-in_order-2q-9014`, `2q-9014,killed`), all without.
 
 mod device;
+pub mod offloads;
 mod program;
 pub mod vhost;
 pub mod virtio_user;

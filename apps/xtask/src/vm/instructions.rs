@@ -184,6 +184,9 @@ impl Bench<'_> {
             "{name} did not start: see {}",
             dir.join("console.log").display()
         );
+        if self.doorbells.name == VIRTIO.name {
+            fs::write(dir.join("features.txt"), features(&guest)?).context("cannot write features.txt")?;
+        }
         inject(&wire)?;
         // Nobody listens any more: QEMU drops its copies of what circulates at once.
         drop(wire);
@@ -198,6 +201,12 @@ impl Bench<'_> {
         fs::remove_file(dir.join("initrd.cpio")).ok();
         Ok(())
     }
+}
+
+/// What the first NIC and the program's driver have agreed upon, in QEMU's words.
+fn features(guest: &Running) -> Result<String> {
+    let path = format!("/machine/peripheral/{}/virtio-backend", Nic::id(0));
+    guest.monitor()?.human(&format!("info virtio-status {path}"))
 }
 
 /// Sends the frames that will circulate.

@@ -12,11 +12,13 @@
 //! The kernel's console is the first serial port. It is kept in `target/vm/NAME/console.log`, and a fault
 //! in it fails the scenario.
 
+mod capture;
 pub mod console;
 pub mod counted;
 pub mod dpdk;
 pub mod dynamic;
 pub mod evidence;
+mod files;
 pub mod frames;
 pub mod idle;
 pub mod initramfs;
@@ -24,6 +26,7 @@ pub mod instructions;
 pub mod kernel;
 pub mod kmod;
 pub mod l2fwd;
+mod lengths;
 pub mod monitor;
 pub mod program;
 pub mod qemu;

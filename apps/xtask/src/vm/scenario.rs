@@ -1,5 +1,6 @@
 //! The table of VM scenarios and how one is run.
 
+use super::capture::Shape;
 use super::counted;
 use super::idle;
 use super::kernel::{Kernel, Series};
@@ -11,7 +12,7 @@ use super::unplug::{self, How};
 use super::vfio;
 use super::vhost;
 use super::vhost_iperf;
-use super::vhost_migrate;
+use super::vhost_migrate::{self, Announcer};
 use super::vhost_net;
 use super::virtio_tcp;
 use crate::host::Tools;
@@ -174,18 +175,27 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "l2fwd-virtio-tcp",
-        about: "iperf3's TCP between two networks of the host through our driver, whose NICs offer offloads",
+        about: "TCP between two networks of the host through our driver, whose NICs offer offloads that it does not take",
         kernels: &[Series::V6_12],
-        run: |bed| {
-            virtio_tcp::run(
-                bed,
-                &virtio_tcp::Variant {
-                    model: "virtio-net-pci",
-                    arguments: "",
-                    uncut: false,
-                },
-            )
-        },
+        run: |bed| virtio_tcp::run(bed, "virtio-net-pci", Shape::Whole),
+    },
+    Scenario {
+        name: "l2fwd-virtio-checksum",
+        about: "the same, with checksums left open all the way, packed rings",
+        kernels: &[Series::V6_12],
+        run: |bed| virtio_tcp::run(bed, "virtio-net-pci,packed=on", Shape::Open),
+    },
+    Scenario {
+        name: "l2fwd-virtio-long",
+        about: "the same, with packets that nobody cuts, split rings",
+        kernels: &Series::STOCK,
+        run: |bed| virtio_tcp::run(bed, "virtio-net-pci", Shape::Long),
+    },
+    Scenario {
+        name: "l2fwd-virtio-long-packed",
+        about: "the same, packed rings",
+        kernels: &[Series::V6_12],
+        run: |bed| virtio_tcp::run(bed, "virtio-net-pci,packed=on", Shape::Long),
     },
     Scenario {
         name: "l2fwd-kmod-sigint",
@@ -280,49 +290,146 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "vhost-user",
         about: "the kernel's virtio driver through l2fwd on the host: pings, streams, a reboot; split rings",
         kernels: &Series::STOCK,
-        run: |bed| vhost::run(bed, "", false),
+        run: |bed| vhost::run(bed, &vhost::Variant::SPLIT),
     },
     Scenario {
         name: "vhost-user-packed",
         about: "the same; packed rings, frames in one buffer each",
         kernels: &[Series::V6_12],
-        run: |bed| vhost::run(bed, ",mrg=off", true),
+        run: |bed| vhost::run(bed, &vhost::Variant::PACKED),
+    },
+    Scenario {
+        name: "vhost-long",
+        about: "two NICs of a guest through l2fwd: pings, and streams that nobody cuts; split rings",
+        kernels: &Series::STOCK,
+        run: |bed| {
+            vhost::run(
+                bed,
+                &vhost::Variant {
+                    shape: Shape::Long,
+                    ..vhost::Variant::SPLIT
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "vhost-long-packed",
+        about: "the same; packed rings, packets in one buffer each",
+        kernels: &[Series::V6_12],
+        run: |bed| {
+            vhost::run(
+                bed,
+                &vhost::Variant {
+                    shape: Shape::Long,
+                    ..vhost::Variant::PACKED
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "vhost-mixed",
+        about: "the same where one NIC has no offloads: l2fwd cuts and sums up in software",
+        kernels: &[Series::V6_12],
+        run: |bed| {
+            vhost::run(
+                bed,
+                &vhost::Variant {
+                    shape: Shape::Long,
+                    mixed: true,
+                    ..vhost::Variant::SPLIT
+                },
+            )
+        },
     },
     Scenario {
         name: "vhost-iperf",
         about: "iperf3's TCP both ways between a guest and the host's kernel, a reboot between; split rings",
         kernels: &Series::STOCK,
-        run: |bed| vhost_iperf::run(bed, "", false),
+        run: |bed| vhost_iperf::run(bed, &vhost::Variant::SPLIT),
     },
     Scenario {
         name: "vhost-iperf-packed",
         about: "the same; packed rings, frames in one buffer each",
         kernels: &[Series::V6_12],
-        run: |bed| vhost_iperf::run(bed, ",mrg=off", true),
+        run: |bed| vhost_iperf::run(bed, &vhost::Variant::PACKED),
+    },
+    Scenario {
+        name: "vhost-iperf-long",
+        about: "iperf3 between a guest and a tap of the host, packets that nobody cuts; split rings",
+        kernels: &[Series::V6_12],
+        run: |bed| {
+            vhost_iperf::run(
+                bed,
+                &vhost::Variant {
+                    shape: Shape::Long,
+                    ..vhost::Variant::SPLIT
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "vhost-iperf-long-packed",
+        about: "the same; packed rings, packets in one buffer each",
+        kernels: &[Series::V6_12],
+        run: |bed| {
+            vhost_iperf::run(
+                bed,
+                &vhost::Variant {
+                    shape: Shape::Long,
+                    ..vhost::Variant::PACKED
+                },
+            )
+        },
+    },
+    Scenario {
+        name: "vhost-iperf-checksum",
+        about: "the same with frames whose checksums are left open",
+        kernels: &[Series::V6_12],
+        run: |bed| {
+            vhost_iperf::run(
+                bed,
+                &vhost::Variant {
+                    shape: Shape::Open,
+                    ..vhost::Variant::SPLIT
+                },
+            )
+        },
     },
     Scenario {
         name: "vhost-migrate",
-        about: "a guest moves to another QEMU while files come in through l2fwd: all whole; split rings",
+        about: "a guest moves to another QEMU while files come in through l2fwd: all whole, and it is announced; split rings",
         kernels: &Series::STOCK,
-        run: |bed| vhost_migrate::run(bed, "", false),
+        run: |bed| vhost_migrate::run(bed, "", false, Announcer::Port),
     },
     Scenario {
         name: "vhost-migrate-packed",
-        about: "the same; packed rings, frames in one buffer each",
+        about: "the same, and the guest announces itself; packed rings, frames in one buffer each",
         kernels: &[Series::V6_12],
-        run: |bed| vhost_migrate::run(bed, ",mrg=off", true),
+        run: |bed| vhost_migrate::run(bed, ",mrg=off", true, Announcer::Guest),
     },
     Scenario {
         name: "vhost-net",
         about: "l2fwd between two taps through the kernel's vhost-net: pings, streams, a tap that is removed",
         kernels: &Series::STOCK,
-        run: |bed| vhost_net::run(bed, ""),
+        run: |bed| vhost_net::run(bed, "", Shape::Whole),
     },
     Scenario {
         name: "vhost-net-mrg",
         about: "the same with mergeable buffers, without event indices",
         kernels: &[Series::V6_12],
-        run: |bed| vhost_net::run(bed, ",mrg=on,event-idx=off"),
+        run: |bed| vhost_net::run(bed, ",mrg=on,event-idx=off", Shape::Whole),
+    },
+    Scenario {
+        name: "vhost-net-long",
+        about: "the same with packets that nobody cuts",
+        kernels: &Series::STOCK,
+        run: |bed| vhost_net::run(bed, "", Shape::Long),
+    },
+    Scenario {
+        name: "vhost-net-long-mrg",
+        about: "the same with mergeable buffers",
+        kernels: &[Series::V6_12],
+        run: |bed| vhost_net::run(bed, ",mrg=on", Shape::Long),
     },
     Scenario {
         name: "l2fwd-errors",

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Cables made so far.
+/// Cables named so far.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// Interfaces of one cable; removed with it.
@@ -19,20 +19,21 @@ pub struct Taps {
     bridge: String,
 }
 
+/// Names of interfaces of these kinds that nobody has.
+pub fn fresh<const N: usize>(kinds: [&str; N]) -> [String; N] {
+    // Guests run side by side; 15 letters at most.
+    let number = MADE.fetch_add(1, Ordering::Relaxed) % 0x1000;
+    kinds.map(|kind| format!("brl{kind}{number:x}-{:x}", process::id() % 0x10_0000))
+}
+
 impl Taps {
     /// Makes the interfaces of a NIC.
     pub fn new() -> Result<Self> {
         if !Path::new("/dev/net/tun").exists() {
             return Err(Missing(vec!["tap interfaces: modprobe tun".to_owned()]).into());
         }
-        // Guests run side by side; 15 letters at most.
-        let number = MADE.fetch_add(1, Ordering::Relaxed) % 0x1000;
-        let name = |kind| format!("brl{kind}{number:x}-{:x}", process::id() % 0x10_0000);
-        let taps = Self {
-            nic: name("n"),
-            wire: name("w"),
-            bridge: name("b"),
-        };
+        let [nic, wire, bridge] = fresh(["n", "w", "b"]);
+        let taps = Self { nic, wire, bridge };
         let made = taps.make();
         made.map_err(|error| Missing(vec![format!("the right to make tap interfaces ({error:#})")]))?;
         Ok(taps)

@@ -1,9 +1,10 @@
 //! iperf3 between a guest whose NIC is a vhost-user port of l2fwd and the host's kernel, which has the other port as a tap.
 
+use super::capture::{Capture, Shape};
 use super::dynamic::with_libraries;
 use super::qemu::{Check, Running, Vm};
 use super::scenario::Bed;
-use super::vhost::{Host, arguments, port};
+use super::vhost::{Host, Variant, arguments, port, ring};
 use crate::host::{Missing, need_packages};
 use crate::netns::world::{Namespace, Running as Program};
 use anyhow::{Context, Result};
@@ -16,6 +17,11 @@ use std::time::Duration;
 pub const BYTES: u64 = 32 << 20;
 /// Frames that l2fwd must have forwarded: the segments of two runs there and two back.
 const FRAMES: u64 = 4 * BYTES / 1460;
+/// As few as there are of these when none is cut.
+const FEW: u64 = 4 * BYTES / 65_536;
+/// Addresses of the guest and of the network beyond.
+const GUEST: &str = "10.7.0.1";
+const FAR: &str = "10.7.0.2";
 /// The tap's name.
 const TAP: &str = "far0";
 
@@ -63,30 +69,37 @@ impl Beyond {
     }
 }
 
-/// iperf3 both ways, a reboot, and again; `options` are those of the port.
-pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
+/// iperf3 both ways, a reboot, and again.
+pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
+    need_packages(&["tcpdump"])?;
     let beyond = Beyond::new()?;
+    let shape = variant.shape;
     // Names of sockets must be short.
     let dir = tempfile::tempdir().context("cannot make a directory")?;
     let sockets = [dir.path().join("a")];
-    let ports = [port(&sockets[0], options), format!("tap:{TAP}")];
-    let host = Host::start(bed, "l2fwd", &ports, &sockets, Some(&beyond.space))?;
+    let ports = [port(&sockets[0], variant.options), format!("tap:{TAP}")];
+    let host = Host::start(bed, "l2fwd", &ports, &sockets, Some(&beyond.space), shape)?;
     beyond.address(TAP)?;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/vhost-iperf.sh"));
     vm.modules = vec!["virtio_net".to_owned()];
     vm.huge_pages = 0;
-    vm.arguments = arguments(&sockets, vm.memory, packed);
+    vm.arguments = arguments(&sockets, vm.memory, &[ring(variant.packed)]);
     vm.payload = with_libraries(&["/usr/bin/iperf3".into()])?;
     vm.settings = vec![("BYTES".to_owned(), BYTES.to_string())];
+    let captures = [("from-guest", GUEST), ("to-guest", FAR)];
+    let captures = captures.map(|(name, from)| (name, Capture::start(&beyond.space, TAP, from)));
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     let mut checks = boot(&mut guest)?;
+    for (name, capture) in captures {
+        checks.push(capture?.check(format!("packets-{name}"), shape)?);
+    }
     guest.tell("reboot")?;
     guest.wait_for("REBOOTS")?;
     checks.extend(boot(&mut guest)?);
     guest.tell("stop")?;
     guest.wait_for("DONE")?;
     checks.extend(guest.finish()?);
-    checks.extend(host.end(FRAMES)?);
+    checks.extend(host.end(if shape == Shape::Long { FEW } else { FRAMES })?);
     Ok(checks)
 }
 

@@ -1,20 +1,18 @@
 //! A guest moves from one QEMU to another while its NIC, a vhost-user port of l2fwd, is at work: each QEMU has an l2fwd of its
 //! own, as two machines would, and a bridge joins them.
 
+use super::capture::{Capture, Shape};
+use super::files::Files;
 use super::qemu::{Check, Running, Vm};
 use super::scenario::Bed;
-use super::vhost::{Host, arguments, port};
+use super::vhost::{Host, arguments, port, ring};
 use super::vhost_iperf::Beyond;
-use crate::cmd;
-use crate::netns::world::Running as Program;
+use crate::host::need_packages;
 use anyhow::{Context, Result, bail};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// Bytes of the file: a copy or two while memory moves.
 const FILE: u64 = 48 << 20;
@@ -30,41 +28,28 @@ const COPIES: u64 = 2;
 /// What both guests reach: a bridge with the address, and a file server.
 struct Network {
     // In this order: programs end before their namespace goes.
-    _server: Program,
+    files: Files,
     beyond: Beyond,
-    dir: TempDir,
-    sum: String,
 }
 
 impl Network {
     fn new(bed: &Bed<'_>) -> Result<Self> {
         let beyond = Beyond::new()?;
-        // Names of sockets must be short.
-        let dir = tempfile::tempdir().context("cannot make a directory")?;
-        let file = dir.path().join("file");
-        let mut random = File::open("/dev/urandom")?.take(FILE);
-        std::io::copy(&mut random, &mut File::create(&file)?).context("cannot make a file")?;
-        let said = cmd::text(Command::new("sha256sum").arg(&file))?;
-        let sum = said.split_whitespace().next().unwrap_or_default().to_owned();
         beyond.space.ip(&["link", "add", "bridge0", "type", "bridge"])?;
         beyond.address("bridge0")?;
-        let mut serve = beyond.space.command(&bed.tools.busybox);
-        serve.args(["httpd", "-f", "-p", "7000", "-h"]).arg(dir.path());
-        serve.stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self {
-            _server: Program::start(&mut serve)?,
+            files: Files::serve(bed, &beyond.space, FILE)?,
             beyond,
-            dir,
-            sum,
         })
     }
 
     /// An l2fwd that joins a guest to the bridge, and the socket for the guest.
     fn join(&self, bed: &Bed<'_>, name: &str, options: &str) -> Result<(Host, PathBuf)> {
-        let socket = self.dir.path().join(name);
+        let socket = self.files.dir().join(name);
         let ports = [port(&socket, options), format!("tap:{name}")];
         let (log, space) = (format!("l2fwd-{name}"), Some(&self.beyond.space));
-        let host = Host::start(bed, &log, &ports, std::slice::from_ref(&socket), space)?;
+        let sockets = std::slice::from_ref(&socket);
+        let host = Host::start(bed, &log, &ports, sockets, space, Shape::Whole)?;
         self.beyond
             .patiently(&["link", "set", name, "master", "bridge0"])?;
         self.beyond.space.ip(&["link", "set", name, "up"])?;
@@ -72,19 +57,46 @@ impl Network {
     }
 }
 
+/// Who says where the guest is now: its driver (gratuitous ARP), or our port for a driver that cannot (RARP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announcer {
+    Guest,
+    Port,
+}
+
+impl Announcer {
+    /// QEMU's words for it.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Guest => ",guest_announce=on",
+            Self::Port => ",guest_announce=off",
+        }
+    }
+
+    /// What passes no other frames.
+    fn filter(self) -> &'static str {
+        match self {
+            Self::Guest => "arp and ether src 52:54:00:00:00:01 and arp[14:4] = arp[24:4]",
+            Self::Port => "rarp and ether src 52:54:00:00:00:01",
+        }
+    }
+}
+
 /// Copies before, one or more on the way, and copies after; `options` are those of both ports.
-pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
+pub fn run(bed: &Bed<'_>, options: &str, packed: bool, announcer: Announcer) -> Result<Vec<Check>> {
+    need_packages(&["tcpdump"])?;
     let network = Network::new(bed)?;
     let (here, near) = network.join(bed, "here", options)?;
     let (there, away) = network.join(bed, "there", options)?;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/vhost-migrate.sh"));
     vm.modules = vec!["virtio_net".to_owned()];
     (vm.huge_pages, vm.memory) = (0, 512);
-    vm.settings = vec![("SUM".to_owned(), network.sum.clone())];
+    vm.settings = vec![("SUM".to_owned(), network.files.sum.clone())];
     let mut target = vm.clone();
-    vm.arguments = arguments(&[near], vm.memory, packed);
-    target.arguments = arguments(&[away], vm.memory, packed);
-    let road = network.dir.path().join("road");
+    let nic = format!("{}{}", ring(packed), announcer.option());
+    vm.arguments = arguments(&[near], vm.memory, &[nic.as_str()]);
+    target.arguments = arguments(&[away], vm.memory, &[nic.as_str()]);
+    let road = network.files.dir().join("road");
     let incoming = ["-incoming".to_owned(), format!("unix:{}", road.display())];
     target.arguments.extend(incoming);
     let dir = bed.dir.join("target");
@@ -92,12 +104,14 @@ pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     let before = copies(&mut guest)?;
     let mut moved = target.start(bed.tools, &dir)?;
+    let capture = Capture::of(&network.beyond.space, "there", announcer.filter())?;
     let told = migrate(&guest, &road)?;
     let mut checks = guest.leave();
     // The one that was on its way, and later ones.
     let first = copies_from(&mut moved)?;
     while copies_from(&mut moved)?[0] < first[0] + COPIES {}
     moved.tell("stop")?;
+    checks.extend(announced(capture, &dir)?);
     let counts = moved.wait_for("COPIES")?;
     moved.wait_for("DONE")?;
     checks.push(Check::new("migrated", true, told));
@@ -111,6 +125,18 @@ pub fn run(bed: &Bed<'_>, options: &str, packed: bool) -> Result<Vec<Check>> {
     checks.extend(there.end(FRAMES)?);
     fs::remove_file(dir.join("initrd.cpio")).ok();
     Ok(checks)
+}
+
+/// The network was told, and QEMU has nothing to say about it.
+fn announced(capture: Capture, dir: &Path) -> Result<[Check; 2]> {
+    let text = capture.text()?;
+    let lines = text.lines().filter(|line| line.contains("ARP")).count();
+    let complaints = fs::read_to_string(dir.join("qemu.log")).context("QEMU's messages")?;
+    let complaints = complaints.trim().replace('\n', " ");
+    Ok([
+        Check::new("announced", lines > 0, format!("{lines} frames")),
+        Check::new("no-complaint", complaints.is_empty(), complaints),
+    ])
 }
 
 /// Waits until some copies are there.

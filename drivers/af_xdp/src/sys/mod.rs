@@ -1,11 +1,10 @@
 //! System calls and memory shared with the kernel: all `unsafe` of the crate.
 //!
 //! Memory that the kernel writes is reached by atomics only, through rings whose lengths were checked against their
-//! mappings. Structures are those of `linux/if_xdp.h`, `linux/bpf.h`, `linux/ethtool.h` and `linux/if_packet.h`.
+//! mappings. Structures are those of `linux/if_xdp.h` and `linux/bpf.h`.
 #![allow(unsafe_code)]
 
 pub(crate) mod bpf;
-pub(crate) mod netdev;
 pub(crate) mod ring;
 pub(crate) mod umem;
 pub(crate) mod xsk;

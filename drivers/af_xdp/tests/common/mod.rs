@@ -72,6 +72,11 @@ impl Pair {
             open: AtomicBool::new(false),
         })
     }
+
+    /// The interface went with something else.
+    pub fn was_removed(&self) -> bool {
+        !self.removed.swap(true, Ordering::Relaxed)
+    }
 }
 
 impl FarEnd for Pair {

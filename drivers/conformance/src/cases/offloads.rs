@@ -1,9 +1,10 @@
 //! Offloads: whatever a port can, a packet that leaves something to its device never leaves with it undone.
 
-use crate::frames::{is_right, payload, tcp};
+use crate::frames::{is_right, payload, summed, tcp};
 use crate::{Lane, Subject, pool};
-use barline::offload::{Checksum, Offload, Offloads, SegmentKind, Segmentation};
-use barline::pool::{Batch, Packet, PoolCache};
+use barline::mem::{PageSize, Source};
+use barline::offload::{Checksum, LONG_ROOM, Offload, Offloads, SegmentKind, Segmentation};
+use barline::pool::{Batch, Packet, Pool, PoolCache};
 
 /// A packet whose checksum is left open.
 fn open(cache: &mut PoolCache, frame: &[u8]) -> Packet {
@@ -100,7 +101,13 @@ pub fn an_open_checksum_of_a_second_pool_is_completed(subject: &dyn Subject) {
 }
 
 pub fn a_long_packet_is_cut_into_frames(subject: &dyn Subject) {
-    let mut lane = Lane::up(subject);
+    for offloads in [Offloads::empty(), of_port(subject)] {
+        let lane = Lane::with(subject, |config| config.offloads = offloads);
+        cut(lane, offloads);
+    }
+}
+
+fn cut(mut lane: Lane, offloads: Offloads) {
     let mac = lane.mac;
     for n in 0..50u64 {
         let frame = tcp(mac, 1000 + 20 * n as usize, n);
@@ -111,12 +118,56 @@ pub fn a_long_packet_is_cut_into_frames(subject: &dyn Subject) {
         assert_eq!(lane.transmit(0, &mut batch), 1);
         let mut joined = Vec::new();
         for got in lane.take(parts) {
-            assert!(is_right(&got), "{got:02x?}");
+            assert!(is_right(&got), "{offloads:?}: {got:02x?}");
             joined.extend_from_slice(payload(&got));
         }
         assert_eq!(joined, payload(&frame));
     }
     assert_eq!(lane.tx_sum("tx_packets") - lane.tx_sum("tx_segments"), 50);
+    lane.end();
+}
+
+fn long_pool() -> Pool {
+    let pool = Pool::builder().packets(256).data_room(LONG_ROOM);
+    let pool = pool.source(Source::MemFd(PageSize::Base4K)).build();
+    pool.expect("memory for a pool")
+}
+
+/// What a device says of a packet is true, and holds for the port that it leaves by.
+pub fn what_was_left_open_or_uncut_is_sent_on(subject: &dyn Subject) {
+    let station = subject.bench(1).pop().expect("a station");
+    let offloads = (station.open)().expect("opens").caps().offloads;
+    let pool = match offloads.intersects(Offloads::RX_LONG) {
+        true => long_pool(),
+        false => pool(256),
+    };
+    let mut lane = Lane::at(station, &pool, |config| {
+        (config.rx_ring, config.tx_ring) = (64, 64);
+        config.offloads = offloads;
+    });
+    for n in 0..100u64 {
+        let sent = summed(lane.mac, 60 + 14 * n as usize, n);
+        lane.inject(&sent);
+        let packet = lane.receive(1).pop().expect("a packet");
+        let offload = packet.offload();
+        assert!(offloads.admit(&offload), "{offload:?} of {offloads:?}");
+        assert_eq!(payload(&packet), payload(&sent));
+        match offload.checksum {
+            Checksum::Partial { start, offset } => assert_eq!((start, offset), (34, 16)),
+            _ => assert!(is_right(&packet)),
+        }
+        let mut batch = Batch::new();
+        batch.push(packet).expect("room");
+        assert_eq!(lane.transmit(0, &mut batch), 1);
+        let mut joined = Vec::new();
+        while joined.len() < payload(&sent).len() {
+            let got = lane.take(1).pop().expect("a frame");
+            assert!(is_right(&got), "{got:02x?}");
+            joined.extend_from_slice(payload(&got));
+        }
+        assert_eq!(joined, payload(&sent));
+    }
+    assert_eq!(lane.tx_sum("tx_offload"), 0);
     lane.end();
 }
 

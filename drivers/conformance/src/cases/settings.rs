@@ -1,10 +1,11 @@
 //! What can be changed while the port runs, and what it changes.
 
+use crate::frames::of_vlan;
 use crate::lane::same;
-use crate::{Lane, Patience, Subject, frame, skip, tagged};
+use crate::{Lane, Patience, Subject, frame, pool, skip, tagged};
 use barline::mem::{PageSize, Source};
 use barline::pool::Pool;
-use barline::port::{Change, MacAddress, PortError};
+use barline::port::{Change, MacAddress, PortError, VlanFilter};
 
 const OTHER: MacAddress = MacAddress([0x02, 0, 0, 0, 0x77, 0x77]);
 const GROUP: MacAddress = MacAddress([0x01, 0, 0x5e, 1, 2, 3]);
@@ -222,6 +223,73 @@ pub fn jumbo_frames_pass_both_ways(subject: &dyn Subject) {
     // Few on their way at a time: a device's own buffer may hold no more.
     lane.echo(200, 32, 4, |n| frame(mac, 9014 - n as usize * 7, n));
     lane.end();
+}
+
+/// Whether the ports can filter VLANs.
+fn filters(subject: &dyn Subject) -> bool {
+    let port = subject.bench(1).pop().map(|station| (station.open)());
+    port.expect("a station").expect("opens").caps().vlans
+}
+
+/// Whether a frame of a VLAN gets through.
+fn vlan_passes(lane: &mut Lane, id: u16) -> bool {
+    let mac = lane.mac;
+    passes(lane, &of_vlan(mac, id, 64, id.into()))
+}
+
+pub fn only_chosen_vlans_are_received(subject: &dyn Subject) {
+    let chosen: VlanFilter = "0,7,31-33,4094".parse().expect("VLANs");
+    if !filters(subject) {
+        let pool = pool(1200);
+        let mut config = Lane::config(&pool);
+        config.vlans = Some(chosen);
+        let mut port = (subject.bench(1).pop().expect("a station").open)().expect("opens");
+        let started = port.start(&config);
+        assert!(matches!(started, Err(PortError::Unsupported(_))), "{started:?}");
+        return skip("the port has no filter, and says so");
+    }
+    let mut lane = Lane::with(subject, |config| config.vlans = Some(chosen.clone()));
+    for _ in 0..2 {
+        for id in [0, 1, 6, 7, 8, 30, 31, 32, 33, 34, 2048, 4093, 4094] {
+            assert_eq!(vlan_passes(&mut lane, id), chosen.has(id), "VLAN {id}");
+        }
+        let mac = lane.mac;
+        assert!(passes(&mut lane, &frame(mac, 60, 1)), "a frame without a tag");
+        for (id, passes) in [(8, true), (8, true), (7, false), (4094, false), (7, true)] {
+            assert!(set(&mut lane, Change::Vlan { id, passes }));
+            assert_eq!(vlan_passes(&mut lane, id), passes, "VLAN {id}");
+            assert!(vlan_passes(&mut lane, 32), "the others stay");
+        }
+        let (id, passes) = (4095, true);
+        refused(&mut lane, Change::Vlan { id, passes });
+        let promiscuous = lane.port().set(Change::Promiscuous(true));
+        assert!(matches!(promiscuous, Err(PortError::Unsupported(_))));
+        assert!(!vlan_passes(&mut lane, 9), "a refused change changes nothing");
+        // The next start has what it was configured with.
+        lane.stop().expect("stops");
+        lane.start().expect("starts");
+    }
+    lane.end();
+}
+
+pub fn a_port_without_a_filter_receives_every_vlan(subject: &dyn Subject) {
+    let mut lane = Lane::up(subject);
+    for id in [0, 1, 7, 4094] {
+        assert!(vlan_passes(&mut lane, id), "VLAN {id}");
+    }
+    let (id, passes) = (7, false);
+    let change = lane.port().set(Change::Vlan { id, passes });
+    assert!(matches!(change, Err(PortError::Unsupported(_))), "{change:?}");
+    assert!(vlan_passes(&mut lane, 7));
+    lane.end();
+    if filters(subject) {
+        let pool = pool(1200);
+        let mut config = Lane::config(&pool);
+        (config.vlans, config.promiscuous) = (Some(VlanFilter::new()), true);
+        let mut port = (subject.bench(1).pop().expect("a station").open)().expect("opens");
+        let started = port.start(&config);
+        assert!(matches!(started, Err(PortError::Unsupported(_))), "{started:?}");
+    }
 }
 
 pub fn the_link_goes_and_comes(subject: &dyn Subject) {

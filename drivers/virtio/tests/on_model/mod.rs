@@ -5,7 +5,7 @@ use barline::bus::local::LocalFunction;
 use barline::mem::LocalDomain;
 use barline_conformance::local::{LocalFar, Vices};
 use barline_conformance::{Nature, Station, Subject};
-use barline_models::virtio::{self as model, Offer, Platform, RssOffer, VirtioNet};
+use barline_models::virtio::{self as model, Inbound, Offer, Platform, RssOffer, VirtioNet};
 use barline_sim::{Clock, Corrupt, Fault, Mode, SimDevice, Wire, WireEnd};
 use barline_virtio::{Options, Virtio};
 use std::sync::Arc;
@@ -30,6 +30,10 @@ pub fn everything() -> Offer {
         rss: Some(RssOffer::default()),
         vectors: 5,
         statistics: true,
+        segmentation: true,
+        guest_checksum: true,
+        guest_segmentation: true,
+        inbound: Inbound::Uncut(500),
         platform: Platform::Required,
         ..Offer::default()
     }
@@ -48,7 +52,7 @@ impl OnModel {
             transitional: true,
             rss: None,
             statistics: false,
-            platform: Platform::Silent,
+            platform: Platform::Offered,
             backwards: true,
             ..everything()
         };

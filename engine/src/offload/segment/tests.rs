@@ -135,7 +135,7 @@ proptest! {
     /// The parts are right packets in order, none too long, and make up the whole.
     #[test]
     fn a_long_packet_is_cut_into_right_ones(
-        v6: bool, tcp: bool, tagged: bool, seeded: bool, size in 1u16..2000, payload in proptest::collection::vec(any::<u8>(), 1..9000)
+        v6: bool, tcp: bool, tagged: bool, seeded: bool, size in 80u16..2000, payload in proptest::collection::vec(any::<u8>(), 1..9000)
     ) {
         let (bytes, mut offload) = long(v6, tcp, tagged, &payload, size);
         if !seeded {
@@ -152,7 +152,7 @@ proptest! {
     /// What is left after some segments is a packet of the rest.
     #[test]
     fn what_is_left_is_the_rest(
-        v6: bool, tcp: bool, tagged: bool, size in 1u16..500, done: prop::sample::Index, payload in proptest::collection::vec(any::<u8>(), 2..4000)
+        v6: bool, tcp: bool, tagged: bool, size in 40u16..500, done: prop::sample::Index, payload in proptest::collection::vec(any::<u8>(), 2..4000)
     ) {
         let (bytes, offload) = long(v6, tcp, tagged, &payload, size);
         let segments = Segments::new(&bytes, &offload).unwrap();
@@ -192,6 +192,25 @@ proptest! {
             let mut rest = bytes.clone();
             prop_assert!(segments.advance(&mut rest, segments.count() - 1) < bytes.len());
         }
+    }
+}
+
+/// A sender that asks for segments of a byte would have one packet become thousands.
+#[test]
+fn more_segments_than_any_sender_means_are_refused() {
+    for (v6, tcp, payload, size, good) in [
+        (false, true, 9000, 8, true),
+        (true, true, 9000, 7, false),
+        (false, true, 2, 1, false),
+        (false, true, 1, 1, true),
+        (false, false, 1280, 10, true),
+        (true, false, 1281, 10, false),
+        (false, false, 128, 1, true),
+        (false, false, 129, 1, false),
+    ] {
+        let (bytes, offload) = long(v6, tcp, false, &vec![7; payload], size);
+        let cut = Segments::new(&bytes, &offload).is_some();
+        assert_eq!(cut, good, "{payload} bytes in {size}, TCP {tcp}");
     }
 }
 

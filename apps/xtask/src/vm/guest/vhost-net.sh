@@ -20,7 +20,8 @@ check module-vhost modprobe vhost_net
 check module-tun modprobe tun
 check nodes wait_for 30 [ -e /dev/vhost-net -a -e /dev/net/tun ]
 : >$out
-/payload/l2fwd --no-mac-update --json --huge none --ports "$(port near0),$(port away0)" >$out 2>$err &
+# shellcheck disable=SC2086
+/payload/l2fwd $ARGUMENTS --no-mac-update --json --huge none --ports "$(port near0),$(port away0)" >$out 2>$err &
 pid=$!
 if ! check started l2fwd_started $out; then
     cat $out $err >/dev/ttyS0

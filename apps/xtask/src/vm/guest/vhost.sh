@@ -10,13 +10,4 @@ near=$(netdev 52:54:00:00:00:01)
 away=$(netdev 52:54:00:00:00:02)
 talk "$near" "$away"
 say "FRAMES $(cat "/sys/class/net/$near/statistics/tx_packets") $(cat "/sys/class/net/$near/statistics/rx_packets")"
-case $(hear) in
-reboot)
-    say REBOOTS
-    reboot -f
-    ;;
-stop)
-    test_ok told
-    say DONE
-    ;;
-esac
+again_or_stop

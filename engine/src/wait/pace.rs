@@ -1,20 +1,22 @@
-//! Leaving a ring alone for a moment.
+use super::cpu::ticks;
 
-use crate::sys::ticks;
-
-/// Ticks for which a ring that was found short is left alone: below a microsecond. A peer that gives buffers one by one is
-/// slowed down by who takes each of them at once, because both then fight for the lines of the ring; after a pause there
-/// are many. 500 ticks do not suffice, 2,000 bring 57 cycles a frame of 64 bytes down to 31.
-const PAUSE: u64 = 2000;
-
-/// When to look at a ring again.
-#[derive(Debug, Default)]
-pub(crate) struct Pace {
+/// When to look again at a ring that another core fills: leaving it alone for a moment lets more come at a time.
+#[derive(Debug)]
+pub struct Pace {
+    pause: u64,
     /// None: at any time.
     until: Option<u64>,
 }
 
 impl Pace {
+    /// `pause` in ticks of the processor's time-stamp counter; where it has none that is cheap to read, there is no pause.
+    pub fn new(pause: u32) -> Self {
+        Self {
+            pause: pause.into(),
+            until: None,
+        }
+    }
+
     /// Whether it is too early.
     #[inline(always)]
     pub fn holds(&self) -> bool {
@@ -27,7 +29,7 @@ impl Pace {
     pub fn found(&mut self, all: bool) {
         self.until = match all {
             true => None,
-            false => ticks().map(|now| now.wrapping_add(PAUSE)),
+            false => ticks().map(|now| now.wrapping_add(self.pause)),
         };
     }
 }
@@ -38,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_short_ring_is_looked_at_again_after_a_while_and_a_full_one_at_once() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(2000);
         assert!(!pace.holds());
         pace.until = ticks().map(|now| now + (1 << 40));
         assert_eq!(pace.holds(), ticks().is_some());

@@ -1,11 +1,14 @@
-//! Packet sockets: options, the mapped receive ring, and sending many frames in a call. All `unsafe` of the crate is here.
+//! Packet sockets: options and the mapped rings. All `unsafe` of the crate is in this folder.
 #![allow(unsafe_code)]
 
-use barline::pool::{MAX_BURST, Packet};
-pub(crate) use barline_netif::{bind_packet as bind, packet_option as option};
+mod slots;
+
+pub(crate) use barline_netif::{
+    bind_packet as bind, packet_membership as membership, packet_option as option,
+};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use std::fmt;
+pub(crate) use slots::{Refusal, Slots};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -20,8 +23,8 @@ unsafe trait Plain: Copy {}
 unsafe impl Plain for i32 {}
 // SAFETY: numbers of 32 bits.
 unsafe impl Plain for libc::tpacket_req3 {}
-// SAFETY: two numbers of 16 and 32 bits in this order: 4, 2, 2, 8 bytes without holes.
-unsafe impl Plain for libc::packet_mreq {}
+// SAFETY: numbers of 32 bits.
+unsafe impl Plain for libc::tpacket_req {}
 // SAFETY: three numbers of 32 bits.
 unsafe impl Plain for [u32; 3] {}
 
@@ -50,21 +53,6 @@ pub(crate) fn socket() -> nix::Result<OwnedFd> {
 /// Reads an option that is a number.
 pub(crate) fn option_of(fd: BorrowedFd<'_>, option: i32) -> nix::Result<i32> {
     get(fd, option, 0)
-}
-
-/// Joins or leaves a membership of the interface (PACKET_MR_PROMISC and others). It ends with the socket.
-pub(crate) fn membership(fd: BorrowedFd<'_>, index: i32, kind: i32, on: bool) -> nix::Result<()> {
-    let request = libc::packet_mreq {
-        mr_ifindex: index,
-        mr_type: kind as u16,
-        mr_alen: 0,
-        mr_address: [0; 8],
-    };
-    let option = match on {
-        true => libc::PACKET_ADD_MEMBERSHIP,
-        false => libc::PACKET_DROP_MEMBERSHIP,
-    };
-    set(fd, libc::SOL_PACKET, option, &request)
 }
 
 /// Frames that arrived and that found no room, since this was last asked.
@@ -208,59 +196,6 @@ impl Drop for Ring {
     }
 }
 
-/// Where a burst's frames are, as sendmmsg(2) wants it: written once but for addresses and lengths.
-pub(crate) struct Messages {
-    parts: Box<[libc::iovec; MAX_BURST]>,
-    messages: Box<[libc::mmsghdr; MAX_BURST]>,
-}
-
-// SAFETY: its pointers are to its own parts, and to packets only during `send`, which borrows them.
-unsafe impl Send for Messages {}
-
-impl Messages {
-    pub fn new() -> Self {
-        let nothing = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
-        let mut parts = Box::new([nothing; MAX_BURST]);
-        let first = parts.as_mut_ptr();
-        let message = |at| {
-            // SAFETY: numbers and pointers, of which zero is a value of each.
-            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
-            message.msg_hdr.msg_iov = first.wrapping_add(at);
-            message.msg_hdr.msg_iovlen = 1;
-            message
-        };
-        Self {
-            messages: Box::new(std::array::from_fn(message)),
-            parts,
-        }
-    }
-
-    /// Sends frames, at most [`MAX_BURST`] of them, in one call; how many of them, from the first on, were sent.
-    pub fn send(&mut self, fd: BorrowedFd<'_>, packets: &[Packet]) -> nix::Result<usize> {
-        let count = packets.len().min(MAX_BURST);
-        for (packet, part) in packets.iter().zip(self.parts.iter_mut()) {
-            *part = libc::iovec {
-                iov_base: packet.as_ptr().cast_mut().cast(),
-                iov_len: packet.len(),
-            };
-        }
-        let messages = self.messages.as_mut_ptr();
-        // SAFETY: each of the first `count` messages has one part in `self.parts`, which says where a packet's bytes are that
-        // is borrowed here; the kernel only reads them, and writes `msg_len`.
-        let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages, count as u32, libc::MSG_DONTWAIT) };
-        Errno::result(sent).map(|sent| sent as usize)
-    }
-}
-
-impl fmt::Debug for Messages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Messages")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,7 +203,6 @@ mod tests {
     #[test]
     fn structures_have_the_kernels_layout() {
         assert_eq!(size_of::<libc::tpacket_req3>(), 28);
-        assert_eq!(size_of::<libc::packet_mreq>(), 16);
         assert_eq!(std::mem::offset_of!(libc::tpacket_block_desc, hdr), STATUS);
         assert_eq!(size_of::<libc::sockaddr_ll>(), 20);
     }
