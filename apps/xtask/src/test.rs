@@ -256,7 +256,17 @@ fn clippy(paths: &Paths) -> Result<Outcome> {
 
 fn unit(paths: &Paths) -> Result<Outcome> {
     if on_path("cargo-nextest") {
-        cargo(paths, &["nextest", "run", "--workspace", "--no-tests", "pass"])
+        cargo(
+            paths,
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--no-tests",
+                "pass",
+                "--no-fail-fast",
+            ],
+        )
     } else {
         // No doc tests: they are a step of their own.
         cargo(

@@ -227,8 +227,8 @@ pub fn jumbo_frames_pass_both_ways(subject: &dyn Subject) {
 
 /// Whether the ports can filter VLANs.
 fn filters(subject: &dyn Subject) -> bool {
-    let port = subject.bench(1).pop().map(|station| (station.open)());
-    port.expect("a station").expect("opens").caps().vlans
+    let station = subject.bench(1).pop().expect("a station");
+    (station.open)().expect("opens").caps().vlans
 }
 
 /// Whether a frame of a VLAN gets through.
@@ -243,7 +243,8 @@ pub fn only_chosen_vlans_are_received(subject: &dyn Subject) {
         let pool = pool(1200);
         let mut config = Lane::config(&pool);
         config.vlans = Some(chosen);
-        let mut port = (subject.bench(1).pop().expect("a station").open)().expect("opens");
+        let station = subject.bench(1).pop().expect("a station");
+        let mut port = (station.open)().expect("opens");
         let started = port.start(&config);
         assert!(matches!(started, Err(PortError::Unsupported(_))), "{started:?}");
         return skip("the port has no filter, and says so");
@@ -286,7 +287,8 @@ pub fn a_port_without_a_filter_receives_every_vlan(subject: &dyn Subject) {
         let pool = pool(1200);
         let mut config = Lane::config(&pool);
         (config.vlans, config.promiscuous) = (Some(VlanFilter::new()), true);
-        let mut port = (subject.bench(1).pop().expect("a station").open)().expect("opens");
+        let station = subject.bench(1).pop().expect("a station");
+        let mut port = (station.open)().expect("opens");
         let started = port.start(&config);
         assert!(matches!(started, Err(PortError::Unsupported(_))), "{started:?}");
     }
