@@ -89,6 +89,7 @@ cases! { $
         an_open_checksum_is_completed,
         an_open_checksum_of_a_second_pool_is_completed,
         a_long_packet_is_cut_into_frames,
+        a_long_packet_is_cut_by_a_device_that_can,
         what_was_left_open_or_uncut_is_sent_on,
         what_cannot_be_done_is_dropped_and_counted,
     }

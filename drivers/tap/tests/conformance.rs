@@ -90,6 +90,9 @@ impl Subject for OnTap {
             "an_open_checksum_is_completed" => {
                 "a packet socket is shown what the kernel has not summed up yet; tests/offload.rs has sockets that are not"
             }
+            "a_long_packet_is_cut_by_a_device_that_can" => {
+                "the kernel takes long packets as they are; tests/offload.rs looks at what it makes of them"
+            }
             "a_removed_device_does_not_start" => "the port makes the interface anew",
             _ => return None,
         };

@@ -6,6 +6,7 @@ use barline::port::Port;
 use common::rig::{PACKETS, Rig};
 use common::{Message, Peer, Socket};
 use std::io::Read;
+use std::sync::Barrier;
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -149,11 +150,13 @@ const TRICKS: &[(&str, Trick)] = &[
 #[test]
 fn nonsense_in_a_ring_cuts_the_back_end_off() {
     for (name, trick) in TRICKS {
-        let socket = Socket::new();
+        let (socket, all_back) = (Socket::new(), Barrier::new(2));
         thread::scope(|scope| {
             scope.spawn(|| {
                 let mut peer = socket.accept();
                 peer.serve(|peer| peer.echoed == 20);
+                // What it has given back would be lost with what it does now.
+                all_back.wait();
                 trick(&mut peer);
                 while let Some(message) = peer.next() {
                     peer.obey(message);
@@ -164,6 +167,7 @@ fn nonsense_in_a_ring_cuts_the_back_end_off() {
             let mut rig = Rig::start(Rig::open(&socket.path, OPTIONS));
             rig.await_link(true);
             rig.exchange(20);
+            all_back.wait();
             rig.poll(
                 |_| (),
                 |rig| {
