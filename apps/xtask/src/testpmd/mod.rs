@@ -66,6 +66,21 @@ impl Place {
     }
 }
 
+/// Builds one of the programs in `drivers/all/examples`.
+fn our_side(paths: &Paths, example: &str) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = [
+        "build",
+        "--release",
+        "-p",
+        "barline-drivers",
+        "--example",
+        example,
+    ];
+    cmd::run(Command::new(cargo).args(build).current_dir(&paths.root))?;
+    Ok(paths.target.join("release/examples").join(example))
+}
+
 impl Bench {
     /// Builds our side.
     fn new(paths: &Paths, step: &str) -> Result<Self> {
@@ -76,18 +91,8 @@ impl Bench {
         };
         let words = std::env::var("BARLINE_DEVICES").unwrap_or_default();
         let words = words.split(',').filter(|word| !word.is_empty());
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let build = [
-            "build",
-            "--release",
-            "-p",
-            "barline-drivers",
-            "--example",
-            "reflect",
-        ];
-        cmd::run(Command::new(cargo).args(build).current_dir(&paths.root))?;
         let bench = Self {
-            reflect: paths.target.join("release/examples/reflect"),
+            reflect: our_side(paths, "reflect")?,
             dir: paths.run_dir(step),
             frames,
             words: words.map(str::to_owned).collect(),

@@ -3,8 +3,7 @@
 
 use super::device::{Device, End};
 use super::program::{Ours, Running, await_file};
-use super::{Place, environment, said};
-use crate::cmd;
+use super::{Place, environment, our_side, said};
 use crate::host::need_packages;
 use crate::paths::Paths;
 use crate::test::Outcome;
@@ -24,17 +23,7 @@ const MODES: [(&str, &str); 2] = [("io", "raw"), ("csum", "csum")];
 /// The whole step.
 pub fn run(paths: &Paths) -> Result<Outcome> {
     need_packages(&["dpdk", "dpdk-dev"])?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = [
-        "build",
-        "--release",
-        "-p",
-        "barline-drivers",
-        "--example",
-        "reflect_open",
-    ];
-    cmd::run(Command::new(cargo).args(build).current_dir(&paths.root))?;
-    let program = paths.target.join("release/examples/reflect_open");
+    let program = our_side(paths, "reflect_open")?;
     let dir = paths.run_dir("offload-testpmd");
     std::fs::create_dir_all(&dir).context("cannot make a directory")?;
     let mut runs = 0;
