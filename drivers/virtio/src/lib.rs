@@ -53,8 +53,6 @@ pub struct Virtio {
     caps: PortCaps,
     mac: MacAddress,
     running: Option<start::Running>,
-    /// Started with a filter of VLANs.
-    filters: bool,
     statistics: statistics::Statistics,
     /// Alive as long as queues of the last start are.
     last: Weak<Custody>,
@@ -95,7 +93,6 @@ impl Virtio {
             device,
             caps: caps?,
             running: None,
-            filters: false,
             statistics: statistics::Statistics::default(),
             last: Weak::new(),
             events: function.events().into(),

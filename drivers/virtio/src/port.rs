@@ -81,7 +81,6 @@ impl Virtio {
         for id in config.vlans.iter().flat_map(VlanFilter::ids) {
             self.set_vlan(id, true)?;
         }
-        self.filters = config.vlans.is_some();
         if self.device.mac != Some(self.mac) && self.features.contains(Features::CTRL_MAC_ADDR) {
             self.set_mac(self.mac)?;
         }
@@ -138,7 +137,7 @@ impl Virtio {
             control::VLAN_DEL
         };
         // Checked here: what a device does with a number that is none is its own affair.
-        VlanFilter::new().set(id, passes)?;
+        VlanFilter::check(id)?;
         self.command(
             Features::CTRL_VLAN,
             command,
@@ -215,9 +214,11 @@ impl Port for Virtio {
 
     fn set(&mut self, change: Change) -> Result<(), PortError> {
         self.running()?;
+        // Taken only where the port was started with a filter.
+        let filters = self.features.contains(Features::CTRL_VLAN);
         match change {
-            Change::Promiscuous(true) if self.filters => return Err(VlanFilter::PROMISCUOUS),
-            Change::Vlan { .. } if !self.filters => return Err(VlanFilter::NOT_STARTED),
+            Change::Promiscuous(true) if filters => return Err(VlanFilter::PROMISCUOUS),
+            Change::Vlan { .. } if !filters => return Err(VlanFilter::NOT_STARTED),
             Change::Vlan { id, passes } => self.set_vlan(id, passes)?,
             Change::Promiscuous(on) => self.set_promiscuous(on)?,
             Change::AllMulticast(on) => self.set_all_multicast(on)?,

@@ -34,10 +34,19 @@ impl VlanFilter {
     /// # Errors
     /// [`PortError::Config`] for one that is none.
     pub fn set(&mut self, id: u16, passes: bool) -> Result<(), PortError> {
-        let id = check(id)?;
+        Self::check(id)?;
         let (word, bit) = (usize::from(id / 64), id % 64);
         self.0[word] = self.0[word] & !(1 << bit) | u64::from(passes) << bit;
         Ok(())
+    }
+
+    /// Whether a number is an identifier.
+    ///
+    /// # Errors
+    /// [`PortError::Config`] for one that is none.
+    pub fn check(id: u16) -> Result<(), PortError> {
+        let wrong = || PortError::Config(format!("VLAN {id}: identifiers are 0 to {}", IDS - 1));
+        (id < IDS).then_some(()).ok_or_else(wrong)
     }
 
     /// Whether an identifier passes.
@@ -64,11 +73,6 @@ impl fmt::Debug for VlanFilter {
     }
 }
 
-fn check(id: u16) -> Result<u16, PortError> {
-    let wrong = || PortError::Config(format!("VLAN {id}: identifiers are 0 to {}", IDS - 1));
-    (id < IDS).then_some(id).ok_or_else(wrong)
-}
-
 impl FromStr for VlanFilter {
     type Err = PortError;
 
@@ -89,7 +93,7 @@ impl FromStr for VlanFilter {
             if first > last {
                 return Err(wrong());
             }
-            check(last)?;
+            Self::check(last)?;
             (first..=last).try_for_each(|id| filter.set(id, true))?;
         }
         Ok(filter)
