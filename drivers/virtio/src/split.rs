@@ -3,14 +3,15 @@
 use crate::describe;
 use crate::offload;
 use crate::regs::NET_HDR;
-use barline::mem::{Desc16, DmaSlice, Iova, Mapping, order};
+use crate::shared::Shared;
+use barline::mem::{DmaSlice, Iova, Mapping, order};
 use barline::offload::{Offload, Offloads};
 use barline::pool::Peek;
 use barline::ring::completion::{Format, Look};
 use barline::wait::Cpu;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 /// Another descriptor follows (`VIRTQ_DESC_F_NEXT`).
 pub(crate) const NEXT: u64 = 1;
@@ -48,15 +49,15 @@ pub struct Areas {
 /// The words of a split virtqueue.
 #[derive(Debug)]
 pub(crate) struct Words {
-    pub desc: DmaSlice<Desc16>,
+    pub desc: Shared<AtomicU64, 2>,
     /// Flags and index.
     avail: DmaSlice<[AtomicU16; 2]>,
     avail_ring: DmaSlice<AtomicU16>,
     used_event: DmaSlice<AtomicU16>,
-    used: DmaSlice<[AtomicU16; 2]>,
+    used: Shared<AtomicU16, 2>,
     /// Id and length.
-    used_ring: DmaSlice<[AtomicU32; 2]>,
-    avail_event: DmaSlice<AtomicU16>,
+    used_ring: Shared<AtomicU32, 2>,
+    avail_event: Shared<AtomicU16, 1>,
     event_idx: bool,
 }
 
@@ -80,13 +81,13 @@ impl Words {
         let (driver, device, _) = Self::offsets(len);
         let (driver, device, n) = (at + driver, at + device, len as usize);
         let words = Self {
-            desc: DmaSlice::new(memory, at, len)?,
+            desc: Shared::new(memory, at, len)?,
             avail: DmaSlice::new(memory, driver, 1)?,
             avail_ring: DmaSlice::new(memory, driver + 4, len)?,
             used_event: DmaSlice::new(memory, driver + 4 + 2 * n, 1)?,
-            used: DmaSlice::new(memory, device, 1)?,
-            used_ring: DmaSlice::new(memory, device + 4, len)?,
-            avail_event: DmaSlice::new(memory, device + 4 + 8 * n, 1)?,
+            used: Shared::new(memory, device, 1)?,
+            used_ring: Shared::new(memory, device + 4, len)?,
+            avail_event: Shared::new(memory, device + 4 + 8 * n, 1)?,
             event_idx,
         };
         words.clear();
@@ -96,15 +97,14 @@ impl Words {
     /// As a ring is that nobody has used yet, with each id available at its own position and all events held back.
     fn clear(&self) {
         for position in 0..self.desc.len() {
-            self.desc.at(position)[0].store(0, Relaxed);
-            self.desc.at(position)[1].store(0, Relaxed);
+            self.desc.store::<0>(position, 0, Relaxed);
+            self.desc.store::<1>(position, 0, Relaxed);
             self.avail_ring.at(position).store(position as u16, Relaxed);
         }
-        for flags in [self.avail.at(0), self.used.at(0)] {
-            flags[0].store(0, Relaxed);
-            flags[1].store(0, Relaxed);
-        }
-        self.avail_event.at(0).store(0, Relaxed);
+        self.avail.at(0).iter().for_each(|word| word.store(0, Relaxed));
+        self.used.store::<0>(0, 0, Relaxed);
+        self.used.store::<1>(0, 0, Relaxed);
+        self.avail_event.store::<0>(0, 0, Relaxed);
         self.hush(0);
     }
 
@@ -118,9 +118,8 @@ impl Words {
 
     #[inline(always)]
     pub fn post(&self, id: u16, buffer: Iova, rest: u64) {
-        let desc = self.desc.at(id.into());
-        desc[0].store(buffer.raw(), Relaxed);
-        desc[1].store(rest, Relaxed);
+        self.desc.store::<0>(id.into(), buffer.raw(), Relaxed);
+        self.desc.store::<1>(id.into(), rest, Relaxed);
     }
 
     #[inline(always)]
@@ -131,9 +130,9 @@ impl Words {
         // The index before the look at whether the device sleeps (2.7.13.4.1); it does the same the other way round.
         order::dma_mb();
         if self.event_idx {
-            passes(self.avail_event.at(0).load(Relaxed), from as u16, to as u16)
+            passes(self.avail_event.load::<0>(0, Relaxed), from as u16, to as u16)
         } else {
-            self.used.at(0)[0].load(Relaxed) & QUIET == 0
+            self.used.load::<0>(0, Relaxed) & QUIET == 0
         }
     }
 
@@ -141,13 +140,13 @@ impl Words {
     #[inline(always)]
     pub fn used(&self) -> u16 {
         // Acquire: before the loads of the entries that it announces, and of what they announce.
-        self.used.at(0)[1].load(Acquire)
+        self.used.load::<1>(0, Acquire)
     }
 
     #[inline(always)]
     pub fn entry(&self, at: u32) -> (u32, u32) {
-        let entry = self.used_ring.at(at);
-        (entry[0].load(Relaxed), entry[1].load(Relaxed))
+        let ring = &self.used_ring;
+        (ring.load::<0>(at, Relaxed), ring.load::<1>(at, Relaxed))
     }
 
     /// Position `at` makes `id` available.
@@ -297,7 +296,7 @@ impl<const RX: bool> Format for Split<RX> {
     }
 
     fn rest(&self, at: u32, cpu: Cpu) {
-        cpu.watch(self.words.used.at(0), || self.is_pending(at));
+        cpu.watch(self.words.used.watched(0), || self.is_pending(at));
     }
 
     fn describe(&self, at: u32) -> Option<String> {
@@ -307,8 +306,11 @@ impl<const RX: bool> Format for Split<RX> {
             true => words.entry(at),
             false => (words.avail_ring.at(at).load(Relaxed).into(), 0),
         };
-        let desc = words.desc.at(id);
-        let posted = describe::posted([desc[0].load(Relaxed), desc[1].load(Relaxed)]);
+        let desc = [
+            words.desc.load::<0>(id, Relaxed),
+            words.desc.load::<1>(id, Relaxed),
+        ];
+        let posted = describe::posted(desc);
         Some(match RX {
             true => format!("used entry {place}: id {id}, length {used}; descriptor {id}: {posted}"),
             false => format!("available entry {place}: id {id}; descriptor {id}: {posted}"),
