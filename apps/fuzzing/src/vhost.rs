@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt;
 const MEMORY: u64 = 0x4_0000;
 /// Where the second region begins, if there is one: among buffers.
 const BORDER: u64 = 0x2_8010;
+/// Where good buffers are.
+const BUFFERS: u64 = 0x2_2000;
 /// Where tables of descriptors are.
 const TABLES: u64 = 0x3_0000;
 /// Longest frame in bytes.
@@ -50,6 +52,8 @@ pub fn vhost_rings(bytes: &[u8]) {
             // The index: some more than were used, or anything.
             1 if command & 0x40 != 0 => peer.make_available(ring, input.u8()),
             1 => peer.put(base(ring, 1) + 2, &input.u16().to_le_bytes()),
+            // A whole buffer, as good drivers make it.
+            2 if command & 0x40 != 0 => peer.post(ring, &mut input),
             2 => peer.put(
                 base(ring, 1) + 4 + u64::from(input.u8()) % u64::from(SIZE) * 2,
                 &input.u16().to_le_bytes(),
@@ -63,7 +67,7 @@ pub fn vhost_rings(bytes: &[u8]) {
             _ => {
                 peer.rings.rx.arm();
                 peer.rings.rx.disarm();
-                peer.rings.restart(ring.into(), input.u16().into());
+                peer.restart(ring, input.u16());
             }
         }
     }
@@ -84,6 +88,8 @@ struct Peer {
     file: File,
     rings: Rings,
     packed: bool,
+    /// Where the next buffer of each ring goes: its number, of a packed ring its place and the wrap counter.
+    next: [(u16, bool); 2],
 }
 
 impl Peer {
@@ -115,7 +121,90 @@ impl Peer {
             rings: Rings::new(&file, &ground),
             file,
             packed: on(3),
+            next: [(0, false); 2],
         }
+    }
+
+    /// Stops a ring and sets it up anew, going on at a place.
+    fn restart(&mut self, ring: u8, base: u16) {
+        self.rings.restart(ring.into(), base.into());
+        let place = if self.packed {
+            base & 0x7fff
+        } else {
+            self.used(ring)
+        };
+        self.next[usize::from(ring)] = (place, base >> 15 != 0);
+    }
+
+    /// The index of a split ring's used entries.
+    fn used(&self, ring: u8) -> u16 {
+        let mut used = [0; 2];
+        let read = self.file.read_exact_at(&mut used, base(ring, 2) + 2);
+        read.expect("memory");
+        u16::from_le_bytes(used)
+    }
+
+    /// Makes a buffer available: of up to four pieces, linked or in a table, its memory across the border or not; one that is sent with
+    /// a header that may ask for a checksum and for segments.
+    fn post(&mut self, ring: u8, input: &mut Bytes<'_>) {
+        let (bits, len) = (input.u8(), u32::from(input.u16()) % 4000 + 26);
+        let on = |bit: u8| bits >> bit & 1 != 0;
+        let at = if on(3) { BORDER - 40 } else { BUFFERS } + u64::from(ring) * 0x1000;
+        if ring == 1 {
+            let (flags, kind) = (u8::from(on(4)), u8::from(on(5)));
+            self.put(at, &[flags, kind, 0, 0, 100, 0, 20, 0, 10, 0, 0, 0]);
+        }
+        let count = u64::from(bits & 3) + 1;
+        let piece = |n: u64| {
+            let rest = u64::from(len) - (count - 1) * 7;
+            (at + n * 7, if n + 1 == count { rest } else { 7 })
+        };
+        let write = if ring == 0 { 2 } else { 0 };
+        let (place, wrap) = self.next[usize::from(ring)];
+        let turn = if wrap { 1 << 7 } else { 1 << 15 };
+        let slot = u64::from(place) % u64::from(SIZE);
+        let table = TABLES + slot * 64;
+        let descriptors = if on(2) { 1 } else { count };
+        for n in 0..count {
+            let to = match on(2) {
+                true => table + n * 16,
+                false => base(ring, 0) + (slot + n) % u64::from(SIZE) * 16,
+            };
+            // In a table numbers count from its start.
+            let next = if on(2) {
+                n + 1
+            } else {
+                (slot + n + 1) % u64::from(SIZE)
+            };
+            self.describe(to, piece(n), write | u64::from(n + 1 < count), [next, slot, turn]);
+        }
+        if on(2) {
+            let to = base(ring, 0) + slot * 16;
+            self.describe(to, (table, count * 16), 4, [0, slot, turn]);
+        }
+        self.put(base(ring, 1) + 4 + slot * 2, &(slot as u16).to_le_bytes());
+        let next = &mut self.next[usize::from(ring)];
+        if self.packed {
+            let place = slot + descriptors;
+            *next = (
+                (place % u64::from(SIZE)) as u16,
+                wrap ^ (place >= u64::from(SIZE)),
+            );
+        } else {
+            next.0 = next.0.wrapping_add(1);
+            let index = next.0;
+            self.put(base(ring, 1) + 2, &index.to_le_bytes());
+        }
+    }
+
+    /// A descriptor of either kind of ring.
+    fn describe(&self, to: u64, (at, len): (u64, u64), flags: u64, [next, id, turn]: [u64; 3]) {
+        let rest = match self.packed {
+            true => len | id << 32 | (flags | turn) << 48,
+            false => len | flags << 32 | next << 48,
+        };
+        self.put(to, &(GUEST + at).to_le_bytes());
+        self.put(to + 8, &rest.to_le_bytes());
     }
 
     fn put(&self, at: u64, bytes: &[u8]) {
@@ -135,23 +224,14 @@ impl Peer {
         };
         // Made available with the wrap counter at 1, or at 0 (2.8.1).
         let turn = if bits & 8 != 0 { 1 << 7 } else { 1 << 15 };
-        let flags = write | next | table;
-        let rest = match self.packed {
-            true => len | slot << 32 | (flags | turn) << 48,
-            false => len | flags << 32 | ((slot + 1) % u64::from(SIZE)) << 48,
-        };
-        let place = if in_table { TABLES } else { base(ring, 0) };
-        self.put(place + slot * 16, &(GUEST + at % MEMORY).to_le_bytes());
-        self.put(place + slot * 16 + 8, &rest.to_le_bytes());
+        let place = if in_table { TABLES } else { base(ring, 0) } + slot * 16;
+        let words = [(slot + 1) % u64::from(SIZE), slot, turn];
+        self.describe(place, (at % MEMORY, len), write | next | table, words);
     }
 
     /// So many more buffers than were used, whose heads are the numbers behind those of the last ones.
     fn make_available(&self, ring: u8, count: u8) {
-        let mut used = [0; 2];
-        self.file
-            .read_exact_at(&mut used, base(ring, 2) + 2)
-            .expect("memory");
-        let (used, count) = (u16::from_le_bytes(used), u16::from(count % 16));
+        let (used, count) = (self.used(ring), u16::from(count % 16));
         for n in 0..count {
             let place = u64::from(used.wrapping_add(n)) % u64::from(SIZE);
             self.put(base(ring, 1) + 4 + place * 2, &(place as u16).to_le_bytes());
