@@ -281,7 +281,7 @@ proptest! {
         list in prop::collection::vec((0u32..50, 0u32..16, prop::collection::vec(any::<u8>(), 0..64)), 0..20),
         tail in prop::collection::vec(any::<u8>(), 0..40),
     ) {
-        let mut near = Near::new(1, 1500);
+        let near = Near::new(1, 1500);
         let mut stream = UnixStream::connect(&near.path).unwrap();
         for (request, flags, payload) in &list {
             let words = [*request, *flags, payload.len() as u32];
