@@ -1,15 +1,18 @@
 //! Sends frames of TCP whose checksums are left to the peer, and checks what it reflects: DPDK's testpmd.
 //!
-//! `reflect_open PORT raw|csum [frames=N]`, PORT as in `vhost-user:/tmp/socket`
+//! `reflect_open PORT raw|csum [frames=N] [sent=SIZE back=SIZE]`, PORT as in `vhost-user:/tmp/socket`
 //!
 //! * `raw`: the peer (io mode) sends back what it received. The checksum must still be open: had our side completed it, because the
 //!   peer did not agree to take it so, the bytes would be others.
 //! * `csum`: the peer leaves the checksum to us (csum mode, hardware checksums). Every frame must say so, and be right once completed.
 //!
+//! With sizes, frames are long ones that are to be cut into segments of so many bytes: `sent` is what our side asks for, and `back` what
+//! the peer does, which sends them back uncut.
+//!
 //! It exits with 0 when all frames came back whole and in order, with 1 at the first that is wrong or missing.
 #![allow(clippy::print_stdout, reason = "an example talks to a person, or to a test")]
 
-use barline::offload::{Checksum, Offload, Offloads, Sum, complete};
+use barline::offload::{Checksum, LONG_ROOM, Offload, Offloads, SegmentKind, Segmentation, Sum, complete};
 use barline::pool::{Batch, Packet, Pool, PoolCache};
 use barline::port::{LinkRequest, PortConfig, Queues};
 use barline_drivers::{Feed, Opener, PortSpec};
@@ -29,27 +32,50 @@ const CHECKSUM: usize = 16;
 /// Ethernet, IPv4 and TCP.
 const HEADERS: usize = 54;
 
+/// What is to come back, and how often.
+#[derive(Clone, Copy)]
+struct Wish {
+    /// The peer leaves checksums to us.
+    marked: bool,
+    frames: u64,
+    /// Bytes of segments that we ask for, and that the peer does.
+    sizes: Option<(u16, u16)>,
+}
+
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let spec: PortSpec = arguments.next().ok_or("which port?")?.parse()?;
-    let marked = match arguments.next().as_deref() {
-        Some("raw") => false,
-        Some("csum") => true,
-        _ => return Err("raw or csum?".into()),
+    let mut wish = Wish {
+        marked: match arguments.next().as_deref() {
+            Some("raw") => false,
+            Some("csum") => true,
+            _ => return Err("raw or csum?".into()),
+        },
+        frames: 20_000,
+        sizes: None,
     };
-    let frames = match arguments
-        .next()
-        .as_deref()
-        .map(|word| word.strip_prefix("frames="))
-    {
-        None => 20_000,
-        Some(number) => number.ok_or("frames=N")?.parse()?,
-    };
+    for word in arguments {
+        let (name, number) = word.split_once('=').ok_or("NAME=NUMBER")?;
+        let (sent, back) = wish.sizes.unwrap_or_default();
+        match name {
+            "frames" => wish.frames = number.parse()?,
+            "sent" => wish.sizes = Some((number.parse()?, back)),
+            "back" => wish.sizes = Some((sent, number.parse()?)),
+            _ => return Err("frames, sent or back?".into()),
+        }
+    }
     let mut port = Opener::new(Feed::Generated).open(&spec)?.port;
-    let pool = Pool::builder().packets(2048).build()?;
+    let mut offloads = Offloads::RX_CHECKSUM | Offloads::TX_CHECKSUM;
+    let mut pool = Pool::builder().packets(2048);
+    if wish.sizes.is_some() {
+        // testpmd takes both kinds or none.
+        offloads |= Offloads::RX_TCP4 | Offloads::TX_TCP4 | Offloads::RX_TCP6 | Offloads::TX_TCP6;
+        pool = pool.data_room(LONG_ROOM);
+    }
+    let pool = pool.build()?;
     let config = PortConfig {
         link: LinkRequest::DoNotWait,
-        offloads: Offloads::RX_CHECKSUM | Offloads::TX_CHECKSUM,
+        offloads,
         ..PortConfig::new(&pool)
     };
     let mut queues = port.start(&config)?;
@@ -62,8 +88,10 @@ fn main() -> Result<()> {
         sleep(Duration::from_millis(2));
     }
     println!("the peer is there");
-    play(&mut queues, &mut cache, frames, marked)?;
-    println!("{frames} frames came back whole and in order, their checksums open");
+    play(&mut queues, &mut cache, wish)?;
+    let Wish { frames, sizes, .. } = wish;
+    let long = if sizes.is_some() { ", uncut" } else { "" };
+    println!("{frames} frames came back whole and in order, their checksums open{long}");
     port.stop(queues)?;
     Ok(())
 }
@@ -73,7 +101,7 @@ fn warm_up(queues: &mut Queues, cache: &mut PoolCache) -> Result<()> {
     let (end, mut batch) = (Instant::now() + LIMIT, Batch::new());
     while Instant::now() < end {
         let mut probe = cache.alloc().ok_or("the pool is empty")?;
-        let mut bytes = frame(0);
+        let mut bytes = frame(0, false);
         // Local experimental: whose it is anybody sees.
         bytes[12..14].copy_from_slice(&[0x88, 0xb5]);
         probe.set(&bytes);
@@ -90,13 +118,14 @@ fn warm_up(queues: &mut Queues, cache: &mut PoolCache) -> Result<()> {
     Err("no probe came back".into())
 }
 
-fn play(queues: &mut Queues, cache: &mut PoolCache, frames: u64, marked: bool) -> Result<()> {
+fn play(queues: &mut Queues, cache: &mut PoolCache, wish: Wish) -> Result<()> {
+    let frames = wish.frames;
     warm_up(queues, cache)?;
     let (mut sent, mut seen) = (0u64, 0u64);
     let (mut away, mut batch, mut last) = (Batch::new(), Batch::new(), Instant::now());
     while seen < frames {
         while sent < frames && sent - seen < WINDOW && away.room() > 0 {
-            away.extend([packet(cache, sent)?]);
+            away.extend([packet(cache, sent, wish)?]);
             sent += 1;
         }
         queues.tx[0].transmit(cache, &mut away);
@@ -106,7 +135,7 @@ fn play(queues: &mut Queues, cache: &mut PoolCache, frames: u64, marked: bool) -
             if got.get(12..14) != Some(&[8, 0]) {
                 continue; // a probe
             }
-            check(got, seen, marked).map_err(|why| format!("frame {seen}: {why}; {:02x?}", &got[..]))?;
+            check(got, seen, wish).map_err(|why| format!("frame {seen}: {why}; {:02x?}", &got[..]))?;
             seen += 1;
             last = Instant::now();
         }
@@ -119,8 +148,10 @@ fn play(queues: &mut Queues, cache: &mut PoolCache, frames: u64, marked: bool) -
 }
 
 /// Number `n`: its bytes follow from the number, its checksum is open.
-fn frame(n: u64) -> Vec<u8> {
-    let len = 60 + (n.wrapping_mul(0x9e37_79b9) % 1455) as usize;
+fn frame(n: u64, long: bool) -> Vec<u8> {
+    // A long one is more than two segments, and less than 9,000 bytes.
+    let (least, span) = if long { (2_500, 6_400) } else { (60, 1455) };
+    let len = least + (n.wrapping_mul(0x9e37_79b9) % span) as usize;
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
     frame.extend((len as u16 - 14).to_be_bytes());
     frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 198, 18, 0, 1, 198, 19, 0, 1]);
@@ -140,9 +171,19 @@ fn pseudo(frame: &[u8]) -> Sum {
     sum.with_u16((frame.len() - TCP) as u16)
 }
 
-fn packet(cache: &mut PoolCache, n: u64) -> Result<Packet> {
+/// Segments of TCP over IPv4 of so many bytes each.
+fn segments(size: u16) -> Segmentation {
+    Segmentation {
+        kind: SegmentKind::Tcp4,
+        ecn: false,
+        size,
+        header: HEADERS as u16,
+    }
+}
+
+fn packet(cache: &mut PoolCache, n: u64, wish: Wish) -> Result<Packet> {
     let mut packet = cache.alloc().ok_or("the pool is empty")?;
-    if !packet.set(&frame(n)) {
+    if !packet.set(&frame(n, wish.sizes.is_some())) {
         return Err("a buffer is short".into());
     }
     let checksum = Checksum::Partial {
@@ -151,22 +192,30 @@ fn packet(cache: &mut PoolCache, n: u64) -> Result<Packet> {
     };
     packet.set_offload(Offload {
         checksum,
-        segmentation: None,
+        segmentation: wish.sizes.map(|(sent, _)| segments(sent)),
     });
     Ok(packet)
 }
 
-fn check(got: &mut Packet, n: u64, marked: bool) -> std::result::Result<(), &'static str> {
-    let mut wanted = frame(n);
-    match got.offload().checksum {
-        Checksum::Partial { start, offset } if marked => {
+fn check(got: &mut Packet, n: u64, wish: Wish) -> std::result::Result<(), &'static str> {
+    let mut wanted = frame(n, wish.sizes.is_some());
+    let Offload {
+        checksum,
+        segmentation,
+    } = got.offload();
+    let size = segmentation.map(|asked| (asked.kind, asked.size));
+    if size != wish.sizes.map(|(_, back)| (SegmentKind::Tcp4, back)) {
+        return Err("it asks for other segments");
+    }
+    match checksum {
+        Checksum::Partial { start, offset } if wish.marked || wish.sizes.is_some() => {
             // What the peer's sum of the pseudo header is, is its own affair: right once it is completed.
             complete(got, start.into(), offset.into());
             complete(&mut wanted, TCP, CHECKSUM);
         }
-        Checksum::None if !marked => {}
+        Checksum::None if !wish.marked => {}
         _ => {
-            return Err(if marked {
+            return Err(if wish.marked {
                 "its checksum is not left to us"
             } else {
                 "it says something"
