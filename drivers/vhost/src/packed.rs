@@ -3,10 +3,10 @@
 use crate::chain::{Chain, Chains, DESC, Piece, Rules, flag};
 use crate::fault::Fault;
 use crate::split::{Places, crosses};
-use crate::sys::{Area, GuestMemory, Log, View};
+use crate::sys::{Area, GuestMemory, Log, Told, View};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::fence;
+use std::sync::atomic::{AtomicU64, fence};
 
 /// A packed ring. Buffers are used in the order in which they came: the place where the next one is expected is the one
 /// where the next used one is written.
@@ -97,7 +97,7 @@ impl Packed {
     }
 
     #[inline(always)]
-    fn rest(&self, place: Place) -> &std::sync::atomic::AtomicU64 {
+    fn rest(&self, place: Place) -> &Told<AtomicU64> {
         self.descriptors.u64(usize::from(place.index()) * DESC + REST)
     }
 
@@ -195,7 +195,7 @@ impl Packed {
 
     /// What a used descriptor's second word is to be, and where it belongs.
     #[inline(always)]
-    fn use_up(&self, at: Place, chain: &Chain) -> (u64, &std::sync::atomic::AtomicU64) {
+    fn use_up(&self, at: Place, chain: &Chain) -> (u64, &AtomicU64) {
         let wrap = if at.wraps() { AVAIL | USED } else { 0 };
         // WRITE says that the length means something (2.8.5).
         let written = if chain.written > 0 { flag::WRITE } else { 0 };
@@ -256,7 +256,7 @@ impl Packed {
     }
 
     /// The word that changes when a buffer comes.
-    pub fn watched(&self) -> &std::sync::atomic::AtomicU64 {
+    pub fn watched(&self) -> &AtomicU64 {
         self.rest(self.at)
     }
 }

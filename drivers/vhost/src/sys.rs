@@ -10,12 +10,28 @@ mod bus;
 mod log;
 mod mapping;
 mod regions;
+#[cfg(test)]
+pub(crate) mod witness;
 
 pub(crate) use log::Log;
 pub(crate) use regions::{GuestMemory, Region};
 use std::ptr::{NonNull, copy_nonoverlapping};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+#[cfg(test)]
+pub(crate) use witness::Told;
+
+/// A word that the peer may write to at any time. In tests its reads are told.
+#[cfg(not(test))]
+pub(crate) type Told<A> = A;
+
+/// So many bytes were read there: for tests.
+#[inline(always)]
+fn tell(at: *const u8, len: usize) {
+    #[cfg(test)]
+    witness::tell(at as usize, len);
+    let _ = (at, len);
+}
 
 /// Words that both sides use: a part of one region, found by the front end's own address.
 #[derive(Clone, Debug)]
@@ -61,22 +77,22 @@ impl Area {
     }
 
     #[inline(always)]
-    pub fn u16(&self, offset: usize) -> &AtomicU16 {
+    pub fn u16(&self, offset: usize) -> &Told<AtomicU16> {
         // SAFETY: in the area, which lives as long as `self`; aligned, because areas start at 2 at least, and rings at
         // the alignment that `new` was given.
-        unsafe { AtomicU16::from_ptr(self.at(offset)) }
+        unsafe { &*self.at(offset) }
     }
 
     #[inline(always)]
-    pub fn u32(&self, offset: usize) -> &AtomicU32 {
+    pub fn u32(&self, offset: usize) -> &Told<AtomicU32> {
         // SAFETY: as `u16`; used rings start at 4.
-        unsafe { AtomicU32::from_ptr(self.at(offset)) }
+        unsafe { &*self.at(offset) }
     }
 
     #[inline(always)]
-    pub fn u64(&self, offset: usize) -> &AtomicU64 {
+    pub fn u64(&self, offset: usize) -> &Told<AtomicU64> {
         // SAFETY: as `u16`; descriptors start at 16.
-        unsafe { AtomicU64::from_ptr(self.at(offset)) }
+        unsafe { &*self.at(offset) }
     }
 
     /// Asks the CPU to fetch the line of a word.
@@ -199,6 +215,7 @@ impl View {
         if let Some(from) = self.find(guest, to.len()) {
             // SAFETY: the region has so many bytes there; the packet pool's memory is never in it, being another mapping.
             unsafe { copy(from.as_ptr(), to.as_mut_ptr(), to.len()) };
+            tell(from.as_ptr(), to.len());
             return true;
         }
         let (mut to, len) = (to.as_mut_ptr(), to.len());
@@ -208,6 +225,7 @@ impl View {
                 copy_nonoverlapping(from.as_ptr(), to, part);
                 to = to.add(part);
             }
+            tell(from.as_ptr(), part);
         })
     }
 
@@ -224,7 +242,9 @@ impl View {
         // SAFETY: the region has twelve bytes there.
         unsafe {
             let second = second.add(2);
-            if first.read_unaligned() != low.to_le() || second.read_unaligned() != high.to_le() {
+            let differs = first.read_unaligned() != low.to_le() || second.read_unaligned() != high.to_le();
+            tell(there.as_ptr(), 12);
+            if differs {
                 first.write_unaligned(low.to_le());
                 second.write_unaligned(high.to_le());
             }
