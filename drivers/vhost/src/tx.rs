@@ -5,8 +5,9 @@ use crate::fault::Fault;
 use crate::gate::{Gate, Pass};
 use crate::ring::{PAUSE, Ring};
 use crate::rx::LEAST;
+use crate::sys::HEADER;
 use barline::offload::{Checksum, Offload, Offloads, Rules, VNET_LEN, settle};
-use barline::pool::{Batch, MAX_BURST, PoolCache};
+use barline::pool::{Batch, MAX_BURST, Packet, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
 use barline::wait::Pace;
@@ -45,8 +46,6 @@ struct Header {
 }
 
 impl Header {
-    const LEN: usize = 12;
-
     fn asking(vnet: [u8; VNET_LEN]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j] = vnet;
         Self {
@@ -63,8 +62,8 @@ impl Header {
         }
     }
 
-    fn bytes(self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
+    fn bytes(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(&self.low.to_le_bytes());
         bytes[8..].copy_from_slice(&self.high.to_le_bytes());
         bytes
@@ -89,7 +88,16 @@ fn put<const OFFLOADS: bool>(
     let header = ring.setup.rules.least as usize;
     let (mut sent, mut used, mut fault) = (Sent::default(), 0, None);
     fault = ring.fetch(chains, packets.len()).err().or(fault);
-    for packet in packets.as_slice() {
+    if !OFFLOADS {
+        used = put_usual(ring, chains, packets.as_slice(), limit);
+        sent.taken = used;
+        sent.packets = used as u64;
+        let lens = packets.as_slice()[..used]
+            .iter()
+            .map(|packet| packet.len() as u64);
+        sent.bytes = lens.sum();
+    }
+    for packet in &packets.as_slice()[used..] {
         let mut head = Header::default();
         let mut long = false;
         if OFFLOADS && packet.has_offload() {
@@ -140,6 +148,33 @@ fn put<const OFFLOADS: bool>(
     (sent, fault)
 }
 
+/// The usual: packets of good lengths, and a buffer of one piece for each, which holds it. How many there are of them, up to the
+/// first other one. Kept apart because it writes to little else than the buffers: while a line of theirs is on its way, only some
+/// dozens of stores can wait behind it.
+#[inline(always)]
+fn put_usual(ring: &mut Ring, chains: &mut Chains, packets: &[Packet], limit: u32) -> usize {
+    if ring.setup.rules.least as usize != HEADER || ring.setup.log.is_some() {
+        return 0;
+    }
+    let head = Header::default().in_buffers(1);
+    let mut used = 0;
+    for packet in packets {
+        let (len, Some(chain)) = (packet.len(), chains.list.get(used)) else {
+            break;
+        };
+        let good = (len as u32).wrapping_sub(LEAST) <= limit - LEAST && chain.bytes as usize >= HEADER + len;
+        let ([only], true) = (chains.pieces(chain), good) else {
+            break;
+        };
+        let there = ring.view.settle(only.at, head.low, head.high)
+            && ring.view.copy_in(only.at + HEADER as u64, packet);
+        debug_assert!(there, "checked when it was fetched");
+        chains.list[used].written = (HEADER + len) as u32;
+        used += 1;
+    }
+    used
+}
+
 /// How many buffers from `used` on hold `need` bytes: 0 where there are not enough of them.
 #[cold]
 fn enough(ring: &mut Ring, chains: &mut Chains, used: usize, need: usize) -> Result<usize, Fault> {
@@ -171,8 +206,8 @@ fn scatter(
     let (at, head) = (buffers.start, head.in_buffers(buffers.len()));
     let chain = chains.list[at];
     match chains.pieces(&chain) {
-        [only] if buffers.len() == 1 && header == Header::LEN => {
-            let behind = only.at + Header::LEN as u64;
+        [only] if buffers.len() == 1 && header == HEADER => {
+            let behind = only.at + HEADER as u64;
             let there = ring.view.settle(only.at, head.low, head.high) && ring.view.copy_in(behind, frame);
             debug_assert!(there, "checked when it was fetched");
             ring.mark(only.at, header + frame.len());
