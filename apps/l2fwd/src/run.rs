@@ -240,7 +240,18 @@ impl Forwarder {
             }
         }
         let result = result.and_then(|()| self.check(&account));
-        (account, result)
+        (account, result.and_then(|()| self.all_ours()))
+    }
+
+    /// Whether no port was taken over by another program. A device that was removed is no failure: somebody wanted that.
+    fn all_ours(&self) -> Result<(), Failure> {
+        let taken = self.members.iter().find(|member| member.is_taken());
+        taken.map_or(Ok(()), |member| {
+            Err(Failure::run(format!(
+                "{} was taken over by another program while it ran; what to do was said then",
+                member.spec
+            )))
+        })
     }
 
     fn check(&self, account: &Account) -> Result<(), Failure> {
