@@ -3,12 +3,12 @@
 # sender, in turns, the same receiver (the kernel at the other end of the pair, which counts and drops). Root; l2fwd built with
 # --release; Debian's dpdk; cc.
 #   benches/veth.sh [ROUNDS [SECONDS [CASE...]]]        (L2FWD: another build of it; OPTIONS: of the af_* port, `,busy-poll=64`)
-# Cases: xdp-tx xdp-forward xdp-twice packet-tx packet-rx packet-forward packet-twice; all of them where none is named. A rate has
+# Cases: xdp-tx xdp-forward packet-tx packet-rx packet-forward packet-twice; all of them where none is named. A rate has
 # marks: near and far (the processors), all (the sender was the limit), starved (other work had the processor).
 set -eu
 rounds=${1:-5} seconds=${2:-2} space=barline-veth-$$
 [ $# -lt 2 ] || shift; [ $# -lt 1 ] || shift
-cases=${*:-xdp-tx xdp-forward xdp-twice packet-tx packet-rx packet-forward packet-twice}
+cases=${*:-xdp-tx xdp-forward packet-tx packet-rx packet-forward packet-twice}
 cd "$(dirname "$0")/.."
 log=$(mktemp -d)
 trap 'kill -INT ${job:-} ${sender:-} 2>/dev/null || true; ip netns del $space 2>/dev/null || true; rm -rf "$log"' EXIT

@@ -146,6 +146,20 @@ impl Forwarder {
         opened.into_iter().all(|opened| opened.port.link().up)
     }
 
+    /// A line about each port that has no link.
+    pub fn without_link(&self) -> Vec<String> {
+        let opened = self.members.iter().enumerate();
+        let opened = opened.filter_map(|(index, member)| Some((index, member.opened.as_ref()?)));
+        let down = opened.filter(|(_, opened)| !opened.port.link().up);
+        down.map(|(index, opened)| {
+            format!(
+                "port {index} ({}) has no link, and forwards when it has; an interface of the kernel may be down: sudo ip link set NAME up",
+                opened.spec
+            )
+        })
+        .collect()
+    }
+
     /// Whether nothing more will come in: all ports are simulated, and their feed has come to its end.
     pub fn is_dry(&self) -> bool {
         self.opener.is_dry()

@@ -1,7 +1,11 @@
 use barline_netif::NetifError;
 use std::io;
 
-const RIGHTS: &str = "run as root, or: sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM";
+/// How this program gets its rights.
+fn rights() -> String {
+    let program = std::env::current_exe().map_or("PROGRAM".into(), |path| path.display().to_string());
+    format!("run as root, or once: sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep {program}")
+}
 
 /// Why an interface could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +18,7 @@ pub enum XdpError {
     #[error("this kernel has no {0}; use af_packet: instead of af_xdp:")]
     NoSupport(&'static str),
     /// Not allowed.
-    #[error("no right to {0}; {RIGHTS}")]
+    #[error("no right to {0}; {rights}", rights = rights())]
     NoRight(&'static str),
     /// A program of somebody else is attached.
     #[error(

@@ -4,7 +4,8 @@ use crate::error::XdpError;
 use crate::options::{Mode, Options};
 use crate::program::Filter;
 use crate::redirect::Redirect;
-use crate::start::{Running, refused};
+use crate::refusal::refused;
+use crate::start::Running;
 use crate::umem::Umems;
 use barline::pool::Custody;
 use barline::port::{

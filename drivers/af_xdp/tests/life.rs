@@ -2,7 +2,7 @@
 
 mod common;
 
-use barline::port::{Port, PortEvent};
+use barline::port::{Port, PortConfig, PortError, PortEvent};
 use barline::wait::Watch;
 use barline_af_xdp::{AfXdp, Options, Umems, XdpError};
 use barline_conformance::{FarEnd, Patience, pool};
@@ -140,13 +140,16 @@ fn a_removed_interface_ends_the_run_and_a_renamed_one_does_not() {
 fn a_queue_in_use_is_said_to_be() {
     let Some(pair) = pair(1) else { return };
     let (pool, umems) = (pool(2048), Umems::default());
-    let config = barline::port::PortConfig::new(&pool);
+    let config = PortConfig::new(&pool);
     let mut ports = [0, 1].map(|_| AfXdp::open(&Options::new(&pair.near), &umems).unwrap());
     let queues = ports[0].start(&config).unwrap();
-    let error = ports[1].start(&config).unwrap_err().to_string();
+    let error = ports[1].start(&config).unwrap_err();
+    let text = error.to_string();
     assert!(
-        error.contains("queue 0") && error.contains("another AF_XDP socket"),
-        "{error}"
+        matches!(error, PortError::Config(_))
+            && text.contains("queue 0")
+            && text.contains("another port's of this program"),
+        "{text}"
     );
     ports[0].stop(queues).unwrap();
     let queues = ports[1].start(&config).unwrap();
