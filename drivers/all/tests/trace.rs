@@ -59,10 +59,12 @@ fn traced(specs: &str) -> String {
         // Those that are another process's wait for it.
         assert!(Instant::now() < end, "they are not taken");
         queues[0].tx[0].transmit(&mut cache, &mut batch);
+        ports.iter_mut().for_each(|port| drop(port.event()));
     }
     while got < 20 {
         assert!(Instant::now() < end, "{got} of 20 frames came");
         got += queues[1].rx[0].receive(&mut cache, &mut batch);
+        ports.iter_mut().for_each(|port| drop(port.event()));
         cache.free(&mut batch);
     }
     for (port, queues) in ports.iter_mut().zip(queues) {
@@ -132,7 +134,7 @@ fn the_drivers_side_of_a_socket_shows_its_descriptors() {
     ] {
         let (one, two) = (socket(&format!("{packed}1")), socket(&format!("{packed}2")));
         let text = traced(&format!(
-            "vhost-user:{one},packed={packed},virtio-user:{one},packed={packed}"
+            "vhost-user:{one},client,packed={packed},virtio-user:{one},server,packed={packed}"
         ));
         shows(&text, "rx", received, 12, true);
         let text = traced(&format!(
@@ -163,7 +165,11 @@ fn xdp_sockets_show_their_descriptors() {
 #[test]
 fn what_is_not_named_is_not_there() {
     let pool = Pool::builder().packets(4096).build().unwrap();
-    let config = PortConfig::new(&pool);
+    let config = PortConfig {
+        rx_ring: 256,
+        tx_ring: 256,
+        ..PortConfig::new(&pool)
+    };
     let around = ["Watch", "Impair"];
     for port in ["null:", "ring:", "sim:82576", "sim:virtio-net"] {
         let mut wrapped = Vec::new();
