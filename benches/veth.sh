@@ -12,6 +12,7 @@ cases=${*:-xdp-tx xdp-forward packet-tx packet-rx packet-forward packet-twice}
 cd "$(dirname "$0")/.."
 log=$(mktemp -d)
 trap 'kill -INT ${job:-} ${sender:-} 2>/dev/null || true; ip netns del $space 2>/dev/null || true; rm -rf "$log"' EXIT
+trap 'exit 1' INT TERM # or the line above is not run
 ip netns add "$space"
 cc -O2 -o "$log/sendmmsg" benches/peer/sendmmsg.c
 cc -O2 -pthread -o "$log/hops" benches/peer/hops.c
