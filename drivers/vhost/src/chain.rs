@@ -2,6 +2,8 @@
 
 use crate::fault::Fault;
 use crate::sys::View;
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::compiler_fence;
 
 /// Flags of a descriptor (virtio 1.2, 2.7.5 and 2.8.1).
 pub(crate) mod flag {
@@ -140,6 +142,8 @@ impl Chains {
             if !view.copy_out(table.at.wrapping_add(u64::from(at) * DESC as u64), &mut desc) {
                 return Err(Fault::Address);
             }
+            // What is checked from here on is this copy: the compiler, too, is not to read again.
+            compiler_fence(Acquire);
             let [address, rest] = [&desc[..8], &desc[8..]].map(word);
             let (len, mut flags, next) = match split {
                 true => (rest as u32, (rest >> 32) as u16, (rest >> 48) as u16),

@@ -13,13 +13,15 @@ mod device;
 mod extra;
 mod fault;
 mod features;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gate;
 mod handler;
 mod mark;
 mod packed;
 mod port;
+#[cfg(test)]
+mod reads;
 mod ring;
 mod rx;
 mod serve;

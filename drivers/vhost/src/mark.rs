@@ -4,6 +4,8 @@ use crate::chain::{Chain, Chains};
 use crate::ring::Ring;
 use barline::offload::{Offload, VNET_LEN};
 use barline::pool::{Batch, Packet, PoolCache};
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::compiler_fence;
 
 /// Why a packet is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ fn header(ring: &mut Ring, chains: &Chains, chain: &Chain) -> [u8; VNET_LEN] {
         debug_assert!(there, "checked when it was fetched");
         to = rest;
     }
+    // What is checked is this copy: the compiler, too, is not to read again.
+    compiler_fence(Acquire);
     header
 }
 

@@ -5,8 +5,9 @@ use crate::fault::Fault;
 use crate::gate::{Gate, Pass};
 use crate::ring::{PAUSE, Ring};
 use crate::rx::LEAST;
+use crate::sys::HEADER;
 use barline::offload::{Checksum, Offload, Offloads, Rules, VNET_LEN, settle};
-use barline::pool::{Batch, MAX_BURST, PoolCache};
+use barline::pool::{Batch, MAX_BURST, Packet, PoolCache};
 use barline::port::TxQueue;
 use barline::telemetry::TxCounters;
 use barline::wait::Pace;
@@ -36,9 +37,38 @@ struct Sent {
     called: bool,
 }
 
-/// The header before a frame (virtio 1.2, 5.1.6): what it asks for, and the number of buffers at its end.
-type Header = [u8; 12];
-const BUFFERS: usize = 10;
+/// The header before a frame (virtio 1.2, 5.1.6): what it asks for, and the number of buffers at its end. As words, so that it
+/// stays in registers: bytes that are written in parts and read whole would wait for all stores before them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Header {
+    low: u64,
+    high: u32,
+}
+
+impl Header {
+    fn asking(vnet: [u8; VNET_LEN]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j] = vnet;
+        Self {
+            low: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            high: u16::from_le_bytes([i, j]).into(),
+        }
+    }
+
+    #[inline(always)]
+    fn in_buffers(self, count: usize) -> Self {
+        Self {
+            high: self.high | (count as u32) << 16,
+            ..self
+        }
+    }
+
+    fn bytes(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[..8].copy_from_slice(&self.low.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.high.to_le_bytes());
+        bytes
+    }
+}
 
 /// Whether a peer takes it, with which these were agreed upon.
 fn takes(agreed: Offloads, offload: &Offload) -> bool {
@@ -58,8 +88,17 @@ fn put<const OFFLOADS: bool>(
     let header = ring.setup.rules.least as usize;
     let (mut sent, mut used, mut fault) = (Sent::default(), 0, None);
     fault = ring.fetch(chains, packets.len()).err().or(fault);
-    for packet in packets.as_slice() {
-        let mut head: Header = [0; 12];
+    if !OFFLOADS {
+        used = put_usual(ring, chains, packets.as_slice(), limit);
+        sent.taken = used;
+        sent.packets = used as u64;
+        let lens = packets.as_slice()[..used]
+            .iter()
+            .map(|packet| packet.len() as u64);
+        sent.bytes = lens.sum();
+    }
+    for packet in &packets.as_slice()[used..] {
+        let mut head = Header::default();
         let mut long = false;
         if OFFLOADS && packet.has_offload() {
             let offload = packet.offload();
@@ -67,7 +106,7 @@ fn put<const OFFLOADS: bool>(
                 break; // another peer has come since it was settled
             }
             long = offload.segmentation.is_some();
-            head[..VNET_LEN].copy_from_slice(&offload.to_vnet_receiver());
+            head = Header::asking(offload.to_vnet_receiver());
         }
         if !long && (packet.len() as u32).wrapping_sub(LEAST) > limit - LEAST {
             sent.lengths += 1;
@@ -109,6 +148,33 @@ fn put<const OFFLOADS: bool>(
     (sent, fault)
 }
 
+/// The usual: packets of good lengths, and a buffer of one piece for each, which holds it. How many there are of them, up to the
+/// first other one. Kept apart because it writes to little else than the buffers: while a line of theirs is on its way, only some
+/// dozens of stores can wait behind it.
+#[inline(always)]
+fn put_usual(ring: &mut Ring, chains: &mut Chains, packets: &[Packet], limit: u32) -> usize {
+    if ring.setup.rules.least as usize != HEADER || ring.setup.log.is_some() {
+        return 0;
+    }
+    let head = Header::default().in_buffers(1);
+    let mut used = 0;
+    for packet in packets {
+        let (len, Some(chain)) = (packet.len(), chains.list.get(used)) else {
+            break;
+        };
+        let good = (len as u32).wrapping_sub(LEAST) <= limit - LEAST && chain.bytes as usize >= HEADER + len;
+        let ([only], true) = (chains.pieces(chain), good) else {
+            break;
+        };
+        let there = ring.view.settle(only.at, head.low, head.high)
+            && ring.view.copy_in(only.at + HEADER as u64, packet);
+        debug_assert!(there, "checked when it was fetched");
+        chains.list[used].written = (HEADER + len) as u32;
+        used += 1;
+    }
+    used
+}
+
 /// How many buffers from `used` on hold `need` bytes: 0 where there are not enough of them.
 #[cold]
 fn enough(ring: &mut Ring, chains: &mut Chains, used: usize, need: usize) -> Result<usize, Fault> {
@@ -134,11 +200,32 @@ fn scatter(
     chains: &mut Chains,
     buffers: std::ops::Range<usize>,
     frame: &[u8],
-    mut head: Header,
+    head: Header,
     header: usize,
 ) {
-    head[BUFFERS..].copy_from_slice(&(buffers.len() as u16).to_le_bytes());
-    let (mut head, mut frame) = (&head[..header], frame);
+    let (at, head) = (buffers.start, head.in_buffers(buffers.len()));
+    let chain = chains.list[at];
+    match chains.pieces(&chain) {
+        [only] if buffers.len() == 1 && header == HEADER => {
+            let behind = only.at + HEADER as u64;
+            let there = ring.view.settle(only.at, head.low, head.high) && ring.view.copy_in(behind, frame);
+            debug_assert!(there, "checked when it was fetched");
+            ring.mark(only.at, header + frame.len());
+            chains.list[at].written = (header + frame.len()) as u32;
+        }
+        _ => scatter_pieces(ring, chains, buffers, frame, &head.bytes()[..header]),
+    }
+}
+
+/// The same for buffers of any shape.
+#[inline(never)]
+fn scatter_pieces(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    buffers: std::ops::Range<usize>,
+    mut frame: &[u8],
+    mut head: &[u8],
+) {
     for at in buffers {
         let chain = chains.list[at];
         let mut written = 0;
@@ -147,7 +234,7 @@ fn scatter(
             let room = piece.len as usize - first.len();
             let (second, more) = frame.split_at(frame.len().min(room));
             let behind = piece.at + first.len() as u64;
-            let there = ring.view.settle(piece.at, first) && ring.view.copy_in(behind, second);
+            let there = ring.view.copy_in(piece.at, first) && ring.view.copy_in(behind, second);
             debug_assert!(there, "checked when it was fetched");
             (head, frame) = (rest, more);
             let part = first.len() + second.len();

@@ -108,8 +108,7 @@ fn a_malformed_ring_is_counted_and_stopped_until_it_is_set_up_anew() {
         ..Wish::default()
     };
     for (counter, what, spoil) in WRONG {
-        let mut peer = Peer::connect(&near.path, wish);
-        until("the link", || near.port.link().up);
+        let mut peer = near.meet(wish);
         for seed in 0..70 {
             assert!(peer.send(0, &frame(60, seed)));
             assert_eq!(near.receive(0).len(), 1);
@@ -200,8 +199,7 @@ fn memory_that_is_taken_away_under_traffic_is_survived() {
             features,
             ..Wish::default()
         };
-        let mut peer = Peer::connect(&near.path, wish);
-        until("the link", || near.port.link().up);
+        let mut peer = near.meet(wish);
         for seed in 0..20 {
             assert!(peer.send(0, &frame(600, seed)));
             assert_eq!(near.send(0, &[frame(900, seed)]), 0);
@@ -217,11 +215,7 @@ fn memory_that_is_taken_away_under_traffic_is_survived() {
         }
         drop(peer);
         until("the end of the link", || !near.port.link().up);
-        let mut peer = Peer::connect(&near.path, wish);
-        until("the link", || near.port.link().up);
-        assert!(peer.send(0, &frame(60, 1)));
-        until("a frame", || near.receive(0) == [frame(60, 1)]);
-        near.end();
+        near.serves_the_next(wish);
     }
 }
 
@@ -258,8 +252,7 @@ proptest! {
         let mut near = Near::new(1, 1500);
         let features = INDIRECT | if packed { PACKED } else { 0 } | if mrg { MRG } else { 0 };
         let wish = Wish { features, ..Wish::default() };
-        let mut peer = Peer::connect(&near.path, wish);
-        until("the link", || near.port.link().up);
+        let mut peer = near.meet(wish);
         for Scribble { ring, area, at, value } in list {
             let ring_ = &peer.rings[ring];
             let base = [ring_.desc, ring_.driver, ring_.device][usize::from(area)];
@@ -279,11 +272,7 @@ proptest! {
         }
         drop(peer);
         until("the end of the peer", || near.port.event() == Some(barline::port::PortEvent::PeerGone));
-        let mut peer = Peer::connect(&near.path, wish);
-        until("the link", || near.port.link().up);
-        prop_assert!(peer.send(0, &frame(60, 1)));
-        prop_assert_eq!(near.receive(0), [frame(60, 1)]);
-        near.end();
+        near.serves_the_next(wish);
     }
 
     /// Whatever a peer says, the next one is served.
@@ -292,7 +281,7 @@ proptest! {
         list in prop::collection::vec((0u32..50, 0u32..16, prop::collection::vec(any::<u8>(), 0..64)), 0..20),
         tail in prop::collection::vec(any::<u8>(), 0..40),
     ) {
-        let mut near = Near::new(1, 1500);
+        let near = Near::new(1, 1500);
         let mut stream = UnixStream::connect(&near.path).unwrap();
         for (request, flags, payload) in &list {
             let words = [*request, *flags, payload.len() as u32];
@@ -303,10 +292,6 @@ proptest! {
         let _ = stream.write_all(&tail);
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
-        let mut peer = Peer::connect(&near.path, Wish::default());
-        until("the link", || near.port.link().up);
-        prop_assert!(peer.send(0, &frame(60, 1)));
-        prop_assert_eq!(near.receive(0), [frame(60, 1)]);
-        near.end();
+        near.serves_the_next(Wish::default());
     }
 }

@@ -176,8 +176,7 @@ fn race(features: u64) {
         size: SIZE,
         ..Wish::default()
     };
-    let mut peer = Peer::connect(&near.path, wish);
-    until("the link", || near.port.link().up);
+    let mut peer = near.meet(wish);
     let places = [Place::of(&peer.rings[0], true), Place::of(&peer.rings[1], false)];
     let mut scribbler = Scribbler {
         memory: peer.memory.clone(),
@@ -218,11 +217,7 @@ fn race(features: u64) {
     assert_eq!(tx.tx_packets.get() + tx.tx_lengths.get(), taken);
     drop(peer);
     until("the end of the link", || !near.port.link().up);
-    let mut peer = Peer::connect(&near.path, wish);
-    until("the link", || near.port.link().up);
-    assert!(peer.send(0, &frame(60, 1)));
-    until("a frame", || near.receive(0) == [frame(60, 1)]);
-    near.end();
+    near.serves_the_next(wish);
 }
 
 #[test]

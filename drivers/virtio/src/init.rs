@@ -98,9 +98,7 @@ pub fn chosen(offered: Features, options: &Options, asked: Asked) -> Features {
     let packed = offered.contains(Features::RING_PACKED) && options.packed;
     wanted.set(Features::EVENT_IDX, options.event_idx.unwrap_or(!packed));
     wanted.set(Features::MRG_RXBUF, options.merge);
-    // What a device that tells only the last of several completions means for a frame in several buffers nobody says.
-    let merges = offered.contains(Features::MRG_RXBUF) && options.merge;
-    wanted.set(Features::IN_ORDER, options.in_order && !merges);
+    wanted.set(Features::IN_ORDER, options.in_order);
     // These need the control queue (5.1.3.1).
     let control =
         Features::CTRL_RX | Features::CTRL_MAC_ADDR | Features::MQ | Features::RSS | Features::DEVICE_STATS;
@@ -235,10 +233,7 @@ mod tests {
             merge: true,
             ..options
         };
-        assert!(
-            chosen(all, &merge).contains(Features::MRG_RXBUF)
-                && !chosen(all, &merge).contains(Features::IN_ORDER)
-        );
+        assert!(chosen(all, &merge).contains(Features::MRG_RXBUF | Features::IN_ORDER));
         let alone = chosen(all - Features::CTRL_VQ, &options);
         assert!(
             !alone.intersects(Features::MQ | Features::RSS | Features::CTRL_RX | Features::CTRL_MAC_ADDR)

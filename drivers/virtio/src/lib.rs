@@ -16,8 +16,11 @@ mod offload;
 mod options;
 mod packed;
 mod port;
+#[cfg(test)]
+mod reads;
 mod regs;
 mod rings;
+mod shared;
 mod split;
 mod start;
 mod statistics;
@@ -28,6 +31,10 @@ pub use regs::Features;
 pub use rings::{Kick, Shape};
 pub use split::{Areas, Split, Traits};
 pub use start::ring_bytes;
+
+// The device's side, which tests have in common, names this crate.
+#[cfg(test)]
+extern crate self as barline_virtio;
 
 use barline::bus::{Claimed, PciFunction};
 use barline::pool::Custody;

@@ -2,6 +2,8 @@
 
 use crate::regs::Features;
 use barline::offload::{Offload, Offloads, VNET_LEN};
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::compiler_fence;
 
 impl Features {
     /// What a device with these features does for packets, as far as it goes together.
@@ -24,7 +26,10 @@ pub(crate) fn request(offload: &Offload, header: &mut [u8]) {
 
 /// What the header of a received packet of `len` bytes says; `None` for nonsense.
 pub(crate) fn received(header: &[u8], len: usize) -> Option<Offload> {
-    Offload::from_vnet(header.first_chunk()?, len).ok()
+    // What is checked is this copy: the compiler is not to read again what the device may still write to.
+    let header: [u8; VNET_LEN] = *header.first_chunk()?;
+    compiler_fence(Acquire);
+    Offload::from_vnet(&header, len).ok()
 }
 
 #[cfg(test)]

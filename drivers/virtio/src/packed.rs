@@ -3,15 +3,16 @@
 use crate::describe;
 use crate::offload;
 use crate::regs::NET_HDR;
+use crate::shared::Shared;
 use crate::split::{Areas, Traits, passes};
-use barline::mem::{Desc16, DmaSlice, Iova, Mapping, order};
+use barline::mem::{DmaSlice, Iova, Mapping, order};
 use barline::offload::{Offload, Offloads};
 use barline::pool::Peek;
 use barline::ring::completion::{Format, Look};
 use barline::wait::Cpu;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Position of a descriptor's flags and id in its second word.
 const FLAGS: u32 = 48;
@@ -29,10 +30,10 @@ const LINE: usize = 128;
 /// The words of a packed virtqueue.
 #[derive(Debug)]
 pub(crate) struct Words {
-    pub desc: DmaSlice<Desc16>,
+    pub desc: Shared<AtomicU64, 2>,
     /// When the driver wants interrupts, and when the device wants notifications.
     driver: DmaSlice<AtomicU32>,
-    device: DmaSlice<AtomicU32>,
+    device: Shared<AtomicU32, 1>,
     shift: u32,
     /// Position and second word of the first descriptor since the last publication.
     first: Option<(u32, u64)>,
@@ -46,18 +47,18 @@ impl Words {
     pub fn new(memory: &Arc<Mapping>, at: usize, len: u32) -> Option<Self> {
         let driver = at + (16 * len as usize).next_multiple_of(LINE);
         let words = Self {
-            desc: DmaSlice::new(memory, at, len)?,
+            desc: Shared::new(memory, at, len)?,
             driver: DmaSlice::new(memory, driver, 1)?,
-            device: DmaSlice::new(memory, driver + LINE, 1)?,
+            device: Shared::new(memory, driver + LINE, 1)?,
             shift: len.trailing_zeros(),
             first: None,
         };
         for position in 0..len {
-            words.desc.at(position)[0].store(0, Relaxed);
-            words.desc.at(position)[1].store(0, Relaxed);
+            words.desc.store::<0>(position, 0, Relaxed);
+            words.desc.store::<1>(position, 0, Relaxed);
         }
         words.driver.at(0).store(DISABLE, Relaxed);
-        words.device.at(0).store(0, Relaxed);
+        words.device.store::<0>(0, 0, Relaxed);
         Some(words)
     }
 
@@ -80,13 +81,12 @@ impl Words {
     #[inline(always)]
     pub fn post(&mut self, at: u32, id: u16, buffer: Iova, rest: u64) {
         let turn = if self.wraps(at) { AVAIL } else { USED };
-        let desc = self.desc.at(at);
-        desc[0].store(buffer.raw(), Relaxed);
+        self.desc.store::<0>(at, buffer.raw(), Relaxed);
         let word = rest | u64::from(id) << ID | turn;
         if self.first.is_none() {
             self.first = Some((at, word));
         } else {
-            desc[1].store(word, Relaxed);
+            self.desc.store::<1>(at, word, Relaxed);
         }
     }
 
@@ -95,11 +95,11 @@ impl Words {
         if let Some((at, word)) = self.first.take() {
             // Everything before the flags that make it available (2.8.21.1).
             order::dma_wmb();
-            self.desc.at(at)[1].store(word, Relaxed);
+            self.desc.store::<1>(at, word, Relaxed);
         }
         // The flags before the look at whether the device sleeps (2.8.21.3.1); it does the same the other way round.
         order::dma_mb();
-        let event = self.device.at(0).load(Relaxed);
+        let event = self.device.load::<0>(0, Relaxed);
         match event & !0xffff {
             0 => true,
             AT => self.passes(event, from, to),
@@ -124,7 +124,7 @@ impl Words {
     #[inline(always)]
     pub fn used(&self, at: u32) -> Option<(u32, u32)> {
         // Acquire: before the loads of the packet.
-        let word = self.desc.at(at)[1].load(Acquire);
+        let word = self.desc.load::<1>(at, Acquire);
         let turn = if self.wraps(at) { AVAIL | USED } else { 0 };
         ((word ^ turn) & (AVAIL | USED) == 0).then_some(((word >> ID) as u16 as u32, word as u32))
     }
@@ -228,12 +228,12 @@ impl<const RX: bool> Format for Packed<RX> {
     }
 
     fn rest(&self, at: u32, cpu: Cpu) {
-        cpu.watch(self.words.desc.at(at), || self.is_pending(at));
+        cpu.watch(self.words.desc.watched(at), || self.is_pending(at));
     }
 
     fn describe(&self, at: u32) -> Option<String> {
-        let desc = self.words.desc.at(at);
-        let text = describe::packed([desc[0].load(Relaxed), desc[1].load(Relaxed)]);
+        let desc = &self.words.desc;
+        let text = describe::packed([desc.load::<0>(at, Relaxed), desc.load::<1>(at, Relaxed)]);
         Some(format!("descriptor {}: {text}", at & self.words.desc.mask()))
     }
 }

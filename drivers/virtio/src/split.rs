@@ -1,25 +1,23 @@
 //! Split virtqueues (2.7): a table of descriptors, a ring of ids that are available, a ring of those that were used.
 
+mod words;
+
 use crate::describe;
 use crate::offload;
 use crate::regs::NET_HDR;
-use barline::mem::{Desc16, DmaSlice, Iova, Mapping, order};
+use barline::mem::{Iova, Mapping};
 use barline::offload::{Offload, Offloads};
 use barline::pool::Peek;
 use barline::ring::completion::{Format, Look};
 use barline::wait::Cpu;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::sync::atomic::Ordering::Relaxed;
+pub(crate) use words::Words;
 
 /// Another descriptor follows (`VIRTQ_DESC_F_NEXT`).
 pub(crate) const NEXT: u64 = 1;
 /// The device writes it (`VIRTQ_DESC_F_WRITE`).
 pub(crate) const WRITE: u64 = 2;
-/// Either side wants no events (`VIRTQ_AVAIL_F_NO_INTERRUPT`, `VIRTQ_USED_F_NO_NOTIFY`).
-const QUIET: u16 = 1;
-/// Device's and driver's areas start at lines of their own.
-const LINE: usize = 128;
 
 /// What of the features matters to a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,134 +41,6 @@ pub struct Areas {
     pub driver: Iova,
     /// What the device writes.
     pub device: Iova,
-}
-
-/// The words of a split virtqueue.
-#[derive(Debug)]
-pub(crate) struct Words {
-    pub desc: DmaSlice<Desc16>,
-    /// Flags and index.
-    avail: DmaSlice<[AtomicU16; 2]>,
-    avail_ring: DmaSlice<AtomicU16>,
-    used_event: DmaSlice<AtomicU16>,
-    used: DmaSlice<[AtomicU16; 2]>,
-    /// Id and length.
-    used_ring: DmaSlice<[AtomicU32; 2]>,
-    avail_event: DmaSlice<AtomicU16>,
-    event_idx: bool,
-}
-
-impl Words {
-    /// Bytes for `len` positions.
-    pub fn bytes(len: u32) -> usize {
-        let (driver, device, end) = Self::offsets(len);
-        debug_assert!(driver < device);
-        end
-    }
-
-    /// Offsets of the driver's and the device's area, and the end.
-    fn offsets(len: u32) -> (usize, usize, usize) {
-        let len = len as usize;
-        let driver = (16 * len).next_multiple_of(LINE);
-        let device = (driver + 6 + 2 * len).next_multiple_of(LINE);
-        (driver, device, (device + 6 + 8 * len).next_multiple_of(LINE))
-    }
-
-    pub fn new(memory: &Arc<Mapping>, at: usize, len: u32, event_idx: bool) -> Option<Self> {
-        let (driver, device, _) = Self::offsets(len);
-        let (driver, device, n) = (at + driver, at + device, len as usize);
-        let words = Self {
-            desc: DmaSlice::new(memory, at, len)?,
-            avail: DmaSlice::new(memory, driver, 1)?,
-            avail_ring: DmaSlice::new(memory, driver + 4, len)?,
-            used_event: DmaSlice::new(memory, driver + 4 + 2 * n, 1)?,
-            used: DmaSlice::new(memory, device, 1)?,
-            used_ring: DmaSlice::new(memory, device + 4, len)?,
-            avail_event: DmaSlice::new(memory, device + 4 + 8 * n, 1)?,
-            event_idx,
-        };
-        words.clear();
-        Some(words)
-    }
-
-    /// As a ring is that nobody has used yet, with each id available at its own position and all events held back.
-    fn clear(&self) {
-        for position in 0..self.desc.len() {
-            self.desc.at(position)[0].store(0, Relaxed);
-            self.desc.at(position)[1].store(0, Relaxed);
-            self.avail_ring.at(position).store(position as u16, Relaxed);
-        }
-        for flags in [self.avail.at(0), self.used.at(0)] {
-            flags[0].store(0, Relaxed);
-            flags[1].store(0, Relaxed);
-        }
-        self.avail_event.at(0).store(0, Relaxed);
-        self.hush(0);
-    }
-
-    pub fn areas(&self) -> Areas {
-        Areas {
-            desc: self.desc.iova(),
-            driver: self.avail.iova(),
-            device: self.used.iova(),
-        }
-    }
-
-    #[inline(always)]
-    pub fn post(&self, id: u16, buffer: Iova, rest: u64) {
-        let desc = self.desc.at(id.into());
-        desc[0].store(buffer.raw(), Relaxed);
-        desc[1].store(rest, Relaxed);
-    }
-
-    #[inline(always)]
-    pub fn publish(&self, from: u32, to: u32) -> bool {
-        // Descriptors before the index that announces them (2.7.13.1).
-        order::dma_wmb();
-        self.avail.at(0)[1].store(to as u16, Release);
-        // The index before the look at whether the device sleeps (2.7.13.4.1); it does the same the other way round.
-        order::dma_mb();
-        if self.event_idx {
-            passes(self.avail_event.at(0).load(Relaxed), from as u16, to as u16)
-        } else {
-            self.used.at(0)[0].load(Relaxed) & QUIET == 0
-        }
-    }
-
-    /// The device's index.
-    #[inline(always)]
-    pub fn used(&self) -> u16 {
-        // Acquire: before the loads of the entries that it announces, and of what they announce.
-        self.used.at(0)[1].load(Acquire)
-    }
-
-    #[inline(always)]
-    pub fn entry(&self, at: u32) -> (u32, u32) {
-        let entry = self.used_ring.at(at);
-        (entry[0].load(Relaxed), entry[1].load(Relaxed))
-    }
-
-    /// Position `at` makes `id` available.
-    pub fn renumber(&self, at: u32, id: u16) {
-        self.avail_ring.at(at).store(id, Relaxed);
-    }
-
-    fn wake_at(&self, at: u32) {
-        if self.event_idx {
-            self.used_event.at(0).store(at as u16, Relaxed);
-        } else {
-            self.avail.at(0)[0].store(0, Relaxed);
-        }
-    }
-
-    /// With EVENT_IDX the flag has to be 0 (2.7.7.1), and the event is one that passes once in 65,536 completions.
-    fn hush(&self, at: u32) {
-        if self.event_idx {
-            self.used_event.at(0).store((at as u16).wrapping_sub(1), Relaxed);
-        } else {
-            self.avail.at(0)[0].store(QUIET, Relaxed);
-        }
-    }
 }
 
 /// Whether going from `from` to `to` passes `event`: `vring_need_event` (2.7.7.1, 2.7.10).
@@ -297,7 +167,7 @@ impl<const RX: bool> Format for Split<RX> {
     }
 
     fn rest(&self, at: u32, cpu: Cpu) {
-        cpu.watch(self.words.used.at(0), || self.is_pending(at));
+        cpu.watch(self.words.used.watched(0), || self.is_pending(at));
     }
 
     fn describe(&self, at: u32) -> Option<String> {
@@ -307,8 +177,11 @@ impl<const RX: bool> Format for Split<RX> {
             true => words.entry(at),
             false => (words.avail_ring.at(at).load(Relaxed).into(), 0),
         };
-        let desc = words.desc.at(id);
-        let posted = describe::posted([desc[0].load(Relaxed), desc[1].load(Relaxed)]);
+        let desc = [
+            words.desc.load::<0>(id, Relaxed),
+            words.desc.load::<1>(id, Relaxed),
+        ];
+        let posted = describe::posted(desc);
         Some(match RX {
             true => format!("used entry {place}: id {id}, length {used}; descriptor {id}: {posted}"),
             false => format!("available entry {place}: id {id}; descriptor {id}: {posted}"),

@@ -25,7 +25,9 @@ suites! {
     split: OnModel::split;
     split_in_order: |mode| OnModel::split(mode).in_order();
     split_merging: |mode| OnModel::split(mode).merging().event_idx(false);
+    split_merging_in_order: |mode| OnModel::split(mode).merging().in_order();
     packed: OnModel::packed;
     packed_in_order: |mode| OnModel::packed(mode).in_order().event_idx(true);
     packed_merging: |mode| OnModel::packed(mode).merging();
+    packed_merging_in_order: |mode| OnModel::packed(mode).merging().in_order().event_idx(true);
 }

@@ -327,6 +327,21 @@ impl Near {
         }
     }
 
+    /// A peer that has set up its rings; the link is up.
+    pub fn meet(&self, wish: Wish) -> Peer {
+        let peer = Peer::connect(&self.path, wish);
+        until("the link", || self.port.link().up);
+        peer
+    }
+
+    /// Once the last peer is gone, the next one is served. The end.
+    pub fn serves_the_next(mut self, wish: Wish) {
+        let mut peer = self.meet(wish);
+        assert!(peer.send(0, &frame(60, 1)));
+        until("a frame", || self.receive(0) == [frame(60, 1)]);
+        self.end();
+    }
+
     pub fn receive(&mut self, queue: usize) -> Vec<Vec<u8>> {
         rest();
         let mut batch = Batch::new();

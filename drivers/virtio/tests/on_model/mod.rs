@@ -146,7 +146,7 @@ impl Subject for OnModel {
     fn nature(&self) -> Nature {
         Nature {
             marks_damage: false,
-            speaks_for_others: self.options.in_order && !self.options.merge,
+            speaks_for_others: self.options.in_order,
             makes_up_for_reports: false,
             limits_lengths: true,
         }
