@@ -17,12 +17,15 @@ pub struct Incident {
     pub port: usize,
     /// The port as it was named.
     pub name: String,
-    /// `unplug-request`, `gone`, `error`, `reset`, `stalled`: the port was stopped and its device closed. `suspend`: it was
+    /// `unplug-request`, `gone`, `error`, `reset`, `taken`, `stalled`: the port was stopped and its device closed. `suspend`: it was
     /// stopped. `back`, and `resume` after a suspend: it forwards again.
     /// `peer-connected`, `peer-gone`: it runs on.
     pub event: &'static str,
     /// Milliseconds that it took.
     pub milliseconds: f64,
+    /// Why it happened and what to do about it, where the port knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What did not go well, if anything.
     pub error: Option<String>,
 }
@@ -34,6 +37,7 @@ pub(crate) fn names(event: PortEvent) -> (&'static str, &'static str) {
         PortEvent::Gone => ("gone", "gone"),
         PortEvent::Error => ("error", "failed"),
         PortEvent::Reset => ("reset", "reset"),
+        PortEvent::Taken => ("taken", "taken"),
         PortEvent::Stalled => ("stalled", "stalled"),
         PortEvent::Suspend => ("suspend", "asleep"),
         PortEvent::Resume => ("resume", "asleep"),
@@ -61,6 +65,7 @@ impl fmt::Display for Incident {
             "gone" => "the device does not answer any more; closed",
             "error" => "the bus reports an uncorrectable error; closed",
             "reset" => "somebody has reset the device; closed",
+            "taken" => "another program has taken it over; closed",
             "stalled" => "a queue of the device stands still; closed",
             "suspend" => "the machine goes to sleep; stopped",
             "resume" => "the machine is awake; forwards again",
@@ -71,10 +76,12 @@ impl fmt::Display for Incident {
             port,
             name,
             milliseconds,
+            reason,
             error,
             ..
         } = self;
         write!(f, "port {port} ({name}): {what} after {milliseconds:.1} ms")?;
+        reason.as_ref().map_or(Ok(()), |reason| write!(f, "; {reason}"))?;
         error.as_ref().map_or(Ok(()), |error| write!(f, "; {error}"))
     }
 }
@@ -125,9 +132,14 @@ impl Forwarder {
     /// host may hold its lock.
     fn detach(&mut self, index: usize, event: PortEvent) -> Incident {
         let begin = Instant::now();
+        let opened = self.members[index].opened.as_ref();
+        let reason = opened.and_then(|opened| opened.port.reason());
         let error = self.halt(index, event);
         self.close(index);
-        self.incident(index, names(event).0, begin, error)
+        Incident {
+            reason,
+            ..self.incident(index, names(event).0, begin, error)
+        }
     }
 
     /// Stops the port and drops its queues; its device stays open.
@@ -274,6 +286,7 @@ impl Forwarder {
             name: self.members[port].spec.to_string(),
             event,
             milliseconds: begin.elapsed().as_secs_f64() * 1e3,
+            reason: None,
             error,
         }
     }

@@ -57,6 +57,11 @@ fn watch(
     while !forwarder.links_up() && !stopped() && Instant::now() < links {
         sleep(TICK);
     }
+    if !stopped() {
+        for line in forwarder.without_link() {
+            eprintln!("l2fwd: {line}");
+        }
+    }
     let begin = Instant::now();
     let end = settings.duration.map(|duration| begin + duration);
     let (mut report, mut received, mut last) = (begin + SECOND, 0, begin);

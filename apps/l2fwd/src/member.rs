@@ -89,6 +89,11 @@ impl Member {
         self.state == RUNNING
     }
 
+    /// Whether another program has it.
+    pub fn is_taken(&self) -> bool {
+        self.state == names(PortEvent::Taken).1
+    }
+
     /// Whether no lane has a queue of it.
     pub fn is_home(&self) -> bool {
         self.rx.iter().all(Option::is_some) && self.tx.iter().all(Option::is_some)

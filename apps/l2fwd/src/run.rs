@@ -146,6 +146,20 @@ impl Forwarder {
         opened.into_iter().all(|opened| opened.port.link().up)
     }
 
+    /// A line about each port that has no link.
+    pub fn without_link(&self) -> Vec<String> {
+        let opened = self.members.iter().enumerate();
+        let opened = opened.filter_map(|(index, member)| Some((index, member.opened.as_ref()?)));
+        let down = opened.filter(|(_, opened)| !opened.port.link().up);
+        down.map(|(index, opened)| {
+            format!(
+                "port {index} ({}) has no link, and forwards when it has; an interface of the kernel may be down: sudo ip link set NAME up",
+                opened.spec
+            )
+        })
+        .collect()
+    }
+
     /// Whether nothing more will come in: all ports are simulated, and their feed has come to its end.
     pub fn is_dry(&self) -> bool {
         self.opener.is_dry()
@@ -240,7 +254,18 @@ impl Forwarder {
             }
         }
         let result = result.and_then(|()| self.check(&account));
-        (account, result)
+        (account, result.and_then(|()| self.all_ours()))
+    }
+
+    /// Whether no port was taken over by another program. A device that was removed is no failure: somebody wanted that.
+    fn all_ours(&self) -> Result<(), Failure> {
+        let taken = self.members.iter().find(|member| member.is_taken());
+        taken.map_or(Ok(()), |member| {
+            Err(Failure::run(format!(
+                "{} was taken over by another program while it ran; what to do was said then",
+                member.spec
+            )))
+        })
     }
 
     fn check(&self, account: &Account) -> Result<(), Failure> {

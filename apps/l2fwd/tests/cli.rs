@@ -142,7 +142,7 @@ fn wrong_ports_are_refused_with_the_nearest_right_form() {
     fails(&["--ports", "sim:82567"], 2, "did you mean sim:82576?");
     fails(&["--ports", "0000:01:00"], 2, "did you mean pci:0000:01:00.0?");
     fails(&["--ports", "eth0"], 2, "readlink /sys/class/net/eth0/device");
-    fails(&["--ports", "sim:82576,"], 2, "write pci:");
+    fails(&["--ports", "sim:82576,"], 2, "nothing behind the last comma");
     // No machine has this bus and this segment.
     fails(
         &["--ports", "fffe:fe:1f.7"],

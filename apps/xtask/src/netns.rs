@@ -54,6 +54,7 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
         return Err(Missing(vec!["root: network namespaces need it".to_owned()]).into());
     }
     need_packages(&[
+        "bpftool",
         "iperf3",
         "iproute2",
         "iputils-ping",

@@ -1,7 +1,11 @@
 use barline_netif::NetifError;
 use std::io;
 
-const RIGHTS: &str = "run as root, or: sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM";
+/// How this program gets its rights.
+fn rights() -> String {
+    let program = std::env::current_exe().map_or("PROGRAM".into(), |path| path.display().to_string());
+    format!("run as root, or once: sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep {program}")
+}
 
 /// Why an interface could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +18,7 @@ pub enum XdpError {
     #[error("this kernel has no {0}; use af_packet: instead of af_xdp:")]
     NoSupport(&'static str),
     /// Not allowed.
-    #[error("no right to {0}; {RIGHTS}")]
+    #[error("no right to {0}; {rights}", rights = rights())]
     NoRight(&'static str),
     /// A program of somebody else is attached.
     #[error(
@@ -25,6 +29,18 @@ pub enum XdpError {
         interface: String,
         /// The program's number, as `bpftool prog` shows it.
         id: u32,
+    },
+    /// Our program was taken off, or another one put in its place, while the port was open.
+    #[error(
+        "{interface}: {}; nothing is received any more; {}open the port again",
+        displaced(*by),
+        rid(*by)
+    )]
+    Displaced {
+        /// The interface.
+        interface: String,
+        /// The other program's number, where there is one.
+        by: Option<u32>,
     },
     /// The verifier said no.
     #[error("the kernel refuses the redirect program: {source}; its verifier says:\n{log}")]
@@ -64,6 +80,18 @@ pub enum XdpError {
     },
 }
 
+fn displaced(by: Option<u32>) -> String {
+    by.map_or("the port's XDP program was taken off".to_owned(), |id| {
+        format!("another XDP program (number {id}) is in the place of the port's")
+    })
+}
+
+fn rid(by: Option<u32>) -> String {
+    by.map_or(String::new(), |id| {
+        format!("end what put it there (bpftool prog show id {id} says what it is), then ")
+    })
+}
+
 impl XdpError {
     pub(crate) fn os(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| match source.raw_os_error() {
@@ -83,6 +111,9 @@ impl XdpError {
 
     /// Whether the machine, or this process, lacks something.
     pub fn is_machine(&self) -> bool {
-        matches!(self, Self::NoSupport(_) | Self::NoRight(_) | Self::Taken { .. })
+        matches!(
+            self,
+            Self::NoSupport(_) | Self::NoRight(_) | Self::Taken { .. } | Self::Displaced { .. }
+        )
     }
 }

@@ -29,8 +29,9 @@ impl Ids {
         self.ids[(at & self.mask) as usize] = id;
     }
 
+    /// The id that stands at a position.
     #[inline(always)]
-    fn id(&self, at: u32) -> u16 {
+    pub fn id(&self, at: u32) -> u16 {
         self.ids[(at & self.mask) as usize]
     }
 

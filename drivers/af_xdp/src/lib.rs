@@ -16,6 +16,7 @@ mod port;
 mod program;
 mod queues;
 mod redirect;
+mod refusal;
 mod socket;
 mod start;
 mod sys;

@@ -4,7 +4,8 @@ use crate::error::XdpError;
 use crate::options::{Mode, Options};
 use crate::program::Filter;
 use crate::redirect::Redirect;
-use crate::start::{Running, refused};
+use crate::refusal::refused;
+use crate::start::Running;
 use crate::umem::Umems;
 use barline::pool::Custody;
 use barline::port::{
@@ -12,7 +13,7 @@ use barline::port::{
     longest_mtu,
 };
 use barline::telemetry::CounterSink;
-use barline_netif::{Interface, LinkWatch, packet_membership, program_of};
+use barline_netif::{Interface, LinkWatch, packet_membership};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -43,8 +44,8 @@ pub struct AfXdp {
     wide: (bool, bool),
     watch: LinkWatch,
     gone: bool,
-    /// Another program is attached than ours, or none; when that was last looked at.
-    displaced: bool,
+    /// Another program is attached than ours, or none: what is to be said of it, and when that was last looked at.
+    displaced: Option<String>,
     looked: Instant,
     /// The statistics of the last start, when it is over.
     statistics: [u64; 6],
@@ -126,7 +127,7 @@ impl AfXdp {
             wide: (false, false),
             watch,
             gone: false,
-            displaced: false,
+            displaced: None,
             looked: Instant::now(),
             statistics: [0; 6],
         })
@@ -216,21 +217,18 @@ impl AfXdp {
         if self.watch.look() || self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
             self.gone = self.is_gone();
-            let program = program_of(self.index).ok().flatten();
-            if !self.gone && !self.displaced && program != Some(self.redirect.id()) {
-                tracing::error!(
-                    interface = self.name,
-                    ?program,
-                    "the redirect program was taken off the interface: nothing is received any more"
-                );
-                self.displaced = true;
+            if !self.gone && self.displaced.is_none() {
+                self.displaced = self.redirect.displaced().map(|error| error.to_string());
             }
         }
         if self.gone {
             return Some(PortEvent::Gone);
         }
         let running = self.running.as_ref()?;
-        (running.health.is_broken() || self.displaced).then_some(PortEvent::Error)
+        if self.displaced.is_some() {
+            return Some(PortEvent::Taken);
+        }
+        running.health.is_broken().then_some(PortEvent::Error)
     }
 }
 
@@ -266,6 +264,10 @@ impl Port for AfXdp {
 
     fn event(&mut self) -> Option<PortEvent> {
         self.look()
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.displaced.clone().filter(|_| !self.gone)
     }
 
     fn event_fds(&self) -> Vec<BorrowedFd<'_>> {

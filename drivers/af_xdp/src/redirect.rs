@@ -7,7 +7,7 @@ use crate::sys::bpf;
 use barline_netif::program_of;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,28 @@ const QUEUES: u32 = 1024;
 /// An attached redirect program. It goes when this is dropped, or the process ends: the link is a descriptor.
 #[derive(Debug)]
 pub(crate) struct Redirect {
+    name: String,
+    index: u32,
     map: OwnedFd,
     link: OwnedFd,
     frags: bool,
     /// It runs in the driver.
     native: bool,
-    id: Mutex<u32>,
+    program: Mutex<Program>,
+}
+
+/// A loaded program, and its number.
+#[derive(Debug)]
+struct Program {
+    fd: OwnedFd,
+    id: u32,
+}
+
+impl Program {
+    fn new(fd: OwnedFd) -> Result<Self, XdpError> {
+        let id = bpf::id(fd.as_fd()).map_err(XdpError::os("ask for the program's number"))?;
+        Ok(Self { fd, id })
+    }
 }
 
 /// Loads the program, if possible one that copes with frames in several buffers (Linux 5.18).
@@ -80,14 +96,14 @@ impl Redirect {
         for (flags, native) in ways {
             let error = match bpf::attach(program.as_fd(), index, *flags) {
                 Ok(link) => {
-                    let id =
-                        bpf::id(program.as_fd()).map_err(XdpError::os("ask for the program's number"))?;
                     return Ok(Self {
+                        name: name.to_owned(),
+                        index,
                         map,
                         link,
                         frags,
                         native: *native,
-                        id: Mutex::new(id),
+                        program: Mutex::new(Program::new(program)?),
                     });
                 }
                 Err(error) => error,
@@ -115,25 +131,48 @@ impl Redirect {
         self.native
     }
 
-    /// The program's number.
-    pub fn id(&self) -> u32 {
-        *self.id.lock().unwrap_or_else(PoisonError::into_inner)
+    fn program(&self) -> MutexGuard<'_, Program> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether our program is no longer there, or another one is in its place. Asks the kernel: not for the packet path.
+    pub fn displaced(&self) -> Option<XdpError> {
+        // Held, so that no other port of this interface replaces it meanwhile.
+        let ours = self.program();
+        // An interface that is gone, or of which the kernel says nothing, is not told here.
+        let by = program_of(self.index).ok()?;
+        (by != Some(ours.id)).then(|| XdpError::Displaced {
+            interface: self.name.clone(),
+            by,
+        })
+    }
+
+    /// Its link.
+    #[cfg(test)]
+    pub fn link(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+
+    /// A descriptor of its program.
+    #[cfg(test)]
+    pub fn program_fd(&self) -> OwnedFd {
+        self.program().fd.try_clone().unwrap()
     }
 
     /// Another choice of frames.
     pub fn choose(&self, filter: &Filter) -> Result<(), XdpError> {
         let (program, _) = load(&self.map, filter, self.frags)?;
-        let mut id = self.id.lock().unwrap_or_else(PoisonError::into_inner);
-        bpf::replace(self.link.as_fd(), program.as_fd())
-            .map_err(XdpError::os("replace the redirect program"))?;
-        *id = bpf::id(program.as_fd()).map_err(XdpError::os("ask for the program's number"))?;
+        let mut ours = self.program();
+        let next = Program::new(program)?;
+        match bpf::replace(self.link.as_fd(), next.fd.as_fd(), ours.fd.as_fd()) {
+            Ok(()) => *ours = next,
+            Err(error) => {
+                drop(ours);
+                let other = self.displaced();
+                return Err(other.unwrap_or_else(|| XdpError::os("replace the redirect program")(error)));
+            }
+        }
         Ok(())
-    }
-
-    /// As somebody else does it.
-    #[cfg(test)]
-    pub fn detach(&self) {
-        bpf::detach(self.link.as_fd()).unwrap();
     }
 
     /// Frames of a queue go to a socket.
@@ -145,5 +184,16 @@ impl Redirect {
     pub fn close(&self, queue: u32) {
         // It is not in the map, or the kernel has taken it out: that is what is wanted.
         let _ = bpf::map(self.map.as_fd(), queue, None);
+    }
+}
+
+impl Drop for Redirect {
+    /// Takes the program off even where somebody else keeps the link open. A program that somebody else has put into it
+    /// is left to them.
+    fn drop(&mut self) {
+        if self.displaced().is_none() {
+            // An interface that is gone has taken it off.
+            let _ = bpf::detach(self.link.as_fd());
+        }
     }
 }

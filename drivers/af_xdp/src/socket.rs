@@ -44,6 +44,7 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     areas: Vec<Arc<Area>>,
     pub zero_copy: bool,
+    pub interface: u32,
     pub queue: u32,
     /// Held while a queue is in the kernel; `true` when the socket is gone. Receive and transmit may be on two threads.
     gates: [Mutex<bool>; 2],
@@ -128,6 +129,7 @@ impl Socket {
             zero_copy: xsk::is_zero_copy(fd.as_fd())?,
             areas: words.into_iter().chain(descs).cloned().collect(),
             fd,
+            interface: setup.interface,
             queue: setup.queue,
             gates: Default::default(),
             cut: AtomicBool::new(false),

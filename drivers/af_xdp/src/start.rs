@@ -5,6 +5,7 @@ use crate::format::{Receive, Transmit, pieces};
 use crate::notify::{Kick, Wake};
 use crate::options::Mode;
 use crate::queues::Finishing;
+use crate::refusal::refused;
 use crate::socket::{Rings, Setup, Side, Socket};
 use crate::sys::umem::Umem;
 use crate::umem::{HEADROOM, Umems};
@@ -13,7 +14,6 @@ use barline::pool::{Custody, PoolCache, PoolMap};
 use barline::port::{LinkRequest, Port, PortConfig, PortError, Queues, RxQueue, may_start};
 use barline::ring::FrameLimit;
 use barline::ring::completion::{Health, RxRing, TxRing};
-use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -165,42 +165,15 @@ impl AfXdp {
         loop {
             match Socket::open(&self.umems, &plan.umem, &plan.map, &setup) {
                 // The kernel lets go of the queue of a closed socket a little later.
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < end => {
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EBUSY)
+                        && !self.umems.has(setup.interface, setup.queue)
+                        && Instant::now() < end =>
+                {
                     sleep(Duration::from_millis(1));
                 }
                 opened => return opened.map_err(|error| self.explain(&error, &setup)),
             }
-        }
-    }
-
-    /// What a refused socket means.
-    fn explain(&self, error: &io::Error, setup: &Setup) -> PortError {
-        let (name, queue) = (&self.name, setup.queue);
-        let several = setup.flags & libc::XDP_USE_SG != 0;
-        match error.raw_os_error() {
-            Some(libc::EBUSY) => PortError::Lacks(format!(
-                "queue {queue} of {name} is used by another AF_XDP socket; end that program, or write another queue=N"
-            )),
-            Some(libc::EOPNOTSUPP) if self.options.mode == Mode::ZeroCopy => PortError::Config(format!(
-                "the driver of {name} has no zero copy{}; write mode=auto",
-                if several {
-                    " for frames in several buffers"
-                } else {
-                    ""
-                }
-            )),
-            Some(libc::EINVAL) if several => PortError::Lacks(format!(
-                "this kernel has no frames in several AF_XDP buffers (Linux 6.6 has): an MTU up to {} needs none",
-                4096 - HEADROOM - 18
-            )),
-            Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO) => {
-                PortError::Lacks(format!("{name} is down; take it up: sudo ip link set {name} up"))
-            }
-            Some(libc::ENOBUFS) => PortError::Lacks(
-                "too little locked memory for an AF_XDP socket; raise the limit: ulimit -l unlimited"
-                    .to_owned(),
-            ),
-            _ => refused("open an AF_XDP socket", error),
         }
     }
 
@@ -306,12 +279,5 @@ impl AfXdp {
         while !self.link().up && Instant::now() < end {
             sleep(Duration::from_millis(5));
         }
-    }
-}
-
-pub(crate) fn refused(what: &str, error: &io::Error) -> PortError {
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => PortError::Lacks(format!("no right to {what}; run as root")),
-        _ => PortError::Lacks(format!("cannot {what}: {error}")),
     }
 }

@@ -82,6 +82,13 @@ impl Umems {
         fitting.find_map(|(_, socket)| socket.upgrade().filter(|socket| !socket.is_cut()))
     }
 
+    /// Whether a port of this process has this queue.
+    pub(crate) fn has(&self, interface: u32, queue: u32) -> bool {
+        let state = self.state();
+        let mut sockets = state.sockets.iter().filter_map(|(_, socket)| socket.upgrade());
+        sockets.any(|socket| !socket.is_cut() && (socket.interface, socket.queue) == (interface, queue))
+    }
+
     /// Others may use its UMEM.
     pub(crate) fn remember(&self, wanted: Wanted, socket: &Arc<Socket>) {
         self.state().sockets.push((wanted, Arc::downgrade(socket)));

@@ -103,13 +103,16 @@ pub(crate) fn option(port: &str, part: &str) -> Option<String> {
         .form
         .split(['[', ',', ']'])
         .filter_map(|option| option.split_once('='));
-    let mut near = None;
+    let flags = kind.flags.iter().copied().filter(|flag| slips(part, flag) <= 2);
+    let mut near = flags.map(|flag| format!("{port},{flag}")).find_map(right);
     for (key, values) in keys {
         if key == part {
             let value = values.split('|').next().unwrap_or_default();
             return Some(format!("it needs a value, as in {key}={value}"));
         }
-        near = near.or_else(|| right(format!("{port},{key}={part}")));
+        if near.is_none() && !port.contains(&format!("{key}=")) {
+            near = right(format!("{port},{key}={part}"));
+        }
     }
     near.map(|text| format!("did you mean {text}?"))
 }

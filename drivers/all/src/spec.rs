@@ -108,6 +108,16 @@ impl PortSpec {
         let parse = |(at, port): (usize, &String)| {
             Self::parse_on(bus, port).map_err(|error| {
                 let before = at.checked_sub(1).and_then(|before| ports.get(before));
+                if port.is_empty() && ports.len() > 1 {
+                    let why = match at + 1 == ports.len() {
+                        true => "there is nothing behind the last comma; leave it out",
+                        false => "there is nothing between two commas; leave one out",
+                    };
+                    return SpecError {
+                        why: why.to_owned(),
+                        ..error
+                    };
+                }
                 let meant = before.and_then(|before| guess::option(before, port));
                 let why = meant.unwrap_or(error.why);
                 SpecError { why, ..error }

@@ -3,6 +3,7 @@
 use barline::pool::{Batch, Pool};
 use barline::port::{Port, PortConfig};
 use barline_drivers::{Feed, Opener, PortSpec};
+use barline_netif::testing;
 use barline_wrap::{Select, Watch, Wrapped};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -53,8 +54,11 @@ fn traced(specs: &str) -> String {
         packet.set(&frame);
         batch.extend([packet]);
     }
-    assert_eq!(queues[0].tx[0].transmit(&mut cache, &mut batch), 20);
     let (mut got, end) = (0, Instant::now() + Duration::from_secs(20));
+    while !batch.is_empty() {
+        assert!(Instant::now() < end, "they are not taken");
+        queues[0].tx[0].transmit(&mut cache, &mut batch);
+    }
     while got < 20 {
         assert!(Instant::now() < end, "{got} of 20 frames came");
         got += queues[1].rx[0].receive(&mut cache, &mut batch);
@@ -102,17 +106,63 @@ fn descriptors_are_beside_their_frames() {
         ),
     ] {
         let text = traced(&format!("{port},{port}"));
-        for (way, what) in [("tx", sent), ("rx", received)] {
-            let frames = beside(&text, way);
-            assert_eq!(frames.len(), 20, "{port}: {text}");
-            for (len, descriptor) in frames {
-                let length = format!("length {}", len + header);
-                let right = descriptor.contains(&length) || way == "tx" && !stays;
-                assert!(
-                    descriptor.contains(what) && right,
-                    "{port} {way} of {len}: {descriptor}"
-                );
-            }
+        shows(&text, "tx", sent, header, stays);
+        shows(&text, "rx", received, header, true);
+    }
+}
+
+/// Each of the frames has such a descriptor beside it, with its length if that stays there.
+fn shows(text: &str, way: &str, what: &str, header: usize, stays: bool) {
+    let frames = beside(text, way);
+    assert_eq!(frames.len(), 20, "{text}");
+    for (len, descriptor) in frames {
+        let right = !stays || descriptor.contains(&format!("length {}", len + header));
+        assert!(descriptor.contains(what) && right, "{way} of {len}: {descriptor}");
+    }
+}
+
+#[test]
+fn xdp_sockets_show_their_descriptors() {
+    if let Err(why) = testing::enter() {
+        return eprintln!("SKIPPED: {why}");
+    }
+    let [near, far] = testing::veth(1500).unwrap();
+    let specs = format!("af_xdp:{near},af_xdp:{far}");
+    let first = PortSpec::parse_list(&specs).unwrap().remove(0);
+    if let Err(error) = Opener::new(Feed::Generated).open(&first) {
+        return eprintln!("SKIPPED: {error}");
+    }
+    let text = traced(&specs);
+    shows(&text, "tx", "tx entry", 0, true);
+    shows(&text, "rx", "rx entry", 0, true);
+}
+
+/// Off at no cost: a port around which nothing is named is the driver's own, and so are its queues. There is no instruction of
+/// a wrapper on the way of a packet, because there is no wrapper.
+#[test]
+fn what_is_not_named_is_not_there() {
+    let pool = Pool::builder().packets(4096).build().unwrap();
+    let config = PortConfig {
+        rx_ring: 256,
+        tx_ring: 256,
+        ..PortConfig::new(&pool)
+    };
+    let around = ["Watch", "Impair"];
+    for port in ["null:", "ring:", "sim:82576", "sim:virtio-net"] {
+        let mut wrapped = Vec::new();
+        for text in [
+            port.to_owned(),
+            format!("{port}+trace=1"),
+            format!("{port}+impair=loss=1%"),
+        ] {
+            let spec: PortSpec = text.parse().unwrap();
+            let mut opened = Opener::new(Feed::Generated).open(&spec).unwrap();
+            let queues = opened.port.start(&config).unwrap();
+            let shown = format!("{:?}{:?}", queues.rx, queues.tx);
+            wrapped.push(around.iter().any(|name| shown.contains(name)));
+            assert_eq!(format!("{:?}", opened.port).starts_with("Wrapped"), text != port);
+            opened.port.stop(queues).unwrap();
         }
+        assert_eq!(wrapped, [false, true, true], "{port}");
     }
 }

@@ -44,32 +44,79 @@ pub(crate) fn tx_dropped(index: u32) -> io::Result<u64> {
 
 /// Asks for all that the kernel tells of an interface, and reads one thing of it.
 fn ask<T>(index: u32, read: fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let netlink = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        flags,
-        SockProtocol::NetlinkRoute,
-    )?;
-    bind(netlink.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    let mut request = Vec::with_capacity(HEADER + LINK);
-    request.extend(((HEADER + LINK) as u32).to_ne_bytes());
-    request.extend([GETLINK.to_ne_bytes(), REQUEST.to_ne_bytes()].concat());
-    request.extend([0; 8]); // number of the message, sender
-    request.extend([0; 4]); // any family, any type
-    request.extend(index.to_ne_bytes());
-    request.extend([0; 8]); // flags and a mask of them
-    send(netlink.as_raw_fd(), &request, MsgFlags::empty())?;
-    let mut buffer = vec![0; 1 << 16];
-    let len = recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-    for (kind, body) in messages(&buffer[..len]) {
+    let answer = talk(GETLINK, REQUEST, index, &[])?;
+    for (kind, body) in messages(&answer) {
         match kind {
             NEWLINK => return Ok(read(body)),
-            ERROR => return Err(Errno::from_raw((word(body, 0) as i32).wrapping_neg()).into()),
+            ERROR => return Err(error(body).into()),
             _ => {}
         }
     }
     Err(io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// The kernel's word in a message that says whether something was done.
+fn error(body: &[u8]) -> Errno {
+    Errno::from_raw((word(body, 0) as i32).wrapping_neg())
+}
+
+/// Sends a request about an interface; the kernel's first answer.
+fn talk(kind: u16, flags: u16, index: u32, attributes: &[u8]) -> nix::Result<Vec<u8>> {
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    bind(netlink.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    let len = HEADER + LINK + attributes.len();
+    let mut request = Vec::with_capacity(len);
+    request.extend((len as u32).to_ne_bytes());
+    request.extend([kind.to_ne_bytes(), flags.to_ne_bytes()].concat());
+    request.extend([0; 8]); // number of the message, sender
+    request.extend([0; 4]); // any family, any type
+    request.extend(index.to_ne_bytes());
+    request.extend([0; 8]); // flags and a mask of them
+    request.extend(attributes);
+    send(netlink.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut answer = vec![0; 1 << 16];
+    let len = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    answer.truncate(len);
+    Ok(answer)
+}
+
+/// Sets the XDP program of an interface as `ip link set dev X xdp` does: by its descriptor, or -1 for none. `mode`:
+/// `XDP_FLAGS_...` (`linux/if_link.h`).
+///
+/// # Errors
+/// The kernel's word.
+#[cfg(feature = "testing")]
+pub fn set_xdp(index: u32, program: i32, mode: u32) -> nix::Result<()> {
+    const SETLINK: u16 = 19;
+    const ACKNOWLEDGE: u16 = 4;
+    const NESTED: u16 = 1 << 15;
+    let attribute = |kind: u16, body: &[u8]| {
+        let head = [(body.len() as u16 + 4).to_ne_bytes(), kind.to_ne_bytes()].concat();
+        [&head, body].concat()
+    };
+    // `IFLA_XDP_FD`, `IFLA_XDP_FLAGS`.
+    let parts = [
+        attribute(1, &program.to_ne_bytes()),
+        attribute(3, &mode.to_ne_bytes()),
+    ]
+    .concat();
+    let answer = talk(
+        SETLINK,
+        REQUEST | ACKNOWLEDGE,
+        index,
+        &attribute(XDP | NESTED, &parts),
+    )?;
+    let done = messages(&answer).find(|(kind, _)| *kind == ERROR);
+    match done.map(|(_, body)| error(body)) {
+        Some(errno) if errno as i32 == 0 => Ok(()),
+        Some(errno) => Err(errno),
+        None => Err(Errno::EBADMSG),
+    }
 }
 
 /// The program in a message about an interface.

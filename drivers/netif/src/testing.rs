@@ -1,6 +1,7 @@
 //! What tests of ports over the kernel's interfaces need: a network namespace of the test's own, interfaces in it, and plain
 //! packet sockets at the other side. Needs root and `ip` (iproute2).
 
+pub use crate::netlink::set_xdp;
 use crate::{Interface, sys};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket};

@@ -1,6 +1,6 @@
 use crate::Damage;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why there is no such port.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +10,7 @@ pub enum PcapError {
     #[error("it names no file; write pcap:rx=FILE, pcap:tx=FILE, or both")]
     Nothing,
     /// It cannot be opened, locked or written.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{}", path.display(), remedy(path, error))]
     Io {
         /// The file.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum PcapError {
     #[error("{} is in use by another port or program; name another file", .0.display())]
     InUse(PathBuf),
     /// Not a capture file.
-    #[error("{} is no capture file that can be read: {damage}", path.display())]
+    #[error("{} is no capture file that can be read ({damage}); name one of pcap or pcapng, as tcpdump -w writes them", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -42,6 +42,20 @@ pub enum PcapError {
         /// Their type.
         link: String,
     },
+}
+
+/// What to do about it, where that is known.
+fn remedy(path: &Path, error: &io::Error) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    match error.kind() {
+        io::ErrorKind::NotFound if folder.is_dir() => {
+            format!("; name one that is there: ls {}", folder.display())
+        }
+        io::ErrorKind::NotFound => format!("; there is no folder {}", folder.display()),
+        io::ErrorKind::PermissionDenied => "; name a file that this user may use".to_owned(),
+        _ => String::new(),
+    }
 }
 
 impl PcapError {

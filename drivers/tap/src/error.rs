@@ -34,6 +34,14 @@ pub enum TapError {
         /// The interface.
         name: String,
     },
+    /// Another port or program has it.
+    #[error(
+        "{name} is in use by another port or program; name each interface once (several queues: --queues)"
+    )]
+    InUse {
+        /// The interface.
+        name: String,
+    },
     /// Another refusal.
     #[error("{call}: {errno}")]
     Os {

@@ -64,6 +64,13 @@ impl Running {
     }
 }
 
+/// Whether the interface stays when nobody has a queue of it: `ip tuntap add` made it.
+fn is_kept(queue: &File) -> bool {
+    let mut argument = Ifreq::number("", 0);
+    let asked = request(queue.as_fd(), Request::TunGet, &mut argument);
+    asked.is_ok() && argument.flags() & libc::IFF_PERSIST != 0
+}
+
 impl Tap {
     /// Makes the interface, down and without an address.
     ///
@@ -76,7 +83,14 @@ impl Tap {
                 name: name.to_owned(),
             });
         }
+        let was_there = Interface::find(name).is_ok();
         let first = Arc::new(attach(name)?);
+        if was_there && !is_kept(&first) {
+            // It lives by the queues of another port or program, which would share its frames with this one.
+            return Err(TapError::InUse {
+                name: name.to_owned(),
+            });
+        }
         let offloads = probe_tun_offloads(|flags| set_offload(first.as_fd(), flags).is_ok());
         let refused = |errno| TapError::Os {
             call: "TUNSETOFFLOAD",

@@ -126,6 +126,10 @@ impl RxQueue for UserRx {
     fn has_ended(&self) -> bool {
         self.place.has_ended()
     }
+
+    fn describe(&self) -> Option<String> {
+        self.ring.as_ref()?.describe()
+    }
 }
 
 /// A transmit queue.
@@ -209,5 +213,9 @@ impl TxQueue for UserTx {
 
     fn has_ended(&self) -> bool {
         self.place.has_ended()
+    }
+
+    fn describe(&self, back: u32) -> Option<String> {
+        self.ring.as_ref()?.describe(back)
     }
 }

@@ -75,6 +75,10 @@ impl RxEnd {
     pub fn has_ended(&self) -> bool {
         either!(self, ring => ring.has_ended())
     }
+
+    pub fn describe(&self) -> Option<String> {
+        either!(self, ring => ring.describe())
+    }
 }
 
 impl TxEnd {
@@ -90,6 +94,10 @@ impl TxEnd {
 
     pub fn in_flight(&self) -> usize {
         either!(self, ring => ring.in_flight())
+    }
+
+    pub fn describe(&self, back: u32) -> Option<String> {
+        either!(self, ring => ring.describe(back))
     }
 }
 

@@ -92,6 +92,10 @@ impl Port for Wrapped {
         self.inner.event()
     }
 
+    fn reason(&self) -> Option<String> {
+        self.inner.reason()
+    }
+
     fn acknowledge(&mut self, event: PortEvent) -> Result<(), PortError> {
         self.inner.acknowledge(event)
     }

@@ -103,6 +103,8 @@ pub enum PortEvent {
     Error,
     /// Somebody else has reset it: it knows nothing of its rings.
     Reset,
+    /// Another program has taken it over: nothing comes from it any more. [`Port::reason`] says what to do.
+    Taken,
     /// A queue stands still although device and application could work: the device has lost or overwritten descriptors,
     /// or has stopped at one. See [`Progress`](super::Progress).
     Stalled,
@@ -164,6 +166,10 @@ pub trait Port: Send + Debug {
     /// ([`PortEvent::ends_run`]): stop it, drop it, and open it again when its device is back; for a sleep of the machine see
     /// [`PortEvent::Suspend`]. Reads registers: not for the packet path.
     fn event(&mut self) -> Option<PortEvent> {
+        None
+    }
+    /// Why the last event came and what to do about it, in words, where the port knows more than the event says.
+    fn reason(&self) -> Option<String> {
         None
     }
     /// Tells the bus that this process is done with an event. Only sleep waits for it; nothing happens for others.

@@ -241,6 +241,11 @@ impl World {
 
     /// Ends it as Ctrl-C does; what it printed last.
     pub fn end(self) -> Result<serde_json::Value> {
+        self.end_with(0)
+    }
+
+    /// The same, with this exit code.
+    pub fn end_with(self, code: i32) -> Result<serde_json::Value> {
         let Self {
             forwarder,
             hosts,
@@ -250,7 +255,7 @@ impl World {
         let status = forwarder.stop(Signal::SIGINT)?;
         drop(hosts);
         let text = std::fs::read_to_string(&log)?;
-        if !status.success() {
+        if status.code() != Some(code) {
             let said = std::fs::read_to_string(log.with_extension("log"))?;
             bail!("l2fwd ended with {status}: {said}");
         }

@@ -1,6 +1,6 @@
 //! Transmit: the transmit ring and the completion ring.
 
-use super::{LINE, NONE, odd};
+use super::{LINE, NONE, odd, options};
 use crate::ids::Ids;
 use crate::socket::Socket;
 use crate::sys::ring::{Desc, Ring};
@@ -168,6 +168,26 @@ impl Format for Transmit {
 
     fn renumber(&mut self, at: u32, id: u16) {
         self.ids.renumber(at, id);
+    }
+
+    /// Descriptors and completions are in one order: from the last completion on, so many of them as packets have pieces.
+    fn describe(&self, at: u32) -> Option<String> {
+        let (known, index, _) = self.at;
+        let ahead = at.wrapping_sub(known);
+        if ahead >= self.positions {
+            return None; // completed
+        }
+        let pieces = |at: u32| u32::from(self.pieces[usize::from(self.ids.id(at))]);
+        let before = (0..ahead).map(|ahead| pieces(known.wrapping_add(ahead)));
+        let first = before.fold(index, u32::wrapping_add);
+        let desc = self.tx.at(first);
+        Some(format!(
+            "tx entry {}: address {:#x}, length {}, {}",
+            first & (self.tx.len() - 1),
+            desc.addr.load(Relaxed),
+            desc.len.load(Relaxed),
+            options(desc.options.load(Relaxed)),
+        ))
     }
 
     /// In copy mode the flag is always set: there it counts whether the kernel has left something in the ring.

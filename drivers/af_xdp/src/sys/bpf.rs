@@ -11,8 +11,9 @@ const PROG_LOAD: i64 = 5;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
 const LINK_CREATE: i64 = 28;
 const LINK_UPDATE: i64 = 29;
-#[cfg(test)]
 const LINK_DETACH: i64 = 34;
+#[cfg(test)]
+const LINK_GET_FD_BY_ID: i64 = 30;
 
 const MAP_TYPE_XSKMAP: u32 = 17;
 const PROG_TYPE_XDP: u32 = 6;
@@ -61,6 +62,9 @@ struct ProgLoad {
     prog_ifindex: u32,
     expected_attach_type: u32,
 }
+
+/// The program that is replaced must be the one given (`BPF_F_REPLACE`).
+const REPLACE: u32 = 1 << 2;
 
 /// Of LINK_CREATE: program, interface, kind, flags; of LINK_UPDATE: link, program, flags, program replaced.
 type Link = [u32; 4];
@@ -178,27 +182,37 @@ pub(crate) fn attach(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io:
     unsafe { object(LINK_CREATE, &mut attr) }
 }
 
-/// Another program in the place of the one that a link attaches.
-pub(crate) fn replace(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    let mut attr: Link = [raw(link), raw(program), 0, 0];
+/// Another program in the place of `old`, which a link attaches.
+///
+/// # Errors
+/// `EPERM`: the link attaches another one. `ENOLINK`: it attaches none any more.
+pub(crate) fn replace(link: BorrowedFd<'_>, program: BorrowedFd<'_>, old: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr: Link = [raw(link), raw(program), REPLACE, raw(old)];
     // SAFETY: no pointers.
     unsafe { bpf(LINK_UPDATE, &mut attr) }.map(drop)
 }
 
-/// Takes a link's program off, as `bpftool link detach` does.
-#[cfg(test)]
+/// Takes a link's program off, whoever has the link open.
 pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = raw(link);
     // SAFETY: no pointers.
     unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
 }
 
-/// The number by which the kernel's tools show a program.
-pub(crate) fn id(program: BorrowedFd<'_>) -> io::Result<u32> {
-    // The first words of `struct bpf_prog_info`: type, id.
+/// The link with this number, as any program with the right to it gets it.
+#[cfg(test)]
+pub(crate) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = id;
+    // SAFETY: no pointers.
+    unsafe { object(LINK_GET_FD_BY_ID, &mut attr) }
+}
+
+/// The number by which the kernel's tools show a program or a link.
+pub(crate) fn id(object: BorrowedFd<'_>) -> io::Result<u32> {
+    // The first words of `struct bpf_prog_info`, and of `bpf_link_info`: type, id.
     let mut info = [0u32; 2];
     let mut attr = InfoByFd {
-        bpf_fd: raw(program),
+        bpf_fd: raw(object),
         info_len: size_of_val(&info) as u32,
         info: info.as_mut_ptr() as u64,
     };

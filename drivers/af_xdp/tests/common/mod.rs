@@ -1,9 +1,9 @@
 //! A network namespace of the test's own, and pairs of interfaces in it: one end for the port, one for the test.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use barline::port::{Port, PortError};
+use barline::port::{Port, PortConfig, PortError};
 use barline_af_xdp::{AfXdp, Mode, Options, Umems, XdpError};
-use barline_conformance::{FarEnd, Station, Subject};
+use barline_conformance::{FarEnd, Lane, Station, Subject, pool};
 use barline_netif::program_on;
 use barline_netif::testing::{self, RawSocket};
 use std::fmt;
@@ -40,6 +40,23 @@ pub fn ip(words: &str) {
 /// The calling thread, and those that it starts, are in a namespace of their own. It goes with them.
 pub fn enter() {
     testing::enter().unwrap();
+}
+
+/// A pair of interfaces with so many queues, in a namespace of the test's own. None where the test cannot run.
+pub fn pair(queues: u16) -> Option<Arc<Pair>> {
+    able().then(|| {
+        enter();
+        Pair::new(1500, queues)
+    })
+}
+
+/// A port that is started on a pair.
+pub fn lane(pair: &Arc<Pair>, change: impl FnOnce(&mut PortConfig)) -> Lane {
+    Lane::at(
+        Pairs::new().station(pair.clone(), &Umems::default()),
+        &pool(2048),
+        change,
+    )
 }
 
 /// A pair of interfaces.
@@ -170,22 +187,26 @@ impl Pairs {
     }
 }
 
+impl Pairs {
+    /// A port on a pair.
+    pub fn station(&self, pair: Arc<Pair>, umems: &Umems) -> Station {
+        let (options, umems) = (self.options(&pair.near), umems.clone());
+        let open = move || {
+            let port = AfXdp::open(&options, &umems).map_err(|error| PortError::Lacks(error.to_string()))?;
+            Ok(Box::new(port) as Box<dyn Port>)
+        };
+        Station {
+            open: Box::new(open),
+            far: pair,
+        }
+    }
+}
+
 impl Subject for Pairs {
     fn bench(&self, ports: usize) -> Vec<Station> {
         let umems = Umems::default();
-        let station = |_| {
-            let pair = Pair::new(self.mtu, self.queues);
-            let (options, umems) = (self.options(&pair.near), umems.clone());
-            let open = move || {
-                let port =
-                    AfXdp::open(&options, &umems).map_err(|error| PortError::Lacks(error.to_string()))?;
-                Ok(Box::new(port) as Box<dyn Port>)
-            };
-            Station {
-                open: Box::new(open),
-                far: pair,
-            }
-        };
-        (0..ports).map(station).collect()
+        (0..ports)
+            .map(|_| self.station(Pair::new(self.mtu, self.queues), &umems))
+            .collect()
     }
 }

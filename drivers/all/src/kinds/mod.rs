@@ -104,8 +104,11 @@ pub(crate) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     given.map(|option| option.split_once('=').unwrap_or((option, "")))
 }
 
-/// The message about an option that is none of `known`.
+/// The message about an option that is none of `known`, in which those with a value end with an equals sign.
 pub(crate) fn no_option(key: &str, known: &[&str]) -> String {
+    if known.contains(&key) {
+        return format!("{key:?} takes no value; write {key} alone");
+    }
     let near = nearest(key, known.iter().copied());
     format!("there is no option {key:?}; did you mean {near}?")
 }

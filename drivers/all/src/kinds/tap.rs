@@ -32,7 +32,7 @@ impl Target for TapSpec {
     fn open(&self, _: &mut Opener) -> Result<Fresh, OpenError> {
         let refused = |error: TapError| {
             let fault = match error {
-                TapError::Name { .. } => Fault::Usage,
+                TapError::Name { .. } | TapError::InUse { .. } => Fault::Usage,
                 TapError::Os { .. } => Fault::Run,
                 _ => Fault::Machine,
             };

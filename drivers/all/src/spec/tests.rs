@@ -162,6 +162,9 @@ fn a_part_of_a_list_that_is_no_port_may_be_an_option_of_the_one_before() {
             "it needs a value, as in fanout=hash",
         ),
         ("af_packet:eth0,eth1", "write af_packet:eth1"),
+        ("pcap:rx=a,lop", "did you mean pcap:rx=a,loop?"),
+        ("ring:,,ring:", "nothing between two commas"),
+        ("ring:,", "nothing behind the last comma"),
     ] {
         let why = PortSpec::parse_list(list).unwrap_err().why;
         assert!(why.contains(near), "{list}: {why}");
@@ -220,6 +223,14 @@ fn slips_are_answered_with_the_nearest_right_form() {
         ("pcap:in=a.pcap", "did you mean rx=?"),
         ("pcap:rx=a.pcap,out=b.pcap", "did you mean tx=?"),
         ("null:60", "did you mean null:size=60?"),
+        (
+            "pcap:rx=a.pcap,loop=1",
+            "\"loop\" takes no value; write loop alone",
+        ),
+        (
+            "null:+",
+            "write what is to be put around it, as in sim:82576+trace=10",
+        ),
     ] {
         assert!(why(text).contains(near), "{text}: {}", why(text));
     }

@@ -78,6 +78,10 @@ pub(crate) fn parse(
 pub(crate) fn guess(text: &str) -> Option<String> {
     let (_, behind) = text.rsplit_once('+')?;
     let name = behind.split(['=', ',']).next()?;
+    if behind.is_empty() {
+        let example = WRAPS.first()?.example;
+        return Some(format!("write what is to be put around it, as in {example}"));
+    }
     let near = nearest(name, WRAPS.iter().map(|wrap| wrap.name));
     let wrap = WRAPS.iter().find(|wrap| wrap.name == near)?;
     (slips(name, near) <= 2).then(|| format!("did you mean +{near}=, as in {}?", wrap.example))
