@@ -12,6 +12,7 @@
 use crate::announce::Announcement;
 use crate::fault::{Counts, Fault};
 use crate::ring::{Ring, Setup};
+use crate::sys::barrier;
 use crate::turn::{Stuck, Turn, Worker};
 use barline::wait::EventFd;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -54,7 +55,7 @@ impl Gate {
         // Nothing is read: each raise wakes who watches `wake`, edge-triggered.
         wake.add(&nudge, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         Ok(Arc::new(Self {
-            turn: Turn::new(),
+            turn: Turn::new(barrier::everywhere()),
             faulty: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             announcement: Announcement::default(),

@@ -20,12 +20,11 @@ pub(crate) struct Packed {
     at: Place,
 }
 
-/// A place in the ring, and how often it went round: the wrap counter's value there (2.8.1).
+/// A place in the ring, and how often it went round: the wrap counter's value there (2.8.1), in the highest bit, as messages and
+/// event structures have it. One word on purpose: of two fields that are written one by one and read together, the second
+/// would wait until all stores before it are done, those to lines of the peer's cache too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    index: u16,
-    wrap: bool,
-}
+struct Place(u16);
 
 /// Flags in the upper half of a descriptor's second word.
 const AVAIL: u16 = 1 << 7;
@@ -41,47 +40,40 @@ const ENABLE: u16 = 0;
 const DISABLE: u16 = 1;
 const AT_PLACE: u16 = 2;
 
+const WRAP: u16 = 1 << 15;
+
 impl Place {
-    /// As messages and event structures have it.
-    fn from_word(word: u16) -> Self {
-        Self {
-            index: word & 0x7fff,
-            wrap: word >> 15 != 0,
-        }
+    #[inline(always)]
+    fn index(self) -> u16 {
+        self.0 & !WRAP
     }
 
-    fn word(self) -> u16 {
-        self.index | u16::from(self.wrap) << 15
+    #[inline(always)]
+    fn wraps(self) -> bool {
+        self.0 & WRAP != 0
     }
 
     #[inline(always)]
     fn after(self, places: u16, size: u16) -> Self {
-        let index = u32::from(self.index) + u32::from(places);
-        if index >= u32::from(size) {
-            Self {
-                index: (index - u32::from(size)) as u16,
-                wrap: !self.wrap,
-            }
-        } else {
-            Self {
-                index: index as u16,
-                wrap: self.wrap,
-            }
+        let index = u32::from(self.index()) + u32::from(places);
+        match index.checked_sub(size.into()) {
+            Some(index) => Self(index as u16 | !self.0 & WRAP),
+            None => Self(index as u16 | self.0 & WRAP),
         }
     }
 
     /// Whether a descriptor with these flags is one that the driver made available here.
     #[inline(always)]
     fn is_available(self, flags: u16) -> bool {
-        (flags & AVAIL != 0) == self.wrap && (flags & USED != 0) != self.wrap
+        flags & (AVAIL | USED) == if self.wraps() { AVAIL } else { USED }
     }
 }
 
 impl Packed {
     /// `None` where the memory does not have it, it is not aligned, or its length is none.
     pub fn new(memory: &Arc<GuestMemory>, at: Places, size: u16, base: u16, event_idx: bool) -> Option<Self> {
-        let place = Place::from_word(base);
-        if size == 0 || size > 1 << 15 || place.index >= size {
+        let place = Place(base);
+        if size == 0 || size > 1 << 15 || place.index() >= size {
             return None;
         }
         Some(Self {
@@ -96,7 +88,7 @@ impl Packed {
 
     /// The next buffer's place, in the words of messages.
     pub fn next(&self) -> u16 {
-        self.at.word()
+        self.at.0
     }
 
     pub fn is_empty(&self) -> bool {
@@ -106,7 +98,7 @@ impl Packed {
 
     #[inline(always)]
     fn rest(&self, place: Place) -> &std::sync::atomic::AtomicU64 {
-        self.descriptors.u64(usize::from(place.index) * DESC + REST)
+        self.descriptors.u64(usize::from(place.index()) * DESC + REST)
     }
 
     /// Reads buffers behind those in `chains`, until there are `most` of them in all.
@@ -158,7 +150,7 @@ impl Packed {
         left: u16,
     ) -> Result<(u16, u16), Fault> {
         for places in 1..=left {
-            let address = self.descriptors.u64(usize::from(at.index) * DESC).load(Relaxed);
+            let address = self.descriptors.u64(usize::from(at.index()) * DESC).load(Relaxed);
             let (flags, id) = ((rest >> FLAGS) as u16, (rest >> 32) as u16);
             let piece = Piece {
                 at: address,
@@ -188,24 +180,23 @@ impl Packed {
         let Some((head, others)) = done.split_first() else {
             return;
         };
-        let start = self.at;
-        self.at = self.at.after(head.places, self.size);
+        let mut at = self.at.after(head.places, self.size);
         for chain in others {
-            self.use_up(self.at, chain)
-                .1
-                .store(self.use_up(self.at, chain).0, Relaxed);
-            self.mark(self.at, log);
-            self.at = self.at.after(chain.places, self.size);
+            let (word, cell) = self.use_up(at, chain);
+            cell.store(word, Relaxed);
+            self.mark(at, log);
+            at = at.after(chain.places, self.size);
         }
-        let (word, cell) = self.use_up(start, head);
+        let (word, cell) = self.use_up(self.at, head);
         cell.store(word, Release);
-        self.mark(start, log);
+        self.mark(self.at, log);
+        self.at = at;
     }
 
     /// What a used descriptor's second word is to be, and where it belongs.
     #[inline(always)]
     fn use_up(&self, at: Place, chain: &Chain) -> (u64, &std::sync::atomic::AtomicU64) {
-        let wrap = if at.wrap { AVAIL | USED } else { 0 };
+        let wrap = if at.wraps() { AVAIL | USED } else { 0 };
         // WRITE says that the length means something (2.8.5).
         let written = if chain.written > 0 { flag::WRITE } else { 0 };
         let flags = u64::from(wrap | written) << FLAGS;
@@ -217,7 +208,7 @@ impl Packed {
     fn mark(&self, at: Place, log: Option<&Log>) {
         if let Some(log) = log {
             log.mark(
-                self.descriptors.guest + u64::from(at.index) * DESC as u64,
+                self.descriptors.guest + u64::from(at.index()) * DESC as u64,
                 DESC as u64,
             );
         }
@@ -233,13 +224,13 @@ impl Packed {
             ENABLE => true,
             AT_PLACE if self.event_idx => {
                 // All on one line of numbers, where a place of the round before lies a ring's length back.
-                let event = Place::from_word(wish as u16);
-                let old = Place::from_word(old);
-                let round = |place: Place| match place.wrap == self.at.wrap {
-                    true => place.index,
-                    false => place.index.wrapping_sub(self.size),
+                let event = Place(wish as u16);
+                let old = Place(old);
+                let round = |place: Place| match place.wraps() == self.at.wraps() {
+                    true => place.index(),
+                    false => place.index().wrapping_sub(self.size),
                 };
-                crosses(round(event), self.at.index, round(old))
+                crosses(round(event), self.at.index(), round(old))
             }
             _ => false,
         }
@@ -248,7 +239,7 @@ impl Packed {
     /// Asks for a kick when the next buffer comes; whether one is there already.
     pub fn arm(&self) -> bool {
         if self.event_idx {
-            self.device.u16(EVENT_PLACE).store(self.at.word(), Relaxed);
+            self.device.u16(EVENT_PLACE).store(self.at.0, Relaxed);
             // The place before the wish that makes it count.
             self.device.u16(EVENT_FLAGS).store(AT_PLACE, Release);
         } else {

@@ -5,6 +5,7 @@
 //! here relies on.
 #![allow(unsafe_code)]
 
+pub(crate) mod barrier;
 mod bus;
 mod log;
 mod mapping;
@@ -195,15 +196,25 @@ impl View {
         })
     }
 
-    /// As [`View::copy_in`], but writes nothing where these bytes are there already. Headers mostly are, from the buffer's
-    /// last use: then their line stays in the peer's cache, and who reads it does not wait for it.
+    /// Writes twelve bytes to the guest where others are there; false, with any part written, where the guest does not have
+    /// them. Headers mostly are there, from the buffer's last use: then their line stays in the peer's cache, and who reads it does
+    /// not wait for it.
     #[inline(always)]
-    pub fn settle(&mut self, guest: u64, bytes: &[u8]) -> bool {
-        match self.find(guest, bytes.len()) {
-            // SAFETY: the region has so many bytes there.
-            Some(there) if unsafe { is_same(there.as_ptr(), bytes) } => true,
-            _ => self.copy_in(guest, bytes),
+    pub fn settle(&mut self, guest: u64, low: u64, high: u32) -> bool {
+        let Some(there) = self.find(guest, 12) else {
+            let bytes = [low as u32, (low >> 32) as u32, high].map(u32::to_le_bytes);
+            return self.copy_in(guest, bytes.as_flattened());
+        };
+        let (first, second) = (there.cast::<u64>(), there.cast::<u32>());
+        // SAFETY: the region has twelve bytes there.
+        unsafe {
+            let second = second.add(2);
+            if first.read_unaligned() != low.to_le() || second.read_unaligned() != high.to_le() {
+                first.write_unaligned(low.to_le());
+                second.write_unaligned(high.to_le());
+            }
         }
+        true
     }
 
     /// Copies to the guest; false, with any part copied, where the guest does not have these bytes.
@@ -223,31 +234,6 @@ impl View {
             }
         })
     }
-}
-
-/// Whether these bytes are there.
-///
-/// # Safety
-/// So many bytes are there.
-#[inline(always)]
-unsafe fn is_same(there: *const u8, bytes: &[u8]) -> bool {
-    let (words, odd) = bytes.as_chunks::<4>();
-    let (mut there, mut differs) = (there, 0);
-    for word in words {
-        // SAFETY: the caller's promise.
-        unsafe {
-            differs |= there.cast::<u32>().read_unaligned() ^ u32::from_ne_bytes(*word);
-            there = there.add(4);
-        }
-    }
-    for byte in odd {
-        // SAFETY: as above.
-        unsafe {
-            differs |= u32::from(there.read() ^ byte);
-            there = there.add(1);
-        }
-    }
-    differs == 0
 }
 
 /// Copies, without a call for the lengths of short frames: 16 to 128 bytes are at most eight moves that overlap.

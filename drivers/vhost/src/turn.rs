@@ -5,13 +5,15 @@
 //! control:  generation + 1 (SeqCst);  look at the epoch (SeqCst);  while it is odd and the same: wait
 //! ```
 //!
-//! One of the two sees the other's store. A worker that sees the new generation finds no setup and does nothing; one that
+//! One of the two sees the other's store. The worker's two need a full barrier between them, which waits for all its stores, those to lines of
+//! the peer's cache too; where the control thread can raise one in all threads (membarrier(2)) between its own two, the worker does without. A worker that sees the new generation finds no setup and does nothing; one that
 //! does not was seen in its burst, and the control thread waits for its end. So a closed gate needs no worker that
 //! runs: one that sleeps, or was never started, is not in a burst.
 //!
 //! All orders of both are tried in `tests/gate_loom.rs`, which includes this file: it knows no other of the crate.
 
 use crossbeam::utils::CachePadded;
+use std::sync::atomic::compiler_fence;
 use std::sync::{Arc, PoisonError};
 use sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use sync::{AtomicU32, Mutex, MutexGuard};
@@ -38,6 +40,7 @@ fn between() {
 /// Between one queue's worker and the control thread; `S` is how the ring is to be used.
 #[derive(Debug)]
 pub(crate) struct Turn<S> {
+    everywhere: Option<Barrier>,
     generation: CachePadded<AtomicU32>,
     /// Odd while the worker is in a burst.
     epoch: CachePadded<AtomicU32>,
@@ -45,6 +48,9 @@ pub(crate) struct Turn<S> {
     next: AtomicU32,
     setup: Mutex<Option<Arc<S>>>,
 }
+
+/// A full memory barrier in all threads of the process; whether there was one.
+pub(crate) type Barrier = fn() -> bool;
 
 /// Set in [`Turn::next`] when the worker has written it since the gate was opened.
 const TAKEN: u32 = 1 << 31;
@@ -54,9 +60,10 @@ const TAKEN: u32 = 1 << 31;
 pub(crate) struct Stuck;
 
 impl<S> Turn<S> {
-    /// The control thread's turn.
-    pub fn new() -> Self {
+    /// The control thread's turn. Without a barrier that reaches everywhere the worker makes one a burst.
+    pub fn new(everywhere: Option<Barrier>) -> Self {
         Self {
+            everywhere,
             generation: CachePadded::new(AtomicU32::new(0)),
             epoch: CachePadded::new(AtomicU32::new(0)),
             next: AtomicU32::new(0),
@@ -86,6 +93,9 @@ impl<S> Turn<S> {
             self.publish(None);
         }
         between();
+        if self.everywhere.is_some_and(|barrier| !barrier()) {
+            return Err(Stuck);
+        }
         let seen = self.epoch.load(SeqCst);
         let mut tries = 0;
         while seen % 2 == 1 && self.epoch.load(Acquire) == seen {
@@ -115,6 +125,8 @@ impl<S> Turn<S> {
 pub(crate) struct Worker {
     generation: u32,
     epoch: u32,
+    /// The control thread makes the barrier.
+    light: bool,
 }
 
 impl Worker {
@@ -123,14 +135,21 @@ impl Worker {
         Self {
             generation: 0,
             epoch: turn.epoch.load(Relaxed) & !1,
+            light: turn.everywhere.is_some(),
         }
     }
 
     /// Begins a burst. Whether the setup has changed: [`Worker::renew`] gets it. [`Worker::leave`] ends the burst in any case.
     #[inline(always)]
     pub fn enter<S>(&mut self, turn: &Turn<S>) -> bool {
-        turn.epoch.swap(self.epoch | 1, SeqCst);
-        between();
+        if self.light {
+            turn.epoch.store(self.epoch | 1, Relaxed);
+            // The compiler keeps the order; the processor's is the control thread's to see to.
+            compiler_fence(SeqCst);
+        } else {
+            turn.epoch.swap(self.epoch | 1, SeqCst);
+            between();
+        }
         self.has_news(turn)
     }
 

@@ -36,9 +36,40 @@ struct Sent {
     called: bool,
 }
 
-/// The header before a frame (virtio 1.2, 5.1.6): what it asks for, and the number of buffers at its end.
-type Header = [u8; 12];
-const BUFFERS: usize = 10;
+/// The header before a frame (virtio 1.2, 5.1.6): what it asks for, and the number of buffers at its end. As words, so that it
+/// stays in registers: bytes that are written in parts and read whole would wait for all stores before them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Header {
+    low: u64,
+    high: u32,
+}
+
+impl Header {
+    const LEN: usize = 12;
+
+    fn asking(vnet: [u8; VNET_LEN]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j] = vnet;
+        Self {
+            low: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            high: u16::from_le_bytes([i, j]).into(),
+        }
+    }
+
+    #[inline(always)]
+    fn in_buffers(self, count: usize) -> Self {
+        Self {
+            high: self.high | (count as u32) << 16,
+            ..self
+        }
+    }
+
+    fn bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..8].copy_from_slice(&self.low.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.high.to_le_bytes());
+        bytes
+    }
+}
 
 /// Whether a peer takes it, with which these were agreed upon.
 fn takes(agreed: Offloads, offload: &Offload) -> bool {
@@ -59,7 +90,7 @@ fn put<const OFFLOADS: bool>(
     let (mut sent, mut used, mut fault) = (Sent::default(), 0, None);
     fault = ring.fetch(chains, packets.len()).err().or(fault);
     for packet in packets.as_slice() {
-        let mut head: Header = [0; 12];
+        let mut head = Header::default();
         let mut long = false;
         if OFFLOADS && packet.has_offload() {
             let offload = packet.offload();
@@ -67,7 +98,7 @@ fn put<const OFFLOADS: bool>(
                 break; // another peer has come since it was settled
             }
             long = offload.segmentation.is_some();
-            head[..VNET_LEN].copy_from_slice(&offload.to_vnet_receiver());
+            head = Header::asking(offload.to_vnet_receiver());
         }
         if !long && (packet.len() as u32).wrapping_sub(LEAST) > limit - LEAST {
             sent.lengths += 1;
@@ -134,11 +165,32 @@ fn scatter(
     chains: &mut Chains,
     buffers: std::ops::Range<usize>,
     frame: &[u8],
-    mut head: Header,
+    head: Header,
     header: usize,
 ) {
-    head[BUFFERS..].copy_from_slice(&(buffers.len() as u16).to_le_bytes());
-    let (mut head, mut frame) = (&head[..header], frame);
+    let (at, head) = (buffers.start, head.in_buffers(buffers.len()));
+    let chain = chains.list[at];
+    match chains.pieces(&chain) {
+        [only] if buffers.len() == 1 && header == Header::LEN => {
+            let behind = only.at + Header::LEN as u64;
+            let there = ring.view.settle(only.at, head.low, head.high) && ring.view.copy_in(behind, frame);
+            debug_assert!(there, "checked when it was fetched");
+            ring.mark(only.at, header + frame.len());
+            chains.list[at].written = (header + frame.len()) as u32;
+        }
+        _ => scatter_pieces(ring, chains, buffers, frame, &head.bytes()[..header]),
+    }
+}
+
+/// The same for buffers of any shape.
+#[inline(never)]
+fn scatter_pieces(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    buffers: std::ops::Range<usize>,
+    mut frame: &[u8],
+    mut head: &[u8],
+) {
     for at in buffers {
         let chain = chains.list[at];
         let mut written = 0;
@@ -147,7 +199,7 @@ fn scatter(
             let room = piece.len as usize - first.len();
             let (second, more) = frame.split_at(frame.len().min(room));
             let behind = piece.at + first.len() as u64;
-            let there = ring.view.settle(piece.at, first) && ring.view.copy_in(behind, second);
+            let there = ring.view.copy_in(piece.at, first) && ring.view.copy_in(behind, second);
             debug_assert!(there, "checked when it was fetched");
             (head, frame) = (rest, more);
             let part = first.len() + second.len();

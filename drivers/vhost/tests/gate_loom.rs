@@ -76,7 +76,7 @@ fn work(turn: &Turn<Ring>, bursts: usize) {
 #[test]
 fn nobody_uses_a_ring_behind_a_closed_gate() {
     check(4, || {
-        let turn = Arc::new(Turn::new());
+        let turn = Arc::new(Turn::new(None));
         let (theirs, ring) = (turn.clone(), Ring::new(5));
         turn.open(ring.clone());
         let worker = thread::spawn(move || work(&theirs, 2));
@@ -93,7 +93,7 @@ fn nobody_uses_a_ring_behind_a_closed_gate() {
 #[test]
 fn a_worker_goes_on_with_the_ring_that_is_there_now() {
     check(3, || {
-        let turn = Arc::new(Turn::new());
+        let turn = Arc::new(Turn::new(None));
         let (theirs, old, new) = (turn.clone(), Ring::new(0), Ring::new(100));
         turn.open(old.clone());
         let worker = thread::spawn(move || work(&theirs, 2));
@@ -112,7 +112,7 @@ fn a_worker_goes_on_with_the_ring_that_is_there_now() {
 #[test]
 fn closing_twice_is_closing() {
     check(3, || {
-        let turn = Arc::new(Turn::new());
+        let turn = Arc::new(Turn::new(None));
         let (theirs, ring) = (turn.clone(), Ring::new(0));
         turn.open(ring.clone());
         let worker = thread::spawn(move || work(&theirs, 1));
