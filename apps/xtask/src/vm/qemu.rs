@@ -424,6 +424,11 @@ impl Running {
             .context("the guest does not listen any more")
     }
 
+    /// From now on this silence is worth writing down what the guest does ([`Vm::silence`]).
+    pub fn suspect_after(&mut self, silence: Duration) {
+        self.silence = silence;
+    }
+
     /// A connection to QEMU's monitor. There is one at a time: drop it after use.
     pub fn monitor(&self) -> Result<Monitor> {
         Monitor::connect(&self.monitor)
