@@ -17,8 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
-/// Steps at a time where the machine has two processors or more: a guest with two takes less than one of the host's. The next
-/// one more makes the others slower by what it takes itself.
+/// Steps at a time where the machine has two processors or more: most guests wait for a good part of their time.
 const AT_A_TIME: usize = 3;
 
 /// Times that a guest is run again after a fault of the emulator's.
