@@ -179,7 +179,7 @@ fn all_ports_may_go_one_by_one_and_both_of_a_pair_come_back() {
 fn a_port_without_a_partner_and_a_sleeping_core_are_no_obstacle() {
     let mut forwarder = Forwarder::start(&settings(|options| {
         options.ports = vec!["sim:82576,rate=0".to_owned()];
-        options.idle.sleep_ms = Some(3_600_000);
+        options.idle.sleep_ms = Some(10_000);
     }))
     .unwrap();
     until(&mut forwarder, "sleep", |forwarder, _| {
