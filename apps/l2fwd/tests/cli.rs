@@ -371,7 +371,7 @@ fn signals_end_it_in_good_order() {
         let sent = Instant::now();
         out.read_to_string(&mut text).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{text}");
-        assert!(sent.elapsed() < Duration::from_secs(5));
+        assert!(sent.elapsed() < Duration::from_secs(60));
         assert!(checked(&text)["received"].as_u64().unwrap() > 0);
     }
 }

@@ -23,8 +23,8 @@ use world::{ADDRESSES, Joint, Running, World};
 
 /// What is copied in MiB unless `BARLINE_NETNS_MIB` says otherwise.
 const FILE_MIB: u64 = 64;
-/// Seconds of each run of iperf3.
-const SECONDS: &str = "3";
+/// Seconds of each run of iperf3: what a run shows, bytes that come through, the first second does.
+const SECONDS: &str = "1";
 /// Bits a second of UDP: 900 datagrams, of which a receive ring holds some seconds' worth.
 const UDP_RATE: &str = "10M";
 /// Descriptors of it, so that a forwarder that is not running for a while loses nothing.
@@ -65,7 +65,7 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     cmd::run(
         Command::new(cargo)
-            .args(["build", "-p", "l2fwd"])
+            .args(["build", "--workspace", "--bin", "l2fwd"])
             .current_dir(&paths.root),
     )?;
     let (l2fwd, dir) = (paths.target.join("debug/l2fwd"), paths.run_dir("netns"));

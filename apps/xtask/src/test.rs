@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check and test, with a table at the end.
 
-mod guests;
+mod lanes;
 
 use crate::bench::instructions::{self, Verdict};
 use crate::cmd;
@@ -28,7 +28,8 @@ pub struct TestArgs {
     /// Only print the names.
     #[arg(long)]
     list: bool,
-    /// Virtual machines at a time [default: 2 with two processors or more, else 1]
+    /// Virtual machines at a time, one of which waits for steps that run beside them [default: 3 with two processors or
+    /// more, else 1]
     #[arg(long, hide_default_value = true)]
     guests: Option<std::num::NonZeroUsize>,
     /// Run only steps whose name contains one of these.
@@ -103,7 +104,8 @@ struct Local {
     run: fn(&Paths) -> Result<Outcome>,
 }
 
-const LOCAL: &[Local] = &[
+/// Steps that have the machine to themselves, in order: what is quick to fail, and what measures in real time.
+const ALONE: &[Local] = &[
     Local {
         name: "fmt",
         run: |paths| cargo(paths, &["fmt", "--all", "--check"]),
@@ -117,9 +119,18 @@ const LOCAL: &[Local] = &[
         run: unit,
     },
     Local {
-        name: "kmod-policy",
-        run: kmod_policy,
+        name: "doctest",
+        run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
     },
+    Local {
+        name: "netns",
+        run: netns::run,
+    },
+];
+
+/// Steps one of which runs beside virtual machines, in order: first what the unit tests have built already, so that the
+/// forwarder for the guests is built meanwhile.
+const BESIDE: &[Local] = &[
     Local {
         name: "kmod-build",
         run: kmod_build,
@@ -127,18 +138,6 @@ const LOCAL: &[Local] = &[
     Local {
         name: "kmod-lint",
         run: |paths| kmod::lint::run(paths).map(Outcome::Passed),
-    },
-    Local {
-        name: "doctest",
-        run: |paths| cargo(paths, &["test", "--doc", "--workspace"]),
-    },
-    Local {
-        name: "loom",
-        run: loom::run,
-    },
-    Local {
-        name: "instructions",
-        run: instructions,
     },
     Local {
         name: "sim",
@@ -157,8 +156,16 @@ const LOCAL: &[Local] = &[
         run: testpmd::offloads::run,
     },
     Local {
-        name: "netns",
-        run: netns::run,
+        name: "instructions",
+        run: instructions,
+    },
+    Local {
+        name: "loom",
+        run: loom::run,
+    },
+    Local {
+        name: "kmod-policy",
+        run: kmod_policy,
     },
     Local {
         name: "deny",
@@ -175,8 +182,9 @@ fn all_names() -> Vec<String> {
     let guests = SCENARIOS
         .iter()
         .flat_map(|scenario| scenario.kernels.iter().map(|series| scenario.run_name(*series)));
-    LOCAL
+    ALONE
         .iter()
+        .chain(BESIDE)
         .map(|step| step.name.to_owned())
         .chain(guests)
         .collect()
@@ -198,18 +206,19 @@ fn is_chosen(words: &[String], all: &[String], name: &str) -> bool {
 pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
     let all = all_names();
     let chosen = |name: &str| is_chosen(&args.names, &all, name);
-    let local: Vec<&Local> = LOCAL.iter().filter(|step| chosen(step.name)).collect();
+    let [alone, beside] = [ALONE, BESIDE]
+        .map(|steps| -> Vec<&Local> { steps.iter().filter(|step| chosen(step.name)).collect() });
     let guests: Vec<(&Scenario, Series)> = SCENARIOS
         .iter()
         .flat_map(|scenario| scenario.kernels.iter().map(move |series| (scenario, *series)))
         .filter(|(scenario, series)| chosen(&scenario.run_name(*series)))
         .collect();
-    if local.is_empty() && guests.is_empty() {
+    if alone.is_empty() && beside.is_empty() && guests.is_empty() {
         let text = "no step has such a name: `cargo xtask test --list` prints them all";
         return Err(host::Usage(text.to_owned()).into());
     }
     if args.list {
-        for step in local {
+        for step in alone.iter().chain(&beside) {
             println!("{}", step.name);
         }
         for (scenario, series) in guests {
@@ -218,13 +227,13 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<bool> {
         return Ok(true);
     }
     let mut tally = Tally::default();
-    if guests.iter().any(|_| !args.no_vm) || local.iter().any(|step| step.name.starts_with("kmod-")) {
+    if guests.iter().any(|_| !args.no_vm) || beside.iter().any(|step| step.name.starts_with("kmod-")) {
         prepare(paths, &mut tally);
     }
-    for step in local {
+    for step in alone {
         tally.step(step.name, || (step.run)(paths));
     }
-    guests::run(paths, args, &guests, &mut tally);
+    lanes::run(paths, args, beside, guests, &mut tally);
     Ok(tally.print())
 }
 

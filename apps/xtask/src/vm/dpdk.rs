@@ -40,7 +40,7 @@ impl Testpmd {
         let plugins: Vec<PathBuf> = PLUGINS.iter().map(|name| plugin(name)).collect::<Result<_>>()?;
         let loaded: Vec<PathBuf> = plugins.iter().cloned().chain([program]).collect();
         Ok(Self {
-            files: with_libraries(&loaded)?,
+            files: with_libraries(&loaded),
             plugins: plugins.iter().map(|file| name_of(file)).collect(),
             name: name(),
         })

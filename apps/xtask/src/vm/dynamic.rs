@@ -1,23 +1,22 @@
-//! Programs of the host's packages for a guest, with the libraries that they are linked with.
-//!
-//! A guest starts one by `/payload/ld-linux-x86-64.so.2 --library-path /payload /payload/PROGRAM`.
+//! Programs of the host for a guest, with the libraries that they are linked with, which `guest/init.sh` puts where they
+//! are looked for.
 
 use crate::cmd;
-use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// These files, the dynamic linker and all libraries that they ask for; no two have the same name.
-pub fn with_libraries(programs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub fn with_libraries(programs: &[PathBuf]) -> Vec<PathBuf> {
     let mut files = BTreeMap::new();
     for file in programs {
-        let listing = cmd::text(Command::new("ldd").arg(file))?;
+        // It fails for what needs none: a static program, a kernel's module, a file that is no program.
+        let listing = cmd::text(Command::new("ldd").arg(file)).unwrap_or_default();
         for library in libraries(&listing).chain([file.clone()]) {
             files.entry(name_of(&library)).or_insert(library);
         }
     }
-    Ok(files.into_values().collect())
+    files.into_values().collect()
 }
 
 /// The last part of a path.
@@ -40,6 +39,23 @@ fn libraries(listing: &str) -> impl Iterator<Item = PathBuf> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_brings_its_linker_and_a_script_nothing() {
+        let itself = std::env::current_exe().expect("a program");
+        let names: Vec<String> = with_libraries(std::slice::from_ref(&itself))
+            .iter()
+            .map(|file| name_of(file))
+            .collect();
+        for name in ["ld-linux-x86-64.so.2", "libc.so.6", &name_of(&itself)] {
+            assert!(
+                names.iter().any(|found| found == name),
+                "{name} is not in {names:?}"
+            );
+        }
+        let script = tempfile::NamedTempFile::new().expect("a file");
+        assert_eq!(with_libraries(&[script.path().to_owned()]), [script.path()]);
+    }
 
     #[test]
     fn files_are_taken_from_what_ldd_prints() {

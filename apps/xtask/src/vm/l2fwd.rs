@@ -182,7 +182,7 @@ pub fn rewritten(frame: &Frame, port: usize) -> Frame {
     out
 }
 
-/// Builds the forwarder for a guest; `BARLINE_L2FWD` names one that is built already, a static program.
+/// Builds the forwarder for a guest; `BARLINE_L2FWD` names one that is built already.
 pub fn build(paths: &Paths) -> Result<PathBuf> {
     match env::var_os("BARLINE_L2FWD").map(PathBuf::from) {
         // Guests find it by its name.

@@ -83,7 +83,7 @@ pub struct VmArgs {
     /// Build the forwarder and put it into /payload.
     #[arg(long)]
     l2fwd: bool,
-    /// Files to put into /payload (programs must be static).
+    /// Files to put into /payload; the libraries of programs come along.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     run: Vec<PathBuf>,
 }

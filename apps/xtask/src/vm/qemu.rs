@@ -1,6 +1,7 @@
 //! Runs one guest: command line, channel to its scripts, limits, and the verdict on its console.
 
 use super::console;
+use super::dynamic;
 use super::evidence;
 use super::initramfs;
 use super::kernel::Kernel;
@@ -147,7 +148,7 @@ pub struct Vm {
     pub nics: Vec<Nic>,
     /// Further arguments of QEMU.
     pub arguments: Vec<String>,
-    /// Files that appear in `/payload`.
+    /// Files that appear in `/payload`, with the libraries of those that are programs.
     pub payload: Vec<PathBuf>,
     /// The guest script (see `guest/`).
     pub script: &'static str,
@@ -304,7 +305,8 @@ impl Vm {
 
     fn write_initrd(&self, tools: &Tools, dir: &Path) -> Result<PathBuf> {
         let mut bytes = initramfs::base(&self.kernel, &tools.busybox)?;
-        bytes.extend(initramfs::payload(self.script, &self.settings(), &self.payload)?);
+        let files = dynamic::with_libraries(&self.payload);
+        bytes.extend(initramfs::payload(self.script, &self.settings(), &files)?);
         let path = dir.join("initrd.cpio");
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
@@ -420,6 +422,11 @@ impl Running {
         writeln!(self.stdin, "{line}")
             .and_then(|()| self.stdin.flush())
             .context("the guest does not listen any more")
+    }
+
+    /// From now on this silence is worth writing down what the guest does ([`Vm::silence`]).
+    pub fn suspect_after(&mut self, silence: Duration) {
+        self.silence = silence;
     }
 
     /// A connection to QEMU's monitor. There is one at a time: drop it after use.

@@ -1,7 +1,6 @@
 //! iperf3 between a guest whose NIC is a vhost-user port of l2fwd and the host's kernel, which has the other port as a tap.
 
 use super::capture::{Capture, Shape};
-use super::dynamic::with_libraries;
 use super::qemu::{Check, Running, Vm};
 use super::scenario::Bed;
 use super::vhost::{Host, Variant, arguments, port, ring};
@@ -84,7 +83,7 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     vm.modules = vec!["virtio_net".to_owned()];
     vm.huge_pages = 0;
     vm.arguments = arguments(&sockets, vm.memory, &[ring(variant.packed)]);
-    vm.payload = with_libraries(&["/usr/bin/iperf3".into()])?;
+    vm.payload = vec!["/usr/bin/iperf3".into()];
     vm.settings = vec![("BYTES".to_owned(), BYTES.to_string())];
     let captures = [("from-guest", GUEST), ("to-guest", FAR)];
     let captures = captures.map(|(name, from)| (name, Capture::start(&beyond.space, TAP, from)));

@@ -23,7 +23,7 @@ exec 4<>/tmp/in
 tell() {
     echo "$*" >&4
 }
-/payload/ld-linux-x86-64.so.2 --library-path /payload /payload/dpdk-testpmd "$@" </tmp/in >$out 2>$err &
+/payload/dpdk-testpmd "$@" </tmp/in >$out 2>$err &
 pid=$!
 tell start
 tell show port stats all

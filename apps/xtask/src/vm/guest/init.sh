@@ -13,6 +13,10 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t hugetlbfs hugetlbfs /dev/hugepages
 ip link set lo up
+# Programs are the host's, which look for their libraries where it has them.
+mkdir -p /lib64
+ln -s /payload/ld-linux-x86-64.so.2 /lib64/
+ln -s /payload /lib/x86_64-linux-gnu
 
 . /lib/guest.sh
 

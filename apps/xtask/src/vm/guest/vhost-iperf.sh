@@ -5,7 +5,7 @@
 near_up
 # iperf OPTIONS: one run from here to the host, as JSON on one line.
 iperf() {
-    /payload/ld-linux-x86-64.so.2 --library-path /payload /payload/iperf3 -c 10.7.0.2 -n "$BYTES" -i 0 -J "$@" 2>&1 | tr -d '\n\t'
+    /payload/iperf3 -c 10.7.0.2 -n "$BYTES" -i 0 -J "$@" 2>&1 | tr -d '\n\t'
 }
 say "THERE $(iperf)"
 say "HERE $(iperf -R)"

@@ -34,7 +34,8 @@ const fn on(kernels: &'static [Series], name: &'static str, about: &'static str,
     }
 }
 
-/// All scenarios, cheap ones first. A new one is a function and a line here.
+/// All scenarios, cheap ones first but for some at the end, which leave no lane idle for long. A new one is a function and a
+/// line here.
 pub const SCENARIOS: &[Scenario] = &[
     stock(
         "boot",
@@ -361,6 +362,16 @@ pub const SCENARIOS: &[Scenario] = &[
     newer("vhost-net-long-mrg", "the same with mergeable buffers", |bed| {
         vhost_net::run(bed, ",mrg=on", Shape::Long)
     }),
+    all(
+        "kmod",
+        "the kernel module: every point of the review, every bug of the patch, every error path",
+        kmod::main,
+    ),
+    all(
+        "kmod-sleep",
+        "the machine sleeps (S3) and is woken while a process holds devices of the kernel module",
+        kmod::sleep,
+    ),
     stock(
         "l2fwd-errors",
         "every lack of the machine: one cause, one remedy, nothing left behind",
@@ -377,11 +388,6 @@ pub const SCENARIOS: &[Scenario] = &[
         vfio::passed_devices,
     ),
     all(
-        "kmod",
-        "the kernel module: every point of the review, every bug of the patch, every error path",
-        kmod::main,
-    ),
-    all(
         "kmod-noremap",
         "the kernel module where interrupts are not remapped: refused, or with the table left out",
         kmod::noremap,
@@ -390,11 +396,6 @@ pub const SCENARIOS: &[Scenario] = &[
         "kmod-unplug",
         "devices of the kernel module are taken out of their slots; debug kernel: lockdep has only pciehp's own report",
         kmod::unplug,
-    ),
-    all(
-        "kmod-sleep",
-        "the machine sleeps (S3) and is woken while a process holds devices of the kernel module",
-        kmod::sleep,
     ),
     stock("l2fwd-no-iommu", "the same where there is no IOMMU", |bed| {
         l2fwd::errors(bed, false)

@@ -1,6 +1,7 @@
-//! The steps that run in virtual machines: several at a time, since a guest waits more than it works.
+//! The steps that run in virtual machines: several at a time, since a guest waits more than it works; and beside them, one
+//! after the other, those steps that do not mind.
 
-use super::{Outcome, Tally, TestArgs, outcome_of};
+use super::{Local, Outcome, Tally, TestArgs, outcome_of};
 use crate::host::Tools;
 use crate::paths::Paths;
 use crate::vm;
@@ -14,9 +15,10 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::vec::IntoIter;
 
-/// Guests at a time, where the machine has as many processors. More would wait for each other's.
-const AT_A_TIME: usize = 2;
+/// Steps at a time where the machine has two processors or more: most guests wait for a good part of their time.
+const AT_A_TIME: usize = 3;
 
 /// Times that a guest is run again after a fault of the emulator's.
 const RETRIES: u32 = 2;
@@ -26,31 +28,51 @@ const RETRIES: u32 = 2;
 /// own code (`text_poke_bp`) was seen to be taken by another processor after it was gone.
 const EMULATOR: &[(&str, &str)] = &[("qemu.log", "Assertion `"), ("console.log", "Oops: int3: 0000")];
 
-/// A guest that has ended.
+/// A step that has ended.
 struct Ended {
     name: String,
-    /// Its results, a line each.
+    /// Its results, a line each; a local step has shown what it had to say.
     said: String,
     outcome: Outcome,
     time: Duration,
 }
 
-/// Runs the guests; their results come in the order of their ends.
-pub fn run(paths: &Paths, args: &TestArgs, guests: &[(&Scenario, Series)], tally: &mut Tally) {
+/// What waits for a lane.
+struct Waiting<'a> {
+    local: Mutex<IntoIter<&'a Local>>,
+    guests: Mutex<IntoIter<(&'a Scenario, Series)>>,
+}
+
+/// Runs the local steps in one lane, the guests in the others and, afterwards, in that one too; results come in the order of
+/// the ends.
+pub fn run(
+    paths: &Paths,
+    args: &TestArgs,
+    local: Vec<&Local>,
+    mut guests: Vec<(&Scenario, Series)>,
+    tally: &mut Tally,
+) {
     if args.no_vm {
-        for (scenario, series) in guests {
+        for (scenario, series) in guests.drain(..) {
             let skipped = || Ok(Outcome::Skipped("--no-vm".to_owned()));
-            tally.step(&scenario.run_name(*series), skipped);
+            tally.step(&scenario.run_name(series), skipped);
         }
-        return;
     }
     let lanes = args.guests.map_or_else(at_a_time, NonZeroUsize::get);
-    let waiting = Mutex::new(guests.iter());
+    let waiting = Waiting {
+        local: Mutex::new(local.into_iter()),
+        guests: Mutex::new(guests.into_iter()),
+    };
     let (ends, results) = channel();
     thread::scope(|scope| {
-        for _ in 0..lanes {
+        for number in 0..lanes {
             let (ends, waiting) = (ends.clone(), &waiting);
-            scope.spawn(move || lane(paths, waiting, &ends));
+            scope.spawn(move || {
+                if number == 0 {
+                    local_steps(paths, waiting, &ends);
+                }
+                lane(paths, waiting, &ends);
+            });
         }
         drop(ends);
         for ended in results {
@@ -62,18 +84,40 @@ pub fn run(paths: &Paths, args: &TestArgs, guests: &[(&Scenario, Series)], tally
 }
 
 fn at_a_time() -> usize {
-    thread::available_parallelism().map_or(1, |processors| processors.get().min(AT_A_TIME))
+    match thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+        1 => 1,
+        _ => AT_A_TIME,
+    }
+}
+
+/// Runs one local step after the other.
+fn local_steps(paths: &Paths, waiting: &Waiting<'_>, ends: &Sender<Ended>) {
+    let next = || waiting.local.lock().ok()?.next();
+    while let Some(step) = next() {
+        println!("... {}", step.name);
+        let start = Instant::now();
+        let outcome = (step.run)(paths).unwrap_or_else(outcome_of);
+        let ended = Ended {
+            name: step.name.to_owned(),
+            said: String::new(),
+            outcome,
+            time: start.elapsed(),
+        };
+        if ends.send(ended).is_err() {
+            return;
+        }
+    }
 }
 
 /// Runs one waiting guest after the other.
-fn lane(paths: &Paths, waiting: &Mutex<std::slice::Iter<'_, (&Scenario, Series)>>, ends: &Sender<Ended>) {
-    let next = || waiting.lock().ok()?.next();
+fn lane(paths: &Paths, waiting: &Waiting<'_>, ends: &Sender<Ended>) {
+    let next = || waiting.guests.lock().ok()?.next();
     while let Some((scenario, series)) = next() {
-        let name = scenario.run_name(*series);
+        let name = scenario.run_name(series);
         println!("... {name}");
         let (start, logs) = (Instant::now(), paths.run_dir(&name));
         let checks =
-            run_guest(paths, scenario, *series, &logs).with_context(|| format!("logs in {}", logs.display()));
+            run_guest(paths, scenario, series, &logs).with_context(|| format!("logs in {}", logs.display()));
         let (said, outcome) = match checks {
             Ok(checks) => (lines(&checks), verdict(&checks, &logs)),
             Err(error) => (String::new(), outcome_of(error)),
