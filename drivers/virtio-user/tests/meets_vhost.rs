@@ -199,3 +199,40 @@ fn a_back_end_that_is_closed_and_opened_ten_times_is_met_again() {
     front.stop();
     back.stop();
 }
+
+#[test]
+fn descriptors_are_told_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    for options in ["packed=on", "packed=off"] {
+        let path = dir.path().join(options);
+        let (mut back, mut front) = (vhost(&path, 1), user(&path, 1, options));
+        await_link(&front.port, true);
+        let (end, mut told) = (Instant::now() + LIMIT, None);
+        let mut packet = front.cache.alloc().unwrap();
+        packet.append(60).unwrap();
+        front.batch.extend([packet]);
+        while told.is_none() {
+            assert!(Instant::now() < end, "{options}: nothing comes back");
+            let (rx, tx) = (&mut front.queues.rx[0], &mut front.queues.tx[0]);
+            if !front.batch.is_empty() && tx.transmit(&mut front.cache, &mut front.batch) == 1 {
+                // The header of 12 bytes is with it.
+                let sent = tx.describe(0).expect("it was just posted");
+                assert!(sent.contains("length 72"), "{sent}");
+            }
+            // What does not fit yet stays in the batch: one thread has both ends.
+            let (from, to) = (&mut back.queues.rx[0], &mut back.queues.tx[0]);
+            from.receive(&mut back.cache, &mut back.batch);
+            to.transmit(&mut back.cache, &mut back.batch);
+            told = rx.describe();
+            if told.is_none() {
+                // A ring that is new is taken and filled by a look at it; a frame that is there stays.
+                let mut none = Batch::new();
+                assert_eq!(rx.receive(&mut front.cache, &mut none), 0);
+            }
+        }
+        let told = told.unwrap_or_default();
+        assert!(told.contains("72"), "{told}");
+        front.stop();
+        back.stop();
+    }
+}

@@ -115,7 +115,7 @@ impl FarEnd for Pair {
             return Vec::new();
         }
         // A process that another test is starting has all descriptors, until it has started.
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + Duration::from_secs(30);
         loop {
             match program_on(&self.near).expect("the interface is there") {
                 None => return Vec::new(),
