@@ -25,16 +25,23 @@ pub(crate) struct Piece {
 /// One buffer: pieces one behind the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chain {
-    /// What the ring calls it.
-    pub id: u16,
-    /// Places that it takes in a packed ring.
-    pub places: u16,
-    first: u32,
-    end: u32,
+    place: Pieces,
     /// Bytes of all pieces.
     pub bytes: u32,
     /// Bytes written to it: what the peer is told.
     pub written: u32,
+    /// What the ring calls it.
+    pub id: u16,
+    /// Places that it takes in a packed ring.
+    pub places: u16,
+}
+
+/// Where the pieces of a buffer are kept. Mostly it has one.
+#[derive(Clone, Copy, Debug)]
+enum Pieces {
+    One(Piece),
+    /// From here to there among all pieces of the burst.
+    Several(u32, u32),
 }
 
 /// What the buffers of a ring are for.
@@ -72,8 +79,35 @@ impl Chains {
     }
 
     #[inline(always)]
-    pub fn pieces(&self, chain: &Chain) -> &[Piece] {
-        &self.pieces[chain.first as usize..chain.end as usize]
+    pub fn pieces<'a>(&'a self, chain: &'a Chain) -> &'a [Piece] {
+        match &chain.place {
+            Pieces::One(piece) => std::slice::from_ref(piece),
+            Pieces::Several(first, end) => &self.pieces[*first as usize..*end as usize],
+        }
+    }
+
+    /// A buffer of one piece.
+    #[inline(always)]
+    pub fn single(
+        &mut self,
+        view: &mut View,
+        rules: &Rules,
+        flags: u16,
+        piece: Piece,
+        id: u16,
+    ) -> Result<(), Fault> {
+        check(view, rules, flags, piece)?;
+        if piece.len < rules.least {
+            return Err(Fault::Chain);
+        }
+        self.list.push(Chain {
+            place: Pieces::One(piece),
+            bytes: piece.len,
+            written: 0,
+            id,
+            places: 1,
+        });
+        Ok(())
     }
 
     /// Starts a buffer.
@@ -85,41 +119,25 @@ impl Chains {
     /// Adds a piece to the buffer that is being read.
     #[inline(always)]
     pub fn piece(&mut self, view: &mut View, rules: &Rules, flags: u16, piece: Piece) -> Result<(), Fault> {
-        if (flags & flag::WRITE != 0) != rules.write {
-            return Err(Fault::Chain);
-        }
-        let there = match rules.write {
-            true => view.expect::<true>(piece.at, piece.len),
-            false => view.expect::<false>(piece.at, piece.len),
-        };
-        if !there {
-            return Err(Fault::Address);
-        }
+        check(view, rules, flags, piece)?;
         self.pieces.push(piece);
         Ok(())
     }
 
     /// Ends the buffer whose pieces started at `first`.
-    #[inline(always)]
     pub fn end(&mut self, rules: &Rules, id: u16, places: u16, first: u32) -> Result<(), Fault> {
-        let end = self.begin();
-        let bytes = match &self.pieces[first as usize..] {
-            [only] => only.len,
-            pieces => {
-                let sum = pieces.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
-                u32::try_from(sum).map_err(|_| Fault::Chain)?
-            }
-        };
+        let pieces = self.pieces[first as usize..].iter();
+        let sum = pieces.map(|piece| u64::from(piece.len)).sum::<u64>();
+        let bytes = u32::try_from(sum).map_err(|_| Fault::Chain)?;
         if bytes < rules.least {
             return Err(Fault::Chain);
         }
         self.list.push(Chain {
-            id,
-            places,
-            first,
-            end,
+            place: Pieces::Several(first, self.begin()),
             bytes,
             written: 0,
+            id,
+            places,
         });
         Ok(())
     }
@@ -169,6 +187,19 @@ impl Chains {
         }
         Err(Fault::Chain) // without end, or longer than the ring
     }
+}
+
+/// Whether a piece is for what the ring is for, and in the guest's memory.
+#[inline(always)]
+fn check(view: &mut View, rules: &Rules, flags: u16, piece: Piece) -> Result<(), Fault> {
+    if (flags & flag::WRITE != 0) != rules.write {
+        return Err(Fault::Chain);
+    }
+    let there = match rules.write {
+        true => view.expect::<true>(piece.at, piece.len),
+        false => view.expect::<false>(piece.at, piece.len),
+    };
+    there.then_some(()).ok_or(Fault::Address)
 }
 
 fn word(bytes: &[u8]) -> u64 {

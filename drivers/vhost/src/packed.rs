@@ -26,6 +26,14 @@ pub(crate) struct Packed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place(u16);
 
+/// A descriptor that was read, once.
+#[derive(Clone, Copy, Debug)]
+struct Descriptor {
+    piece: Piece,
+    flags: u16,
+    id: u16,
+}
+
 /// Flags in the upper half of a descriptor's second word.
 const AVAIL: u16 = 1 << 7;
 const USED: u16 = 1 << 15;
@@ -121,54 +129,78 @@ impl Packed {
             if !at.is_available((rest >> FLAGS) as u16) {
                 break;
             }
-            let first = chains.begin();
-            let read = self.chain(view, chains, rules, at, rest, left as u16);
-            let ended = read.and_then(|(id, places)| chains.end(rules, id, places, first).map(|()| places));
-            match ended {
-                Ok(places) => {
-                    at = at.after(places, self.size);
-                    left -= u32::from(places);
+            let first = self.descriptor(at, rest);
+            let places = match first.flags & (flag::NEXT | flag::INDIRECT) {
+                0 => {
+                    chains.single(view, rules, first.flags, first.piece, first.id)?;
+                    1
                 }
-                Err(fault) => {
-                    chains.abandon(first);
-                    return Err(fault);
-                }
-            }
+                _ => self.chain(view, chains, rules, at, first, left as u16)?,
+            };
+            at = at.after(places, self.size);
+            left -= u32::from(places);
         }
         Ok(())
     }
 
-    /// Reads the buffer at a place; its id, which is in the last descriptor (2.8.6), and the places it takes.
+    /// The descriptor at a place, whose second word has been read.
     #[inline(always)]
+    fn descriptor(&self, at: Place, rest: u64) -> Descriptor {
+        let address = self.descriptors.u64(usize::from(at.index()) * DESC).load(Relaxed);
+        Descriptor {
+            piece: Piece {
+                at: address,
+                len: rest as u32,
+            },
+            flags: (rest >> FLAGS) as u16,
+            id: (rest >> 32) as u16,
+        }
+    }
+
+    /// Reads a buffer that is not of one piece, whose first descriptor has been read; the places it takes.
+    #[inline(never)]
     fn chain(
         &self,
         view: &mut View,
         chains: &mut Chains,
         rules: &Rules,
+        at: Place,
+        first: Descriptor,
+        left: u16,
+    ) -> Result<u16, Fault> {
+        let begin = chains.begin();
+        let read = match first.flags & flag::INDIRECT {
+            0 => self.linked(view, chains, rules, at, first, left),
+            _ if first.flags & flag::NEXT != 0 => Err(Fault::Chain),
+            _ => chains
+                .table(view, rules, first.piece, false)
+                .map(|()| (first.id, 1)),
+        };
+        let ended = read.and_then(|(id, places)| chains.end(rules, id, places, begin).map(|()| places));
+        ended.inspect_err(|_| chains.abandon(begin))
+    }
+
+    /// Pieces in descriptors one behind the other; the id, which is in the last one (2.8.6), and how many they are.
+    fn linked(
+        &self,
+        view: &mut View,
+        chains: &mut Chains,
+        rules: &Rules,
         mut at: Place,
-        mut rest: u64,
+        mut desc: Descriptor,
         left: u16,
     ) -> Result<(u16, u16), Fault> {
         for places in 1..=left {
-            let address = self.descriptors.u64(usize::from(at.index()) * DESC).load(Relaxed);
-            let (flags, id) = ((rest >> FLAGS) as u16, (rest >> 32) as u16);
-            let piece = Piece {
-                at: address,
-                len: rest as u32,
-            };
-            if flags & flag::INDIRECT != 0 {
-                return match (places, flags & flag::NEXT) {
-                    (1, 0) => chains.table(view, rules, piece, false).map(|()| (id, 1)),
-                    _ => Err(Fault::Chain),
-                };
+            if desc.flags & flag::INDIRECT != 0 {
+                return Err(Fault::Chain);
             }
-            chains.piece(view, rules, flags, piece)?;
-            if flags & flag::NEXT == 0 {
-                return Ok((id, places));
+            chains.piece(view, rules, desc.flags, desc.piece)?;
+            if desc.flags & flag::NEXT == 0 {
+                return Ok((desc.id, places));
             }
             at = at.after(1, self.size);
             // The first one's flags were written last (2.8.6), so that these are there.
-            rest = self.rest(at).load(Relaxed);
+            desc = self.descriptor(at, self.rest(at).load(Relaxed));
         }
         Err(Fault::Chain)
     }

@@ -85,7 +85,13 @@ fn take<const OFFLOADS: bool>(
             let len = chain.bytes - header;
             packet.truncate(len as usize);
             got.bytes += u64::from(len);
-            gather(ring, chains, chain, header as usize, packet);
+            match chains.pieces(chain) {
+                [only] => {
+                    let there = ring.view.copy_out(only.at + u64::from(header), packet);
+                    debug_assert!(there, "checked when it was fetched");
+                }
+                _ => gather(ring, chains, chain, header as usize, packet),
+            }
             if OFFLOADS && let Err(why) = mark::read(ring, chains, chain, packet, limit) {
                 wrong.push(before + packets - fresh.len() - 1);
                 got.lengths += u64::from(why == Wrong::Length);
@@ -104,8 +110,8 @@ fn take<const OFFLOADS: bool>(
     got
 }
 
-/// The frame of a buffer, behind its header. The pieces have been checked, and sum up to header and frame.
-#[inline(always)]
+/// The frame of a buffer of several pieces, behind its header. They have been checked, and sum up to header and frame.
+#[inline(never)]
 fn gather(ring: &mut Ring, chains: &Chains, chain: &Chain, header: usize, packet: &mut Packet) {
     let (mut skip, mut to) = (header, &mut packet[..]);
     for piece in chains.pieces(chain) {

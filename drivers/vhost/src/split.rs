@@ -31,6 +31,14 @@ pub(crate) struct Split {
     seen: u16,
 }
 
+/// A descriptor that was read, once.
+#[derive(Clone, Copy, Debug)]
+struct Descriptor {
+    piece: Piece,
+    flags: u16,
+    next: u16,
+}
+
 /// The available ring's flag and the used ring's: "do not interrupt", "do not notify".
 const SILENT: u16 = 1;
 const FLAGS: usize = 0;
@@ -114,45 +122,71 @@ impl Split {
             self.descriptors.prefetch(usize::from(head(n) & mask) * DESC);
         }
         for n in from..end {
-            let (head, first) = (head(n), chains.begin());
-            let read = self.chain(view, chains, rules, head);
-            if let Err(fault) = read.and_then(|()| chains.end(rules, head, 1, first)) {
-                chains.abandon(first);
-                return Err(fault);
+            let head = head(n);
+            let first = self.descriptor(head)?;
+            match first.flags & (flag::NEXT | flag::INDIRECT) {
+                0 => chains.single(view, rules, first.flags, first.piece, head)?,
+                _ => self.chain(view, chains, rules, head, first)?,
             }
         }
         Ok(())
     }
 
     #[inline(always)]
-    fn chain(&self, view: &mut View, chains: &mut Chains, rules: &Rules, head: u16) -> Result<(), Fault> {
-        let mut at = head;
-        for n in 0..self.size {
-            if at >= self.size {
-                return Err(Fault::Descriptor);
+    fn descriptor(&self, at: u16) -> Result<Descriptor, Fault> {
+        if at >= self.size {
+            return Err(Fault::Descriptor);
+        }
+        let place = usize::from(at) * DESC;
+        let address = self.descriptors.u64(place).load(Relaxed);
+        let rest = self.descriptors.u64(place + 8).load(Relaxed);
+        Ok(Descriptor {
+            piece: Piece {
+                at: address,
+                len: rest as u32,
+            },
+            flags: (rest >> 32) as u16,
+            next: (rest >> 48) as u16,
+        })
+    }
+
+    /// Reads a buffer that is not of one piece, whose first descriptor has been read.
+    #[inline(never)]
+    fn chain(
+        &self,
+        view: &mut View,
+        chains: &mut Chains,
+        rules: &Rules,
+        head: u16,
+        first: Descriptor,
+    ) -> Result<(), Fault> {
+        let begin = chains.begin();
+        let read = match first.flags & flag::INDIRECT {
+            0 => self.linked(view, chains, rules, first),
+            // A table is a buffer of its own (2.7.5.3.1).
+            _ if first.flags & flag::NEXT != 0 => Err(Fault::Chain),
+            _ => chains.table(view, rules, first.piece, true),
+        };
+        let ended = read.and_then(|()| chains.end(rules, head, 1, begin));
+        ended.inspect_err(|_| chains.abandon(begin))
+    }
+
+    fn linked(
+        &self,
+        view: &mut View,
+        chains: &mut Chains,
+        rules: &Rules,
+        mut desc: Descriptor,
+    ) -> Result<(), Fault> {
+        for _ in 0..self.size {
+            if desc.flags & flag::INDIRECT != 0 {
+                return Err(Fault::Chain);
             }
-            let place = usize::from(at) * DESC;
-            let address = self.descriptors.u64(place).load(Relaxed);
-            let rest = self.descriptors.u64(place + 8).load(Relaxed);
-            let (flags, piece) = (
-                (rest >> 32) as u16,
-                Piece {
-                    at: address,
-                    len: rest as u32,
-                },
-            );
-            if flags & flag::INDIRECT != 0 {
-                // A table is a buffer of its own (2.7.5.3.1).
-                return match (n, flags & flag::NEXT) {
-                    (0, 0) => chains.table(view, rules, piece, true),
-                    _ => Err(Fault::Chain),
-                };
-            }
-            chains.piece(view, rules, flags, piece)?;
-            if flags & flag::NEXT == 0 {
+            chains.piece(view, rules, desc.flags, desc.piece)?;
+            if desc.flags & flag::NEXT == 0 {
                 return Ok(());
             }
-            at = (rest >> 48) as u16;
+            desc = self.descriptor(desc.next)?;
         }
         Err(Fault::Chain)
     }
