@@ -166,9 +166,7 @@ fn put_usual(ring: &mut Ring, chains: &mut Chains, packets: &[Packet], limit: u3
         let ([only], true) = (chains.pieces(chain), good) else {
             break;
         };
-        let there = ring.view.settle(only.at, head.low, head.high)
-            && ring.view.copy_in(only.at + HEADER as u64, packet);
-        debug_assert!(there, "checked when it was fetched");
+        lay(ring, only.at, head, packet);
         chains.list[used].written = (HEADER + len) as u32;
         used += 1;
     }
@@ -193,6 +191,13 @@ fn enough(ring: &mut Ring, chains: &mut Chains, used: usize, need: usize) -> Res
     Ok(0)
 }
 
+/// Writes header and frame to one place, which has the room.
+#[inline(always)]
+fn lay(ring: &mut Ring, at: u64, head: Header, frame: &[u8]) {
+    let there = ring.view.settle(at, head.low, head.high) && ring.view.copy_in(at + HEADER as u64, frame);
+    debug_assert!(there, "checked when it was fetched");
+}
+
 /// Writes header and frame to some buffers, which have the room.
 #[inline(always)]
 fn scatter(
@@ -207,9 +212,7 @@ fn scatter(
     let chain = chains.list[at];
     match chains.pieces(&chain) {
         [only] if buffers.len() == 1 && header == HEADER => {
-            let behind = only.at + HEADER as u64;
-            let there = ring.view.settle(only.at, head.low, head.high) && ring.view.copy_in(behind, frame);
-            debug_assert!(there, "checked when it was fetched");
+            lay(ring, only.at, head, frame);
             ring.mark(only.at, header + frame.len());
             chains.list[at].written = (header + frame.len()) as u32;
         }
