@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+mod advice;
 mod cores;
 pub mod forward;
 mod life;

@@ -63,7 +63,7 @@ impl fmt::Display for Incident {
         let what = match self.event {
             "unplug-request" => "the host wants the device back; closed",
             "gone" => "the device does not answer any more; closed",
-            "error" => "the bus reports an uncorrectable error; closed",
+            "error" => "an uncorrectable error; closed",
             "reset" => "somebody has reset the device; closed",
             "taken" => "another program has taken it over; closed",
             "stalled" => "a queue of the device stands still; closed",

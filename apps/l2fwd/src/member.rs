@@ -84,14 +84,21 @@ impl Member {
         Ok(())
     }
 
+    /// `running`, or how its run ended.
+    pub fn state(&self) -> &'static str {
+        self.state
+    }
+
     /// Whether it was started and not stopped since.
     pub fn is_running(&self) -> bool {
         self.state == RUNNING
     }
 
-    /// Whether another program has it.
-    pub fn is_taken(&self) -> bool {
-        self.state == names(PortEvent::Taken).1
+    /// Whether its run ended by what nobody asked for: another program has it, it failed, or stands still. A device that was
+    /// removed or reset is no failure: somebody wanted that.
+    pub fn has_failed(&self) -> bool {
+        let failures = [PortEvent::Taken, PortEvent::Error, PortEvent::Stalled];
+        failures.iter().any(|event| self.state == names(*event).1)
     }
 
     /// Whether no lane has a queue of it.

@@ -32,7 +32,7 @@ pub struct Options {
     /// Most packets moved at a time, 1 to 64 [default: 32]
     #[arg(long, value_name = "N")]
     pub burst: Option<usize>,
-    /// How long to run [default: until Ctrl-C]
+    /// How long to run, once all ports have a link; they get 5 seconds for that [default: until Ctrl-C]
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub seconds: Option<f64>,
     /// Read settings from a TOML file; what is given here wins over it

@@ -155,21 +155,29 @@ impl PortReport {
     }
 }
 
-/// The account as a table of 80 columns, with rates since `before`.
+/// The account as a table of 80 columns, more where ports have long names, with rates since `before`.
 pub fn table(now: &Account, before: &Account) -> String {
+    let names: Vec<String> = now
+        .ports
+        .iter()
+        .enumerate()
+        .map(|(at, port)| format!("{at} {}", port.port.trim_start_matches("pci:")))
+        .collect();
+    let width = names.iter().map(|name| name.chars().count()).max();
+    let width = width.unwrap_or(0).max(15);
     let mut text = format!(
-        "{:<15} {:>5} {:>12} {:>7} {:>12} {:>7} {:>7} {:>7}\n",
+        "{:<width$} {:>5} {:>12} {:>7} {:>12} {:>7} {:>7} {:>7}\n",
         "port", "Mb/s", "received", "kpps", "sent", "kpps", "dropped", "missed"
     );
     let none = PortReport::default();
-    for (at, port) in now.ports.iter().enumerate() {
+    for (at, (port, name)) in now.ports.iter().zip(&names).enumerate() {
         let old = before.ports.get(at).unwrap_or(&none);
         let rate = |name| kilo(port.count(name), old.count(name), now.seconds - before.seconds);
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:<15} {:>5} {:>12} {:>7.1} {:>12} {:>7.1} {:>7} {:>7}",
-            format!("{at} {}", port.port.trim_start_matches("pci:")),
+            "{:<width$} {:>5} {:>12} {:>7.1} {:>12} {:>7.1} {:>7} {:>7}",
+            name,
             port.link,
             port.count("rx_packets"),
             rate("rx_packets"),
@@ -278,6 +286,15 @@ mod tests {
         assert_eq!(text.lines().count(), 5);
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
         assert!(text.contains("0 0000:01:00.0 "));
+        let mut long = account(1.0, 1);
+        let twin = long.ports[0].clone();
+        long.ports.push(PortReport {
+            port: "vhost-user:/run/user/1000/socket".into(),
+            ..twin
+        });
+        let text = table(&long, &Account::default());
+        let ends: Vec<usize> = text.lines().take(3).map(str::len).collect();
+        assert!(ends[0] == ends[1] && ends[1] == ends[2], "columns differ: {text}");
         assert!(!table(&Account::default(), &Account::default()).contains("NaN"));
     }
 }

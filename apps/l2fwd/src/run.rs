@@ -3,7 +3,6 @@ use crate::forward::{self, Lane, Mail};
 use crate::member::Member;
 use crate::{Account, Failure, Settings, shape};
 use barline::bus::vfio::VfioFunction;
-use barline::mem::{PageSize, Source, free_huge_pages};
 use barline::pool::Pool;
 use barline::wait::Watch;
 use barline_drivers::{Opened, Opener, SimEnd};
@@ -146,20 +145,6 @@ impl Forwarder {
         opened.into_iter().all(|opened| opened.port.link().up)
     }
 
-    /// A line about each port that has no link.
-    pub fn without_link(&self) -> Vec<String> {
-        let opened = self.members.iter().enumerate();
-        let opened = opened.filter_map(|(index, member)| Some((index, member.opened.as_ref()?)));
-        let down = opened.filter(|(_, opened)| !opened.port.link().up);
-        down.map(|(index, opened)| {
-            format!(
-                "port {index} ({}) has no link, and forwards when it has; an interface of the kernel may be down: sudo ip link set NAME up",
-                opened.spec
-            )
-        })
-        .collect()
-    }
-
     /// Whether nothing more will come in: all ports are simulated, and their feed has come to its end.
     pub fn is_dry(&self) -> bool {
         self.opener.is_dry()
@@ -179,20 +164,6 @@ impl Forwarder {
     pub fn far_ends(&self) -> impl Iterator<Item = &SimEnd> {
         let opened = self.members.iter().filter_map(|member| member.opened.as_ref());
         opened.filter_map(|opened| opened.sim.as_ref())
-    }
-
-    /// How to get huge pages, when there were too few and 4 KiB ones were taken in their place.
-    pub fn advice(&self, settings: &Settings) -> Option<String> {
-        let small = self.pool.memory().page_size() == PageSize::Base4K;
-        if !small || settings.huge.pool != Source::Auto {
-            return None;
-        }
-        let pages = free_huge_pages(PageSize::Huge2M);
-        let bytes = self.pool.memory().len().div_ceil(PageSize::Huge2M.bytes());
-        let want = (bytes + self.members.len() + pages.total).saturating_sub(pages.free);
-        Some(format!(
-            "running on 4 KiB pages; huge pages are faster: echo {want} | sudo tee /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
-        ))
     }
 
     /// Where every packet is now.
@@ -254,16 +225,20 @@ impl Forwarder {
             }
         }
         let result = result.and_then(|()| self.check(&account));
-        (account, result.and_then(|()| self.all_ours()))
+        (account, result.and_then(|()| self.all_well()))
     }
 
-    /// Whether no port was taken over by another program. A device that was removed is no failure: somebody wanted that.
-    fn all_ours(&self) -> Result<(), Failure> {
-        let taken = self.members.iter().find(|member| member.is_taken());
-        taken.map_or(Ok(()), |member| {
+    /// Whether no port failed and stayed away.
+    fn all_well(&self) -> Result<(), Failure> {
+        let failed = self.members.iter().find(|member| member.has_failed());
+        failed.map_or(Ok(()), |member| {
+            let (spec, what) = match member.state() {
+                "taken" => (&member.spec, "was taken over by another program"),
+                "stalled" => (&member.spec, "stood still"),
+                _ => (&member.spec, "failed"),
+            };
             Err(Failure::run(format!(
-                "{} was taken over by another program while it ran; what to do was said then",
-                member.spec
+                "{spec} {what} while it ran; what is known of it was said then"
             )))
         })
     }

@@ -5,6 +5,7 @@ use barline::mem::Plan;
 use barline::offload::{LONG_ROOM, Offloads};
 use barline::pool::{Pool, PoolBuilder};
 use barline::port::{LinkRequest, PortConfig};
+use barline_app::{Sizes, range};
 use barline_drivers::Opened;
 
 /// Bytes that a driver needs for a descriptor at most, and what belongs to it.
@@ -14,21 +15,13 @@ const CACHE: usize = 512;
 
 /// Sizes that no pool could be made for are refused before one is tried; the port itself checks the rest.
 pub fn fits(settings: &Settings, opened: &Opened) -> Result<(), Failure> {
-    let caps = opened.port.caps();
-    let (least, most) = caps.ring;
-    for (name, value, least, most) in [
-        ("rx-ring", settings.rx_ring, least, most),
-        ("tx-ring", settings.tx_ring, least, most),
-        ("mtu", settings.mtu, 68, caps.mtu),
-    ] {
-        if !(least..=most).contains(&value) {
-            let port = &opened.spec;
-            return Err(Failure::usage(format!(
-                "--{name} {value}: {port} takes {least} to {most}"
-            )));
-        }
-    }
-    Ok(())
+    let sizes = Sizes {
+        queues: settings.queues,
+        rx_ring: settings.rx_ring,
+        tx_ring: settings.tx_ring,
+    };
+    sizes.fit(opened)?;
+    range(opened, "mtu", settings.mtu, (68, opened.port.caps().mtu))
 }
 
 /// Enough packets that no ring ever starves: all rings full, all caches full, a burst in every worker's hands.

@@ -111,6 +111,15 @@ fn wrong_usage_is_refused_with_the_remedy() {
     fails(&["--burst", "x"], 2, "--burst");
     fails(&["--bursts", "1"], 2, "--burst");
     fails(&["--queues", "17"], 2, "1 to 16");
+    // 160 GB of packets, if any were made before the ports are asked.
+    fails(
+        &["--queues", "20000"],
+        2,
+        "--queues 20000: sim:82576 takes 1 to 16",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let file = format!("pcap:tx={}", dir.path().join("a.pcap").display());
+    fails(&["--queues", "2", "--ports", &file], 2, "takes 1 and no other");
     fails(&["--rx-ring", "100"], 2, "a power of two from 64 to 4096");
     fails(&["--tx-ring", "4294967295"], 2, "64 to 4096");
     fails(&["--mtu", "99999"], 2, "68 to 9500");
@@ -438,6 +447,57 @@ fn output_that_cannot_be_written_is_a_failure() {
             "{text}"
         );
         assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_a_failed_run() {
+    let dir = tempfile::tempdir().unwrap();
+    // A disk of 16 KiB, in a namespace of its own.
+    let on_a_disk = |program: &[&str]| {
+        let mut command = Command::new("unshare");
+        command
+            .args([
+                "-rm",
+                "sh",
+                "-c",
+                "mount -t tmpfs -o size=16k disk \"$0\" && exec \"$@\"",
+            ])
+            .arg(dir.path())
+            .args(program);
+        command.output()
+    };
+    if !on_a_disk(&["true"]).is_ok_and(|out| out.status.success()) {
+        println!("SKIPPED: no file system can be mounted here (unshare -rm)");
+        return;
+    }
+    let file = dir.path().join("a.pcapng").display().to_string();
+    for (ports, wanted) in [
+        (
+            "sim:82576+capture=FILE,sim:82576",
+            "a.pcapng could not be written",
+        ),
+        ("sim:82576,pcap:tx=FILE", "a.pcapng failed while it ran"),
+    ] {
+        let ports = ports.replace("FILE", &file);
+        let program = [
+            env!("CARGO_BIN_EXE_l2fwd"),
+            "--json",
+            "--seconds",
+            "1",
+            "--ports",
+            &ports,
+        ];
+        let out = on_a_disk(&[&program[..], &SMALL].concat()).unwrap();
+        let text = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(1), "{ports}: {text}");
+        assert!(
+            text.contains(wanted) && !text.contains("the bus"),
+            "{ports}: {text}"
+        );
+        let summary = String::from_utf8(out.stdout).unwrap();
+        let summary: Value = serde_json::from_str(summary.lines().last().unwrap()).unwrap();
+        assert_eq!(summary["type"], "summary");
     }
 }
 

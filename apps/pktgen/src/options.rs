@@ -124,18 +124,19 @@ pub struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
-  pktgen                                                         two simulated ports for five seconds
+  pktgen                                             two simulated ports for five seconds
   pktgen --ports 0000:01:00.0,0000:01:00.1 --rate 50% --size imix
   pktgen --ports vhost-user:/tmp/a,vhost-user:/tmp/b --rate 1Mpps --send 0
   pktgen --frame 'ethernet/ipv4/udp' --vary ipv4.src=10.0.0.1..10.0.0.254 --vary udp.src=random
   pktgen --rfc2544 throughput,latency --sizes 64,1518 --report /tmp/report
   pktgen --config configs/pktgen.toml --json
 
-The summary counts what entered the program (made, or received from a port) as received, what devices took as sent, and what
-was received and looked at as dropped.measured: received == sent + sum(dropped) + held.
+The summary counts what entered the program (made, or received from a port) as received, what devices took as sent, and \
+what was received and looked at as dropped.measured: received == sent + sum(dropped) + held.
 
 Ctrl-C ends the run in good order: results so far are printed and saved, and the exit code is 0. A second one ends it at once.
-Exit codes: 0 done, whatever was lost on the way; 1 the run failed: a port died, or of marked packets none came back;
+
+Exit codes: 0 done, whatever was lost on the way; 1 the run failed: a port died, or of marked packets none came back; \
 2 wrong usage or configuration, a rate above the line's among them; 3 the machine lacks something.";
 
 fn after_help() -> String {

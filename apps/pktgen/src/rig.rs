@@ -7,7 +7,7 @@ use barline::pool::Pool;
 use barline::port::{LinkRequest, PortConfig, Queues};
 use barline::telemetry::{RxCounters, TxCounters};
 use barline::worker::{Mailbox, StopToken, Worker};
-use barline_app::Failure;
+use barline_app::{Failure, Sizes};
 use barline_drivers::{Feed, Opened, Opener};
 use barline_traffic::Clock;
 use crossbeam::utils::CachePadded;
@@ -70,6 +70,13 @@ impl Rig {
         let opened = opened?;
         let longest = longest(settings);
         let rings = rings(settings, &opened);
+        let [rx_ring, tx_ring] = rings;
+        let sizes = Sizes {
+            queues: settings.queues,
+            rx_ring,
+            tx_ring,
+        };
+        opened.iter().try_for_each(|opened| sizes.fit(opened))?;
         let builder = shape(settings, rings, longest);
         let bytes = (rings[0] + rings[1]) as usize * usize::from(settings.queues) * DESCRIPTOR;
         let plan = opened.iter().fold(

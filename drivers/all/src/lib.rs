@@ -24,3 +24,15 @@ pub use pace::Times;
 pub use sim::{Feed, SimEnd};
 pub use spec::{Bus, PortSpec, SpecError};
 pub use wraps::{WRAPS, Wrap};
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_shows_the_example_that_compiles() {
+        let readme = include_str!("../../../README.md");
+        assert!(
+            readme.contains(include_str!("../examples/forward.rs")),
+            "copy drivers/all/examples/forward.rs into README.md"
+        );
+    }
+}

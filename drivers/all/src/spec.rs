@@ -88,7 +88,7 @@ impl PortSpec {
     /// port before it takes) belongs to the port before it. So no name or value can have a comma.
     ///
     /// # Errors
-    /// [`SpecError`] about the first part that is wrong.
+    /// [`SpecError`] about the first part that is wrong, or a third port on a simulated wire.
     pub fn parse_list(list: &str) -> Result<Vec<Self>, SpecError> {
         Self::parse_list_on(Bus::Vfio, list)
     }
@@ -123,7 +123,13 @@ impl PortSpec {
                 SpecError { why, ..error }
             })
         };
-        ports.iter().enumerate().map(parse).collect()
+        let specs = ports
+            .iter()
+            .enumerate()
+            .map(parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        two_ends(&specs)?;
+        Ok(specs)
     }
 
     fn parse_on(bus: Bus, text: &str) -> Result<Self, SpecError> {
@@ -151,6 +157,22 @@ impl FromStr for PortSpec {
     fn from_str(text: &str) -> Result<Self, SpecError> {
         Self::parse_on(Bus::Vfio, text)
     }
+}
+
+/// A simulated cable has two ends: a third port would be alone on another one of the same name.
+fn two_ends(specs: &[PortSpec]) -> Result<(), SpecError> {
+    for (at, spec) in specs.iter().enumerate() {
+        let Some(wire) = spec.0.wire() else { continue };
+        let before = specs[..at].iter().filter(|other| other.0.wire() == Some(wire));
+        if before.count() == 2 {
+            return Err(SpecError {
+                text: spec.to_string(),
+                what: "a port",
+                why: format!("both ends of wire={wire} are taken; give this pair a wire of its own"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The kind that a port's text begins with.

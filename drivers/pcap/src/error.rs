@@ -18,7 +18,7 @@ pub enum PcapError {
         error: io::Error,
     },
     /// A pipe, a directory, a device.
-    #[error("{} is no regular file; copy it to one", .0.display())]
+    #[error("{} is no regular file; name one (to receive it, copy it to one)", .0.display())]
     NotAFile(PathBuf),
     /// What is to be read would be written over.
     #[error("{} is to be read and written; name another file for tx", .0.display())]

@@ -297,6 +297,9 @@ pub enum PortError {
     /// The machine lacks something; the text says what, and how to mend it.
     #[error("{0}")]
     Lacks(String),
+    /// What a started port could not do, such as write to a full disk; the text says why.
+    #[error("{0}")]
+    Failed(String),
     /// Not this port.
     #[error("this port cannot {0}")]
     Unsupported(&'static str),

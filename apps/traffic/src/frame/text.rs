@@ -94,6 +94,9 @@ impl Template {
             };
         }
         let layer = def::layer(name).ok_or_else(|| {
+            if name.is_empty() {
+                return TrafficError::wrong("a header's name is missing; write ethernet/ipv4/udp");
+            }
             let near = nearest(name, LAYERS.iter().map(|layer| layer.name).chain(["raw"]));
             TrafficError::wrong(format!("there is no layer {name:?}; did you mean {near}?"))
         })?;
@@ -191,7 +194,8 @@ mod tests {
             ("ethernet/raw(hex=0)", "pairs"),
             ("ethernet/raw(hex=00)/udp", "nothing can follow raw"),
             ("raw(hex=00)", "14 bytes"),
-            ("", "there is no layer"),
+            ("", "write ethernet/ipv4/udp"),
+            ("ethernet//udp", "a header's name is missing"),
             ("ethernet/vlan(id=4096)", "0 to 4095"),
         ] {
             assert!(why(text).contains(near), "{text}: {}", why(text));

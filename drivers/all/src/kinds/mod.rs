@@ -72,6 +72,11 @@ pub(crate) trait Target: Display + Debug + Send + Sync {
     fn is_simulated(&self) -> bool {
         false
     }
+
+    /// The simulated cable that it is plugged into.
+    fn wire(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// What stands behind a kind's name.
@@ -122,13 +127,38 @@ where
     number.ok_or_else(|| format!("write {key}={least} to {key}={most}"))
 }
 
+/// Columns of the text of `--help`.
+const HELP_WIDTH: usize = 100;
+
+/// A text in lines of at most `width` columns; a longer word has one to itself.
+fn wrapped(text: &str, width: usize) -> Vec<&str> {
+    let (mut lines, mut from, mut end) = (Vec::new(), 0, 0);
+    for (at, _) in text.match_indices(' ').chain([(text.len(), "")]) {
+        if at - from > width && end > from {
+            lines.push(&text[from..end]);
+            from = end + 1;
+        }
+        end = at;
+    }
+    lines.push(&text[from..]);
+    lines
+}
+
 /// A table of all kinds and wrappers for `--help`.
 pub fn help() -> String {
     let kinds = KINDS.iter().map(|kind| (kind.example, kind.about));
     let wraps = WRAPS.iter().map(|wrap| (wrap.example, wrap.about));
     let rows = |rows: &[(&str, &str)]| -> String {
         let width = rows.iter().map(|(example, _)| example.len()).max().unwrap_or(0);
-        let row = |(example, about): &(&str, &str)| format!("\n  {example:width$}  {about}");
+        let row = |(example, about): &(&str, &str)| {
+            let about = wrapped(about, HELP_WIDTH.saturating_sub(width + 4));
+            let rest = about
+                .iter()
+                .skip(1)
+                .map(|line| format!("\n  {:width$}  {line}", ""));
+            let first = about.first().copied().unwrap_or_default();
+            format!("\n  {example:width$}  {first}{}", rest.collect::<String>())
+        };
         rows.iter().map(row).collect()
     };
     format!(
@@ -137,4 +167,34 @@ pub fn help() -> String {
         rows(&kinds.collect::<Vec<_>>()),
         rows(&wraps.collect::<Vec<_>>()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_table_keeps_its_columns() {
+        let help = help();
+        assert!(help.lines().all(|line| line.len() <= HELP_WIDTH), "{help}");
+        let continued: Vec<&str> = help.lines().filter(|line| line.starts_with("    ")).collect();
+        assert!(!continued.is_empty(), "{help}");
+        let column = help
+            .find("a PCI function")
+            .map(|at| at - help[..at].rfind('\n').unwrap_or(0) - 1);
+        assert_eq!(continued[0].find(|c| c != ' '), column, "{help}");
+    }
+
+    proptest! {
+        #[test]
+        fn wrapping_loses_no_word(words in prop::collection::vec("[a-z]{1,12}", 0..30), width in 1usize..40) {
+            let text = words.join(" ");
+            let lines = wrapped(&text, width);
+            prop_assert_eq!(lines.join(" "), text.clone());
+            for line in lines {
+                prop_assert!(line.len() <= width || !line.contains(' '), "{line:?}");
+            }
+        }
+    }
 }

@@ -135,6 +135,10 @@ impl Target for SimSpec {
     fn is_simulated(&self) -> bool {
         true
     }
+
+    fn wire(&self) -> Option<&str> {
+        self.wire.as_deref()
+    }
 }
 
 /// What is not the default is said.

@@ -105,6 +105,10 @@ impl Target for Layered {
     fn is_simulated(&self) -> bool {
         self.inner.is_simulated()
     }
+
+    fn wire(&self) -> Option<&str> {
+        self.inner.wire()
+    }
 }
 
 impl Display for Layered {

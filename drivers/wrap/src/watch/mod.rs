@@ -169,7 +169,7 @@ impl Wrapper for Watch {
         };
         let (sink, result) = recorder.end();
         self.sink = sink;
-        result.map_err(|error| PortError::Config(format!("{} could not be written: {error}", self.what)))
+        result.map_err(|error| PortError::Failed(format!("{} could not be written: {error}", self.what)))
     }
 
     fn counters(&mut self, out: &mut dyn CounterSink) {
