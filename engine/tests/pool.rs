@@ -522,3 +522,32 @@ fn batches_keep_order_over_any_mix_of_push_and_pop() {
     drop(cache);
     assert_eq!(pool.available(), 300);
 }
+
+proptest! {
+    /// Whatever is wanted: it stays in its order, the rest is home, and nothing is in both.
+    #[test]
+    fn a_filter_keeps_what_is_wanted_in_order(wanted in proptest::collection::vec(any::<bool>(), 0..64), before in 0usize..64) {
+        let pool = pool(200);
+        let mut cache = pool.cache();
+        let mut batch = Batch::new();
+        // The batch may begin anywhere.
+        cache.alloc_batch(&mut batch, before, 4);
+        let mut taken = Vec::new();
+        for number in 0..wanted.len().min(batch.room()) {
+            let mut packet = cache.alloc().unwrap();
+            packet.set(&(number as u32).to_le_bytes());
+            batch.push(packet).unwrap();
+            taken.push(number);
+        }
+        (0..before).for_each(|_| cache.free_one(batch.pop().unwrap()));
+        let number = |packet: &[u8]| u32::from_le_bytes(packet.try_into().unwrap()) as usize;
+        let dropped = cache.retain(&mut batch, |packet| wanted[number(packet)]);
+        let kept: Vec<usize> = batch.as_slice().iter().map(|packet| number(packet)).collect();
+        let wished: Vec<usize> = taken.iter().copied().filter(|at| wanted[*at]).collect();
+        prop_assert_eq!(dropped, taken.len() - kept.len());
+        prop_assert_eq!(kept, wished);
+        cache.free(&mut batch);
+        drop(cache);
+        prop_assert_eq!(pool.available(), 200);
+    }
+}

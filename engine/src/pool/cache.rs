@@ -184,6 +184,35 @@ impl PoolCache {
         bytes.into()
     }
 
+    /// Gives those packets of the batch back that `keep` does not want, and returns how many they were; the others keep their
+    /// order. What a filter is made of.
+    ///
+    /// ```
+    /// # use barline::mem::{PageSize, Source};
+    /// # use barline::pool::{Batch, Pool};
+    /// # let source = Source::MemFd(PageSize::Base4K);
+    /// # let pool = Pool::builder().packets(64).source(source).build()?;
+    /// let (mut cache, mut batch) = (pool.cache(), Batch::new());
+    /// cache.alloc_batch(&mut batch, 8, 64);
+    /// batch.as_mut_slice()[3][12..14].copy_from_slice(&[0x88, 0xcc]);
+    /// let dropped = cache.retain(&mut batch, |frame| frame[12..14] == [0x88, 0xcc]);
+    /// assert_eq!((dropped, batch.len()), (7, 1));
+    /// # Ok::<(), barline::pool::PoolError>(())
+    /// ```
+    pub fn retain(&mut self, batch: &mut Batch, mut keep: impl FnMut(&mut Packet) -> bool) -> usize {
+        let before = batch.len();
+        for _ in 0..before {
+            let Some(mut packet) = batch.pop() else { break };
+            if !keep(&mut packet) {
+                self.free_one(packet);
+            } else if let Err(packet) = batch.push(packet) {
+                // There is room: one was taken out before.
+                self.free_one(packet);
+            }
+        }
+        before - batch.len()
+    }
+
     /// Gives one packet back.
     #[inline]
     pub fn free_one(&mut self, packet: Packet) {

@@ -1,20 +1,24 @@
 mod copies;
+mod custody;
+mod outcome;
 mod parts;
 
+pub use custody::Custody;
+pub use outcome::{Discard, Received, Sent, Verdict};
 pub use parts::Peek;
 
 use super::cache::copy;
 use super::packet::MOST_HEADROOM;
-use super::pool::Inner;
 use super::{Batch, LINE_SHIFT, Packet, Pool, PoolCache, PoolMap};
 use crate::mem::Iova;
 use crate::offload::Offload;
 use copies::Copies;
+use custody::Parked;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The buffers that a device has, in the order in which it gives them back: the owner's side of an in-order ring.
 ///
@@ -40,59 +44,6 @@ pub struct Posted {
 
 /// Marks a position whose packet is of another pool. No slot has this number: an arena has fewer lines.
 const FOREIGN: u32 = u32::MAX;
-
-/// What a descriptor says, in the words of the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The device still has it.
-    Pending,
-    /// A whole frame of this many bytes, or the last part of one that was split.
-    Frame(u32),
-    /// A part of a frame that was split over several buffers, and not its last: the frame is discarded whole.
-    Part,
-    /// Nothing to deliver: take the buffer back and count it. If parts came before it, it ends their frame.
-    Discard(Discard),
-}
-
-/// Why a completed receive descriptor delivers no packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Discard {
-    /// The device reports a damaged frame.
-    Error,
-    /// The frame is longer than a buffer, or the device says it is of zero length or longer than the buffer it was
-    /// given.
-    Length,
-}
-
-/// What one look at a ring brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Received {
-    /// Frames delivered.
-    pub packets: u32,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Damaged frames.
-    pub errors: u32,
-    /// Impossible lengths.
-    pub lengths: u32,
-}
-
-/// What one transmit took from a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Packets handed to the device.
-    pub packets: u32,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Packets dropped for their length.
-    pub lengths: u32,
-    /// Packets dropped because the device cannot reach their pool.
-    pub unmapped: u32,
-    /// Of `packets`, those copied to a buffer that it can reach.
-    pub copied: u32,
-    /// The first packet that was left asks for an offload, which was not looked for: see [`Posted::send_offloads`].
-    pub offloads: u32,
-}
 
 /// Writes what stands in front of a packet with an offload: the offload, and the bytes, which are zero.
 type Describe<'a> = Option<&'a mut dyn FnMut(&Offload, &mut [u8])>;
@@ -550,96 +501,6 @@ impl Drop for Posted {
 impl fmt::Debug for Posted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Posted({} of {})", self.len(), self.mask + 1)
-    }
-}
-
-/// Buffers of dropped queues that the device may still write to. The device handle owns one, and opens it when the
-/// device is quiet (stopped and bus master off).
-#[derive(Debug, Default)]
-pub struct Custody {
-    /// Written under the lock of `state`.
-    quiet: AtomicBool,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    parked: Vec<Parked>,
-}
-
-struct Parked {
-    slots: Vec<u32>,
-    foreign: Vec<Packet>,
-    map: PoolMap,
-    _others: Vec<PoolMap>,
-}
-
-impl Custody {
-    /// For a device that may run from now on.
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
-    fn park(&self, parked: Parked) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.quiet.load(Ordering::Relaxed) {
-            drop(state);
-            parked.free();
-        } else {
-            state.parked.push(parked);
-        }
-    }
-
-    /// Frees everything parked, now and later; rings that are still around hand nothing to the device any more. Call when the device cannot reach memory any more: stopped, and bus
-    /// master off.
-    pub fn open(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.quiet.store(true, Ordering::Release);
-        let parked = std::mem::take(&mut state.parked);
-        drop(state);
-        parked.into_iter().for_each(Parked::free);
-    }
-
-    /// Buffers parked.
-    pub fn held(&self) -> usize {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state
-            .parked
-            .iter()
-            .map(|parked| parked.slots.len() + parked.foreign.len())
-            .sum()
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        // The last holder went without saying that the device is quiet: keep the buffers from everybody.
-        self.parked.drain(..).for_each(Parked::leak);
-    }
-}
-
-impl Parked {
-    fn free(mut self) {
-        let inner: &Inner = self.map.pool().inner();
-        inner.give(&std::mem::take(&mut self.slots));
-        self.foreign.clear();
-    }
-
-    fn leak(mut self) {
-        if !self.slots.is_empty() || !self.foreign.is_empty() {
-            tracing::error!(
-                buffers = self.slots.len(),
-                "a device was never stopped: its buffers are leaked"
-            );
-        }
-        self.foreign.drain(..).for_each(std::mem::forget);
-        std::mem::forget(self);
-    }
-}
-
-impl fmt::Debug for Parked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Parked({} slots of {:?})", self.slots.len(), self.map.pool())
     }
 }
 

@@ -5,6 +5,8 @@ mod in_place;
 pub mod index;
 #[allow(unsafe_code)] // slots that threads hand to each other
 mod mpmc;
+#[allow(unsafe_code)] // their memory
+mod slots;
 #[allow(unsafe_code)] // slots that two threads hand to each other
 mod spsc;
 mod sync;

@@ -1,7 +1,7 @@
 //! A bounded ring between any number of threads, in batches.
 
 use super::index::Shape;
-use super::spsc::Slots;
+use super::slots::Slots;
 use super::sync::{AtomicU32, Ordering, Wait};
 use crate::pool::{Batch, Packet};
 use std::fmt;

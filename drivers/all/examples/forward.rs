@@ -1,4 +1,4 @@
-//! A forwarder: `cargo run --release --example forward [PORT,PORT]`, ports as in `sim:82576` or `0000:01:00.0`.
+//! A forwarder: `cargo run --release -p barline-drivers --example forward -- [PORT,PORT]`, ports as in `sim:82576` or `0000:01:00.0`.
 #![allow(clippy::print_stdout, reason = "an example talks to a person")]
 
 use barline::pool::{Batch, Pool};

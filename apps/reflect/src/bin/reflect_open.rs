@@ -10,7 +10,11 @@
 //! the peer does, which sends them back uncut.
 //!
 //! It exits with 0 when all frames came back whole and in order, with 1 at the first that is wrong or missing.
-#![allow(clippy::print_stdout, reason = "an example talks to a person, or to a test")]
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    reason = "a test program talks to a person, or to a test"
+)]
 
 use barline::offload::{Checksum, LONG_ROOM, Offload, Offloads, SegmentKind, Segmentation, Sum, complete};
 use barline::pool::{Batch, Packet, Pool, PoolCache};

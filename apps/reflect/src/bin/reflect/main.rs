@@ -7,7 +7,11 @@
 //! line, and so does its end; while frames come back there is one every five seconds. Between rounds the peer has to go and come. At
 //! the end of the last one it exits with 0; at the first wrong or missing frame with 1. Frames of somebody else, such as of one of
 //! these that was killed, are let pass.
-#![allow(clippy::print_stdout, reason = "an example talks to a person, or to a test")]
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    reason = "a test program talks to a person, or to a test"
+)]
 
 mod frames;
 mod report;
