@@ -1,10 +1,11 @@
 //! `cargo xtask fuzz`: runs the targets of `fuzz/`, and keeps what they found.
 
 use crate::cmd;
-use crate::host::Missing;
+use crate::host::{Missing, Usage};
 use crate::paths::{Paths, on_path};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::fs;
+use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,7 +32,7 @@ const LONGEST: usize = 4096;
 pub fn run(paths: &Paths, args: &FuzzArgs) -> Result<bool> {
     let all = targets(paths)?;
     if args.list {
-        all.iter().for_each(|name| println!("{name}"));
+        all.iter().try_for_each(|name| writeln!(stdout(), "{name}"))?;
         return Ok(true);
     }
     let chosen: Vec<&String> = match &args.target {
@@ -39,7 +40,8 @@ pub fn run(paths: &Paths, args: &FuzzArgs) -> Result<bool> {
         None => all.iter().collect(),
     };
     if chosen.is_empty() {
-        bail!("there is no such target; these there are: {}", all.join(", "));
+        let text = format!("there is no such target; these there are: {}", all.join(", "));
+        return Err(Usage(text).into());
     }
     if let Some(missing) = missing() {
         println!("SKIPPED fuzz: {missing}");

@@ -18,17 +18,19 @@ const MODELS: &[(&str, &str)] = &[
 /// minutes otherwise, but without what takes a release long to link.
 pub fn run(paths: &Paths) -> Result<Outcome> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // All at once: what they depend on has the same features then, and is built once.
+    let mut command = Command::new(&cargo);
+    command.args(["test", "--release"]);
     for (package, model) in MODELS {
-        let mut command = Command::new(&cargo);
-        command.args(["test", "--release", "-p", package, "--test", model]);
-        command
-            .env("RUSTFLAGS", "--cfg loom")
-            .env("CARGO_TARGET_DIR", paths.target.join("loom"))
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-        cmd::run(command.current_dir(&paths.root))?;
+        command.args(["-p", package, "--test", model]);
     }
+    command
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", paths.target.join("loom"))
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    cmd::run(command.current_dir(&paths.root))?;
     Ok(Outcome::Passed(format!("{} programs of models", MODELS.len())))
 }
 

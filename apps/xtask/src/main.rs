@@ -10,6 +10,7 @@ mod kmod;
 mod loom;
 mod netns;
 mod paths;
+mod program;
 mod sim;
 mod test;
 mod testpmd;
@@ -17,6 +18,7 @@ mod vm;
 
 use clap::{Parser, Subcommand};
 use paths::Paths;
+use std::io;
 use std::process::ExitCode;
 
 const EXIT_CODES: &str =
@@ -72,6 +74,8 @@ fn main() -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // Who reads a list may have seen enough.
+        Err(error) if is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             // 3: the machine lacks something; 2: wrong usage; 1: it was tried and did not work.
@@ -81,7 +85,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether the reader of our output is gone.
+fn is_closed(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn setup(paths: &Paths, update: bool) -> anyhow::Result<()> {
     host::setup(paths, update)?;
     bench::instructions::set_up(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reader_that_is_gone_is_no_failure() {
+        let error = |kind| anyhow::Error::from(io::Error::from(kind));
+        assert!(is_closed(&error(io::ErrorKind::BrokenPipe)));
+        assert!(!is_closed(&error(io::ErrorKind::StorageFull)));
+        assert!(!is_closed(&anyhow::anyhow!("else")));
+    }
 }

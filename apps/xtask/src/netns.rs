@@ -9,6 +9,7 @@ pub mod world;
 use crate::cmd;
 use crate::host::{Missing, need_packages};
 use crate::paths::Paths;
+use crate::program;
 use crate::test::Outcome;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -62,13 +63,7 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
         "tcpdump",
         "tshark",
     ])?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    cmd::run(
-        Command::new(cargo)
-            .args(["build", "--workspace", "--bin", "l2fwd"])
-            .current_dir(&paths.root),
-    )?;
-    let (l2fwd, dir) = (paths.target.join("debug/l2fwd"), paths.run_dir("netns"));
+    let (l2fwd, dir) = (program::L2FWD_CHECKED.build(paths)?, paths.run_dir("netns"));
     std::fs::create_dir_all(&dir).context("cannot make a directory")?;
     let file = made(&dir)?;
     let long = long::run(&l2fwd, &dir).context("offloads")?;

@@ -1,8 +1,11 @@
 //! `cargo xtask sim`: plans of faults, run by `apps/simulate`.
 
+use crate::cmd;
 use crate::paths::Paths;
-use crate::test::{Outcome, cargo};
+use crate::program;
+use crate::test::Outcome;
 use anyhow::Result;
+use std::process::Command;
 
 /// What `cargo xtask sim` takes.
 #[derive(Debug, clap::Args)]
@@ -31,9 +34,8 @@ pub fn run(paths: &Paths, args: &SimArgs) -> Result<bool> {
 /// The same, as a step of the tests: built as they are, with debug assertions.
 pub fn plans(paths: &Paths, args: &SimArgs) -> Result<Outcome> {
     let (seeds, from) = (args.seeds.to_string(), args.from.to_string());
-    let program = ["run", "--quiet", "--package", "barline-simulate", "--"];
-    cargo(
-        paths,
-        &[&program[..], &["--seeds", &seeds, "--from", &from]].concat(),
-    )
+    let mut command = Command::new(program::SIMULATE.build(paths)?);
+    command.args(["--seeds", &seeds, "--from", &from]);
+    cmd::run(command.current_dir(&paths.root))?;
+    Ok(Outcome::Passed(format!("{seeds} plans")))
 }

@@ -170,6 +170,8 @@ fn count(paths: &Paths) -> Result<BTreeMap<String, u64>> {
         "--quiet",
         "--package",
         "barline-benches",
+        // Without the programs beside it: cargo would link them too.
+        "--no-default-features",
         "--bench",
         "instructions",
     ]);

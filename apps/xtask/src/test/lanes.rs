@@ -1,7 +1,9 @@
 //! The steps that run in virtual machines: several at a time, since a guest waits more than it works; and beside them, one
 //! after the other, those steps that do not mind.
 
-use super::{Local, Outcome, Tally, TestArgs, outcome_of};
+use super::TestArgs;
+use super::steps::Local;
+use super::tally::{Outcome, Tally, outcome_of};
 use crate::host::Tools;
 use crate::paths::Paths;
 use crate::vm;

@@ -1,4 +1,4 @@
-//! Ports over a vhost-user socket with DPDK's testpmd at the other end: it sends back what `drivers/all/examples/reflect` sends
+//! Ports over a vhost-user socket with DPDK's testpmd at the other end: it sends back what `apps/reflect` sends
 //! and checks. As many frames a queue as `BARLINE_FRAMES` says, 20,000 without; devices and kills whose names hold one of the
 //! words of `BARLINE_DEVICES` (`packed-mrg-in_order-2q-9014`, `2q-9014,killed`), all without.
 
@@ -8,7 +8,6 @@ mod program;
 pub mod vhost;
 pub mod virtio_user;
 
-use crate::cmd;
 use crate::host::need_packages;
 use crate::paths::Paths;
 use crate::test::Outcome;
@@ -66,21 +65,6 @@ impl Place {
     }
 }
 
-/// Builds one of the programs in `drivers/all/examples`.
-fn our_side(paths: &Paths, example: &str) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = [
-        "build",
-        "--release",
-        "-p",
-        "barline-drivers",
-        "--example",
-        example,
-    ];
-    cmd::run(Command::new(cargo).args(build).current_dir(&paths.root))?;
-    Ok(paths.target.join("release/examples").join(example))
-}
-
 impl Bench {
     /// Builds our side.
     fn new(paths: &Paths, step: &str) -> Result<Self> {
@@ -92,7 +76,7 @@ impl Bench {
         let words = std::env::var("BARLINE_DEVICES").unwrap_or_default();
         let words = words.split(',').filter(|word| !word.is_empty());
         let bench = Self {
-            reflect: our_side(paths, "reflect")?,
+            reflect: crate::program::REFLECT.build(paths)?,
             dir: paths.run_dir(step),
             frames,
             words: words.map(str::to_owned).collect(),

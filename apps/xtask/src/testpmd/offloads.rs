@@ -6,7 +6,7 @@
 
 use super::device::{Device, End};
 use super::program::{Ours, Running, await_file};
-use super::{Place, environment, our_side, said};
+use super::{Place, environment, said};
 use crate::host::need_packages;
 use crate::paths::Paths;
 use crate::test::Outcome;
@@ -79,7 +79,7 @@ fn commands() -> String {
 /// The whole step.
 pub fn run(paths: &Paths) -> Result<Outcome> {
     need_packages(&["dpdk", "dpdk-dev"])?;
-    let program = our_side(paths, "reflect_open")?;
+    let program = crate::program::REFLECT_OPEN.build(paths)?;
     let dir = paths.run_dir("offload-testpmd");
     std::fs::create_dir_all(&dir).context("cannot make a directory")?;
     let mut runs = 0;

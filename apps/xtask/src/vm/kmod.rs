@@ -8,11 +8,11 @@ mod reports;
 
 use super::kernel::Series;
 use super::monitor::Monitor;
-use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Running, Vm};
 use super::scenario::Bed;
 use crate::cmd;
 use crate::kmod::build::{Options, module};
+use crate::program;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::env;
@@ -143,8 +143,8 @@ fn machine(bed: &Bed<'_>, beds: &[&str], only: &str) -> Result<Vm> {
     vm.append
         .push("slub_debug=FZPU page_poison=1 kfence.sample_interval=20".to_owned());
     vm.payload = vec![
-        Program::KMOD_TESTS.build(bed.paths)?,
-        Program::KMOD_PASSED.build(bed.paths)?,
+        program::KMOD_TESTS.build(bed.paths)?,
+        program::KMOD_PASSED.build(bed.paths)?,
     ];
     for (faults, name) in [(false, "barline.ko"), (true, "barline-faults.ko")] {
         let built = module(
@@ -182,7 +182,7 @@ fn setting(name: &str) -> String {
 
 /// Names of the beds' tests that have `only`, or a part of it between commas, in theirs.
 fn tests(bed: &Bed<'_>, beds: &[&str], only: &str) -> Result<Vec<String>> {
-    let program = Program::KMOD_TESTS.build(bed.paths)?;
+    let program = program::KMOD_TESTS.build(bed.paths)?;
     let listed = cmd::text(Command::new(program).arg("list").args(beds))?;
     let wanted = listed
         .lines()

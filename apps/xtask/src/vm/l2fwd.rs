@@ -1,13 +1,13 @@
 //! Our forwarder in a guest: frames through it, and how it ends.
 
 use super::frames::Frame;
-use super::program::Program;
-use super::qemu::{Cable, Check, Nic, Vm};
+use super::qemu::{Cable, Check, Nic, Running, Vm};
 use super::scenario::Bed;
 use super::taps::Taps;
 use super::traffic::{COUNT, Lines};
 use crate::kmod::build::{self as kmod, Options};
 use crate::paths::Paths;
+use crate::program;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::env;
@@ -23,8 +23,8 @@ pub struct Variant {
     pub options: &'static str,
     /// Queues of each NIC where there are several, on tap interfaces of the host; a processor each.
     pub taps: u32,
-    /// Name of the signal that ends it.
-    pub signal: &'static str,
+    /// Names of the signals that end it: all is done once for each, in one machine.
+    pub signals: &'static [&'static str],
     /// Arguments besides the ports.
     pub arguments: &'static str,
     /// Through our own kernel module instead of vfio-pci, as an ordinary user.
@@ -39,7 +39,7 @@ impl Variant {
         model: "igb",
         options: "",
         taps: 0,
-        signal: "INT",
+        signals: &["INT"],
         arguments: "",
         kmod: false,
         naps: 0,
@@ -80,7 +80,7 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     vm.payload = vec![build(bed.paths)?];
     vm.settings = vec![
         ("OPTIONS".to_owned(), variant.options.to_owned()),
-        ("SIGNAL".to_owned(), variant.signal.to_owned()),
+        ("SIGNALS".to_owned(), variant.signals.join(" ")),
         ("ARGUMENTS".to_owned(), variant.arguments.to_owned()),
     ];
     if variant.kmod {
@@ -90,7 +90,37 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
         vm.settings
             .extend(user.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
+    vm.limit *= variant.signals.len() as u32;
     let mut guest = vm.start(bed.tools, &bed.dir)?;
+    let mut checks = Vec::new();
+    for (at, signal) in variant.signals.iter().enumerate() {
+        let of_one = one(bed, variant, &lines, &mut guest, signal)?.into_iter();
+        // As the guest calls its own.
+        let prefix = if at == 0 {
+            String::new()
+        } else {
+            format!("{signal}-")
+        };
+        checks.extend(of_one.map(|check| Check {
+            name: format!("{prefix}{}", check.name),
+            ..check
+        }));
+    }
+    checks.extend(guest.finish()?);
+    if taps_used {
+        checks.push(pairs_check(&notified, variant.taps));
+    }
+    Ok(checks)
+}
+
+/// Runs the forwarder once: from its start until a signal has ended it.
+fn one(
+    bed: &Bed<'_>,
+    variant: &Variant,
+    lines: &Lines,
+    guest: &mut Running,
+    signal: &str,
+) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     // The guest says what is wrong when the forwarder did not start.
     let started = guest.wait_for("READY")? == "started";
@@ -108,14 +138,10 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     }
     guest.tell("stop")?;
     let summary = guest.wait_for("SUMMARY")?;
-    if started && variant.signal != "KILL" {
+    if started && signal != "KILL" {
         checks.extend(summary_checks(&summary, 1 + variant.naps));
     }
     guest.wait_for("DONE")?;
-    checks.extend(guest.finish()?);
-    if taps_used {
-        checks.push(pairs_check(&notified, variant.taps));
-    }
     Ok(checks)
 }
 
@@ -193,7 +219,7 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
             )
         }
         Some(path) => Ok(path),
-        None => Program::L2FWD.build(paths),
+        None => program::L2FWD.build(paths),
     }
 }
 

@@ -28,7 +28,6 @@ pub mod kmod;
 pub mod l2fwd;
 mod lengths;
 pub mod monitor;
-pub mod program;
 pub mod qemu;
 pub mod scenario;
 pub mod taps;

@@ -2,10 +2,10 @@
 //! passes on.
 
 use super::l2fwd::{self, rewritten, summary_checks};
-use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
 use super::traffic::Lines;
+use crate::program;
 use anyhow::Result;
 
 /// A PF on vfio-pci whose owner sets a token, and its VF: opened without it, with another one, and with it.
@@ -24,7 +24,7 @@ pub fn vf_token(bed: &Bed<'_>) -> Result<Vec<Check>> {
     ]
     .map(str::to_owned)
     .to_vec();
-    vm.payload = vec![Program::VFIO_PROBE.build(bed.paths)?];
+    vm.payload = vec![program::VFIO_PROBE.build(bed.paths)?];
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     guest.wait_for("DONE")?;
     guest.finish()
@@ -35,7 +35,7 @@ pub fn passed_devices(bed: &Bed<'_>) -> Result<Vec<Check>> {
     let lines = Lines::new()?;
     let mut vm = Vm::new(bed.kernel.clone(), include_str!("guest/passed-devices.sh"));
     vm.nics = lines.nics("igb");
-    vm.payload = vec![l2fwd::build(bed.paths)?, Program::LAUNCH.build(bed.paths)?];
+    vm.payload = vec![l2fwd::build(bed.paths)?, program::LAUNCH.build(bed.paths)?];
     let mut guest = vm.start(bed.tools, &bed.dir)?;
     let mut checks = Vec::new();
     let started = guest.wait_for("READY")? == "started";

@@ -1,4 +1,5 @@
-# Runs our forwarder on all NICs until the host has its frames, ends it by $SIGNAL and looks at what is left.
+# Runs our forwarder on all NICs until the host has its frames, ends it by a signal and looks at what is left; once for each of
+# $SIGNALS. The names of results begin with the signal's, but for those of the first one.
 . /lib/guest.sh
 
 out=/tmp/out.json
@@ -28,59 +29,69 @@ nap() {
 # control: the part that talks to the host. The forwarder itself runs in the foreground: a shell starts
 # what it runs in the background with SIGINT ignored.
 control() {
-    if check started l2fwd_started $out $code; then
+    if check "${prefix}started" l2fwd_started $out $code; then
         say READY started
     else
         say READY failed
     fi
     while [ "$(hear)" = sleep ]; do
-        check slept nap
+        check "${prefix}slept" nap
         say AWAKE
     done
-    [ -e $code ] || kill -"$SIGNAL" "$(cat /tmp/pid)"
+    [ -e $code ] || kill -"$signal" "$(cat /tmp/pid)"
     if ! wait_for 120 [ -e $code ]; then
-        test_fail stop "still there 120 s after SIG$SIGNAL"
+        test_fail "${prefix}stop" "still there 120 s after SIG$signal"
         kill -KILL "$(cat /tmp/pid)"
     fi
 }
 
-ports=
-for bdf in $NICS; do
-    check "$bdf-bind" take "$bdf"
-    ports=$ports,$bdf${OPTIONS:-}
+# forward: the whole of it once.
+forward() {
+    ports=
+    for bdf in $NICS; do
+        check "$prefix$bdf-bind" take "$bdf"
+        ports=$ports,$bdf${OPTIONS:-}
+    done
+    # An ordinary user who may lock as much memory as the pool takes, and no more rights than the nodes'.
+    program="exec /payload/l2fwd --ports ${ports#,} --json $ARGUMENTS"
+    if [ -n "${RUN_AS:-}" ]; then
+        add_user
+        ulimit -l 131072
+        # Some shells start another one for su's command: the forwarder writes its own number.
+        program="exec su user -s /bin/sh -c 'echo \$\$ >/tmp/pid; $program'"
+        : >/tmp/pid
+        chown "$RUN_AS" /tmp/pid
+    fi
+
+    rm -f $code
+    : >$out
+    control &
+    sh -c "echo \$\$ >/tmp/pid; $program" >$out 2>$err
+    result=$?
+    echo $result >$code
+    wait
+
+    # The logs go to the console, where a person finds them beside the kernel's messages.
+    { echo "--- l2fwd ended with $result; its output:"; tail -n 50 $out; echo "--- its messages:"; tail -n 50 $err; } >/dev/ttyS0
+    wanted=0
+    [ "$signal" != KILL ] || wanted=137
+    if [ $result = $wanted ]; then
+        test_ok "${prefix}exit-code" $result
+    else
+        test_fail "${prefix}exit-code" "$result instead of $wanted: $(tail -n 3 $err | tr '\n' ' ')"
+    fi
+    say "SUMMARY $(grep '"type":"summary"' $out | tail -n 1)"
+
+    check "${prefix}huge-pages-free" wait_for 30 huge_pages_all_free
+    check "${prefix}no-dma-faults" no_dma_faults
+    for bdf in $NICS; do
+        check "$prefix$bdf-rebind" rebind_kernel_driver "$bdf"
+    done
+    say DONE
+}
+
+prefix=
+for signal in $SIGNALS; do
+    forward
+    prefix=$signal-
 done
-# An ordinary user who may lock as much memory as the pool takes, and no more rights than the nodes'.
-program="exec /payload/l2fwd --ports ${ports#,} --json $ARGUMENTS"
-if [ -n "${RUN_AS:-}" ]; then
-    add_user
-    ulimit -l 131072
-    # Some shells start another one for su's command: the forwarder writes its own number.
-    program="exec su user -s /bin/sh -c 'echo \$\$ >/tmp/pid; $program'"
-    : >/tmp/pid
-    chown "$RUN_AS" /tmp/pid
-fi
-
-: >$out
-control &
-sh -c "echo \$\$ >/tmp/pid; $program" >$out 2>$err
-result=$?
-echo $result >$code
-wait
-
-# The logs go to the console, where a person finds them beside the kernel's messages.
-{ echo "--- l2fwd ended with $result; its output:"; tail -n 50 $out; echo "--- its messages:"; tail -n 50 $err; } >/dev/ttyS0
-wanted=0
-[ "$SIGNAL" != KILL ] || wanted=137
-if [ $result = $wanted ]; then
-    test_ok "exit-code" $result
-else
-    test_fail "exit-code" "$result instead of $wanted: $(tail -n 3 $err | tr '\n' ' ')"
-fi
-say "SUMMARY $(grep '"type":"summary"' $out | tail -n 1)"
-
-check huge-pages-free wait_for 30 huge_pages_all_free
-check no-dma-faults no_dma_faults
-for bdf in $NICS; do
-    check "$bdf-rebind" rebind_kernel_driver "$bdf"
-done
-say DONE

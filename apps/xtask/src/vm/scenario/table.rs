@@ -34,8 +34,8 @@ const fn on(kernels: &'static [Series], name: &'static str, about: &'static str,
     }
 }
 
-/// All scenarios, cheap ones first but for some at the end, which leave no lane idle for long. A new one is a function and a
-/// line here.
+/// All scenarios: first those without the forwarder, which is built meanwhile; cheap ones first but for some at the end, which leave
+/// no lane idle for long. A new one is a function and a line here.
 pub const SCENARIOS: &[Scenario] = &[
     stock(
         "boot",
@@ -53,75 +53,70 @@ pub const SCENARIOS: &[Scenario] = &[
         basic::bridge,
     ),
     stock(
-        "l2fwd-sigint",
-        "l2fwd forwards 10,000 frames each way, ends cleanly",
-        |bed| l2fwd::run(bed, &Variant::PLAIN),
+        "vf-token",
+        "a VF opens with the token that its PF's owner has set, and with no other",
+        vfio::vf_token,
     ),
-    stock("l2fwd-sigterm", "the same, ended by SIGTERM", |bed| {
-        l2fwd::run(
-            bed,
-            &Variant {
-                signal: "TERM",
-                ..Variant::PLAIN
-            },
-        )
-    }),
     stock(
-        "l2fwd-sigkill",
-        "the same, killed: the machine must be left as it was",
+        "l2fwd-signals",
+        "l2fwd forwards 10,000 frames each way and ends cleanly; by SIGTERM too; killed, it leaves the machine as it was",
         |bed| {
             l2fwd::run(
                 bed,
                 &Variant {
-                    signal: "KILL",
+                    signals: &["INT", "TERM", "KILL"],
                     ..Variant::PLAIN
                 },
             )
         },
     ),
-    stock("l2fwd-queues", "the same on two queues and two cores", |bed| {
-        l2fwd::run(
-            bed,
-            &Variant {
-                arguments: "--queues 2 --cores 0,1",
-                ..Variant::PLAIN
-            },
-        )
-    }),
+    stock(
+        "l2fwd-queues",
+        "10,000 frames each way on two queues and two cores",
+        |bed| {
+            l2fwd::run(
+                bed,
+                &Variant {
+                    arguments: "--queues 2 --cores 0,1",
+                    ..Variant::PLAIN
+                },
+            )
+        },
+    ),
     stock(
         "l2fwd-virtio-split",
         "10,000 frames each way through virtio-net behind the IOMMU: split rings",
-        |bed| virtio(bed, "virtio-net-pci", "", "INT"),
+        |bed| virtio(bed, "virtio-net-pci", "", &["INT"]),
     ),
     stock(
         "l2fwd-virtio-split-mrg",
         "the same with mergeable buffers, without event indices",
-        |bed| virtio(bed, "virtio-net-pci,event_idx=off", ",mrg=on", "INT"),
+        |bed| virtio(bed, "virtio-net-pci,event_idx=off", ",mrg=on", &["INT"]),
     ),
     stock(
         "l2fwd-virtio-split-in-order",
         "the same with a device that completes in order",
-        |bed| virtio(bed, "virtio-net-pci,in_order=on", "", "INT"),
+        |bed| virtio(bed, "virtio-net-pci,in_order=on", "", &["INT"]),
     ),
     stock(
         "l2fwd-virtio-packed",
         "packed rings, a device without mergeable buffers",
-        |bed| virtio(bed, "virtio-net-pci,packed=on,mrg_rxbuf=off", "", "INT"),
+        |bed| virtio(bed, "virtio-net-pci,packed=on,mrg_rxbuf=off", "", &["INT"]),
     ),
     stock(
         "l2fwd-virtio-packed-mrg",
         "packed rings with mergeable buffers",
-        |bed| virtio(bed, "virtio-net-pci,packed=on", ",mrg=on", "INT"),
+        |bed| virtio(bed, "virtio-net-pci,packed=on", ",mrg=on", &["INT"]),
     ),
     stock(
         "l2fwd-virtio-packed-in-order",
         "packed rings of a device that completes in order",
-        |bed| virtio(bed, "virtio-net-pci,packed=on,in_order=on", "", "INT"),
+        |bed| virtio(bed, "virtio-net-pci,packed=on,in_order=on", "", &["INT"]),
     ),
     stock(
         "l2fwd-virtio-sigkill",
         "packed rings, killed: the machine must be left as it was",
-        |bed| virtio(bed, "virtio-net-pci,packed=on", "", "KILL"),
+        |bed| virtio(bed, "virtio-net-pci,packed=on", "", &["KILL"]),
     ),
     stock(
         "l2fwd-virtio-queues",
@@ -157,27 +152,13 @@ pub const SCENARIOS: &[Scenario] = &[
         virtio_tcp::run(bed, "virtio-net-pci,packed=on", Shape::Long)
     }),
     all(
-        "l2fwd-kmod-sigint",
-        "l2fwd through barline.ko as an ordinary user: 10,000 frames each way, ends cleanly",
+        "l2fwd-kmod-signals",
+        "l2fwd through barline.ko as an ordinary user: 10,000 frames each way, ends cleanly; killed, it leaves the machine as it was",
         |bed| {
             l2fwd::run(
                 bed,
                 &Variant {
-                    arguments: "--bus kmod",
-                    kmod: true,
-                    ..Variant::PLAIN
-                },
-            )
-        },
-    ),
-    all(
-        "l2fwd-kmod-sigkill",
-        "the same, killed: the machine must be left as it was",
-        |bed| {
-            l2fwd::run(
-                bed,
-                &Variant {
-                    signal: "KILL",
+                    signals: &["INT", "KILL"],
                     arguments: "--bus kmod",
                     kmod: true,
                     ..Variant::PLAIN
@@ -378,11 +359,6 @@ pub const SCENARIOS: &[Scenario] = &[
         |bed| l2fwd::errors(bed, true),
     ),
     stock(
-        "vf-token",
-        "a VF opens with the token that its PF's owner has set, and with no other",
-        vfio::vf_token,
-    ),
-    stock(
         "passed-devices",
         "a launcher opens the NICs, l2fwd without any privilege drives them",
         vfio::passed_devices,
@@ -406,12 +382,12 @@ fn virtio(
     bed: &Bed<'_>,
     model: &'static str,
     options: &'static str,
-    signal: &'static str,
+    signals: &'static [&'static str],
 ) -> Result<Vec<Check>> {
     let variant = Variant {
         model,
         options,
-        signal,
+        signals,
         ..Variant::PLAIN
     };
     l2fwd::run(bed, &variant)
