@@ -4,6 +4,8 @@
 
 mod bench;
 mod cmd;
+#[cfg(test)]
+mod docs;
 mod fuzz;
 mod host;
 mod kmod;

@@ -46,6 +46,14 @@ fn all_names() -> Vec<String> {
         .collect()
 }
 
+/// Whether the word chooses any step.
+#[cfg(test)]
+pub fn is_step(word: &str) -> bool {
+    let all = all_names();
+    let words = [word.to_owned()];
+    all.iter().any(|name| is_chosen(&words, &all, name))
+}
+
 /// A word chooses the step of that name, or all whose name contains it when there is none.
 fn is_chosen(words: &[String], all: &[String], name: &str) -> bool {
     let fits = |word: &String| {

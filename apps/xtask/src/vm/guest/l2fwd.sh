@@ -90,8 +90,9 @@ forward() {
     say DONE
 }
 
-prefix=
+first=${SIGNALS%% *}
 for signal in $SIGNALS; do
-    forward
     prefix=$signal-
+    [ "$signal" != "$first" ] || prefix=
+    forward
 done
