@@ -64,6 +64,10 @@ pub const BESIDE: &[Local] = &[
         run: |paths| kmod::lint::run(paths).map(Outcome::Passed),
     },
     Local {
+        name: "doc",
+        run: doc,
+    },
+    Local {
         name: "sim",
         run: |paths| sim::plans(paths, &sim::SimArgs::CI),
     },
@@ -114,6 +118,19 @@ fn clippy(paths: &Paths) -> Result<Outcome> {
         paths,
         &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
     )
+}
+
+/// The documentation of all crates, without a warning: no link that leads nowhere.
+fn doc(paths: &Paths) -> Result<Outcome> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["doc", "--quiet", "--workspace", "--no-deps"]);
+    cmd::run(
+        command
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .current_dir(&paths.root),
+    )?;
+    Ok(Outcome::Passed(String::new()))
 }
 
 fn unit(paths: &Paths) -> Result<Outcome> {

@@ -36,16 +36,18 @@ idle() {
     echo $((($(ticks) - before) * 100 / $1))
 }
 
-# The best of three: what the host takes from an emulated processor is accounted to whoever runs on it. So the check only
-# tells sleeping from polling, which takes a whole core; what a quiet host shows is in engine/docs/idle.md.
+# The best of three, or the first that is good: what the host takes from an emulated processor is accounted to whoever runs on
+# it. So the check only tells sleeping from polling, which takes a whole core; what a quiet host shows is in engine/docs/idle.md.
+limit=2500
 sleep 2
 least=100000
 for _ in 1 2 3; do
     share=$(idle 10)
     echo "idle: $share hundredths of a percent" >/dev/ttyS0
     [ "$share" -ge $least ] || least=$share
+    [ $least -ge $limit ] || break
 done
-check idle-is-not-polling [ $least -lt 2500 ] && test_ok idle-share "$least hundredths of a percent of a core"
+check idle-is-not-polling [ $least -lt $limit ] && test_ok idle-share "$least hundredths of a percent of a core"
 
 before=$(woken)
 say READY started

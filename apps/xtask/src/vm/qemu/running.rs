@@ -65,7 +65,7 @@ impl Running {
             .context("the guest does not listen any more")
     }
 
-    /// From now on this silence is worth writing down what the guest does ([`Vm::silence`]).
+    /// From now on this silence is worth writing down what the guest does ([`Vm::silence`](super::Vm::silence)).
     pub fn suspect_after(&mut self, silence: Duration) {
         self.silence = silence;
     }
