@@ -53,10 +53,10 @@ impl From<IgbQueues> for Queues {
 }
 
 impl Igb {
-    /// [`Port::start`], with the concrete types.
+    /// [`Port::start`](barline::port::Port::start), with the concrete types.
     ///
     /// # Errors
-    /// As [`Port::start`].
+    /// As [`Port::start`](barline::port::Port::start).
     pub fn start_concrete(&mut self, config: &PortConfig) -> Result<IgbQueues, PortError> {
         if self.running.is_some() {
             return Err(PortError::State("started already; stop it first"));

@@ -33,7 +33,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Names that [`Options::set`] knows.
+    /// Names that `Options::set` knows.
     pub const NAMES: &[&str] = &["packed", "mrg", "event-idx", "in-order", "access-platform"];
 
     /// Reads a list as in `packed=off,mrg=on`.

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 /// One core's stack of free slots of one pool. `Send`, not `Sync`: it moves to its core and stays there.
 ///
 /// Receive and transmit take it as an argument, which is how the two queues of a core share it without a lock, a
-/// global or a reference count (ADR 0002). Slots move between it and the pool's shared list [`BULK`] and more at a
+/// global or a reference count (ADR 0002). Slots move between it and the pool's shared list `BULK` and more at a
 /// time.
 pub struct PoolCache {
     pool: Pool,
