@@ -164,12 +164,6 @@ impl Program {
         self.room
     }
 
-    /// Whether anything varies.
-    #[inline(always)]
-    pub fn is_constant(&self) -> bool {
-        self.ops.is_empty()
-    }
-
     /// Writes a frame to the start of each of `frames`, which have [`Program::room`] bytes; where one is shorter, all are left
     /// alone. `values` gives those of one field after the other, for all of these frames. Several frames at once cost less
     /// than one at a time: what is to be done about a field is decided once, and sums are added up side by side.

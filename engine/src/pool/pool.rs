@@ -92,11 +92,6 @@ impl PoolBuilder {
         on(self.source.expected_page(on(PageSize::Huge2M)))
     }
 
-    /// The source chosen.
-    pub fn memory_source(&self) -> Source {
-        self.source
-    }
-
     /// Makes the pool.
     ///
     /// # Errors

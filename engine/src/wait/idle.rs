@@ -59,12 +59,6 @@ impl Idle {
         &self.stats
     }
 
-    /// The same numbers, kept where somebody already reads them.
-    pub fn with_stats(mut self, stats: &Arc<CachePadded<IdleStats>>) -> Self {
-        self.stats = stats.clone();
-        self
-    }
-
     /// Lets a source wake this core: once for each that [`Idle::turn`] is given.
     ///
     /// # Errors

@@ -137,11 +137,6 @@ impl VirtioNet {
         self.mac
     }
 
-    /// Queue pairs that packets may use: what the driver set last, 1 after a reset.
-    pub fn active_pairs(&self) -> u16 {
-        self.steering.pairs
-    }
-
     /// What a queue has seen and done since the last reset of the device.
     pub fn queue_stats(&self, queue: u16) -> Option<QueueStats> {
         self.queues.get(usize::from(queue)).map(|queue| queue.stats)
