@@ -92,7 +92,7 @@ pub struct VmArgs {
 pub fn kernel(paths: &Paths, series: Series) -> Result<Kernel> {
     let remedy = match series {
         Series::Debug => "cargo xtask vm debug-kernel",
-        Series::V6_1 | Series::V6_12 => "cargo xtask setup",
+        Series::V6_1 | Series::V6_12 | Series::Newest => "cargo xtask setup",
     };
     Kernel::cached(paths, series)
         .ok_or_else(|| Missing(vec![format!("a kernel {series} in the cache: run `{remedy}`")]).into())
