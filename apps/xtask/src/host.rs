@@ -7,13 +7,13 @@ use crate::kmod::{headers, lint};
 use crate::paths::{Paths, on_path};
 use crate::vm::kernel::{Kernel, Series};
 use anyhow::{Context, Result, bail};
-pub use suite::Suite;
-use suite::{codename, source_of};
 use std::env;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+pub use suite::Suite;
+use suite::{codename, source_of};
 
 /// The oldest QEMU with an `igb` device.
 const QEMU_MIN: (u32, u32) = (8, 2);

@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     pub tx: Option<u32>,
     /// Flags of bind.
     pub flags: u16,
+    /// As in [`Wanted`].
+    pub hardware: bool,
     pub busy_poll: Option<u16>,
 }
 
@@ -114,6 +116,7 @@ impl Socket {
         let wanted = Wanted {
             umem: Arc::as_ptr(umem) as usize,
             flags: setup.flags,
+            hardware: setup.hardware,
         };
         let first = umems.bound(wanted);
         let mut opened = bound(umem, first.as_deref(), setup);
@@ -153,8 +156,9 @@ impl Socket {
             Side::Rx => xsk::kick_rx(self.fd.as_fd()),
             Side::Tx => xsk::kick_tx(self.fd.as_fd()),
         };
-        // Of one frame: the call ends with it. Others say that it is to be tried again, or that the link is down.
-        if result.is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
+        // Of one frame: the call ends with it. Others say that it is to be tried again, or that the link is down. With zero
+        // copy the driver only wakes.
+        if !self.zero_copy && result.is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -11,11 +11,11 @@ use barline::port::PortError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The longest chunk: a page.
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 /// The shortest (`XDP_UMEM_MIN_CHUNK_SIZE`).
 const LEAST: usize = 2048;
 /// Bytes that the kernel leaves free in front of a received frame (`XDP_PACKET_HEADROOM`).
-pub(crate) const HEADROOM: usize = 256;
+pub const HEADROOM: usize = 256;
 /// Receive buffers of NICs have lengths of so many bytes; one that is rounded up by a driver would reach into the next.
 const GRAIN: usize = 128;
 
@@ -40,6 +40,8 @@ pub(crate) struct Wanted {
     pub umem: usize,
     /// Flags of bind.
     pub flags: u16,
+    /// On interfaces of devices: where only the kernel knows whether there is zero copy, those without have none.
+    pub hardware: bool,
 }
 
 /// Bytes of a chunk for buffers of `buffer` bytes, headroom included; `None` where they are too short.

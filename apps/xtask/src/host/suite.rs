@@ -55,7 +55,10 @@ impl Suite {
 
     /// Names of packages that fit a regular expression.
     pub fn search(&self, pattern: &str) -> Result<Vec<String>> {
-        let found = cmd::text(self.command("apt-cache").args(["search", "--names-only", pattern]))?;
+        let found = cmd::text(
+            self.command("apt-cache")
+                .args(["search", "--names-only", pattern]),
+        )?;
         let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
         Ok(found.lines().filter_map(first).collect())
     }

@@ -50,7 +50,6 @@ pub enum Series {
 /// The oldest kernel that will do as the newest: with AF_XDP's zero copy in igb and in virtio_net.
 const NEW: [u64; 2] = [6, 14];
 
-
 /// What the release of the debug kernel ends with: CONFIG_LOCALVERSION of `kmod/debug.config`.
 const DEBUG_SUFFIX: &str = "-barline-debug";
 
@@ -124,8 +123,7 @@ impl Kernel {
             image: compressed,
             modules,
         } = package::unpack(paths, series, work.path())?;
-        let image =
-            fs::read(&compressed).with_context(|| format!("cannot read {}", compressed.display()))?;
+        let image = fs::read(&compressed).with_context(|| format!("cannot read {}", compressed.display()))?;
         let vmlinux = work.path().join("vmlinux");
         fs::write(&vmlinux, unpack_vmlinux(&image)?)?;
         let images = Images {
@@ -133,7 +131,8 @@ impl Kernel {
             compressed: &compressed,
         };
         Self::store(paths, &release, images, &modules)?;
-        Self::cached(paths, series).with_context(|| format!("the kernel {release} is not of the series {series}"))
+        Self::cached(paths, series)
+            .with_context(|| format!("the kernel {release} is not of the series {series}"))
     }
 
     /// Puts a kernel into the cache: its images, and of its modules those that guests load.

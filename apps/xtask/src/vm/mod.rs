@@ -12,6 +12,7 @@
 //! The kernel's console is the first serial port. It is kept in `target/vm/NAME/console.log`, and a fault
 //! in it fails the scenario.
 
+mod af_xdp;
 mod capture;
 pub mod console;
 pub mod counted;

@@ -72,6 +72,11 @@ pub(crate) trait Target: Display + Debug + Send + Sync {
     fn is_simulated(&self) -> bool {
         false
     }
+
+    /// Bytes that are free in front of what it receives, whatever the pool's headroom is.
+    fn headroom(&self) -> usize {
+        0
+    }
 }
 
 /// What stands behind a kind's name.

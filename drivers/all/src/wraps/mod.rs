@@ -105,6 +105,10 @@ impl Target for Layered {
     fn is_simulated(&self) -> bool {
         self.inner.is_simulated()
     }
+
+    fn headroom(&self) -> usize {
+        self.inner.headroom()
+    }
 }
 
 impl Display for Layered {

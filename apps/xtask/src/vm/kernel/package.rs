@@ -28,9 +28,14 @@ pub fn unpack(paths: &Paths, series: Series, dir: &Path) -> Result<Unpacked> {
     let (suite, names) = offered(paths, series)?;
     let package = pick_package(series, &names).ok_or_else(|| Missing(vec![lack(series)]))?;
     println!("setup: kernel {series}: {package}");
-    let release = package.trim_start_matches("linux-image-").trim_end_matches("-unsigned");
+    let release = package
+        .trim_start_matches("linux-image-")
+        .trim_end_matches("-unsigned");
     let parts = PARTS.map(|part| format!("{part}{release}"));
-    for name in [&package].into_iter().chain(parts.iter().filter(|part| names.contains(part))) {
+    for name in [&package]
+        .into_iter()
+        .chain(parts.iter().filter(|part| names.contains(part)))
+    {
         suite.download(name, dir)?;
     }
     let modules = ["lib/modules", "usr/lib/modules"].map(|below| dir.join(below));
