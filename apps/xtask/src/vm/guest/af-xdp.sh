@@ -50,6 +50,7 @@ start() {
     fi
     pid=$(cat /tmp/pid)
     for nic in $nics; do
+        check "attached-to-$nic" wait_for 60 eval "attached $nic | grep ."
         wait_for 60 carrier "$nic"
     done
     say "READY started $(grep '"type":"started"' $log | head -n 1)"
@@ -101,12 +102,16 @@ done
 nics=${nics# }
 say "UP $nics"
 while true; do
-    # shellcheck disable=SC2046
     words=$(hear)
     case $words in
     start*) start "${words#start }" ;;
     stop*) stop "${words#stop }" ;;
     bounce) bounce ;;
+    mtu*)
+        for nic in $nics; do
+            check "$nic-$words" ip link set "$nic" mtu "${words#mtu }"
+        done
+        ;;
     lost) lost ;;
     *) break ;;
     esac
