@@ -1,5 +1,7 @@
 //! l2fwd on the interfaces of a guest's own drivers, through AF_XDP with zero copy.
 
+pub mod rate;
+
 use super::frames::Frame;
 use super::l2fwd::{build, rewritten, summary_checks};
 use super::program::Program;

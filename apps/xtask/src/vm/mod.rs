@@ -12,7 +12,7 @@
 //! The kernel's console is the first serial port. It is kept in `target/vm/NAME/console.log`, and a fault
 //! in it fails the scenario.
 
-mod af_xdp;
+pub mod af_xdp;
 mod capture;
 pub mod console;
 pub mod counted;
@@ -58,6 +58,8 @@ pub enum VmTask {
     DebugKernel,
     /// Measure l2fwd's rate through the kernel module and through vfio-pci, in turn in one machine.
     KmodRate(kmod::rate::Args),
+    /// Count the guest's instructions a frame through AF_XDP, with zero copy and with copies in turn in one machine.
+    AfXdpRate(af_xdp::rate::Args),
 }
 
 /// What `cargo xtask vm` takes.
