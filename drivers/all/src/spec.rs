@@ -2,7 +2,7 @@ use crate::guess;
 use crate::kinds::Given;
 use crate::kinds::{Kind, Pci, SimSpec, Target, kind};
 use crate::near::nearest;
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{OpenError, Opener, wraps};
 use std::fmt;
 use std::str::FromStr;

@@ -2,7 +2,7 @@
 
 use super::{Given, Kind, Target, no_option, number};
 use crate::near::nearest;
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{Fault, OpenError, Opener};
 use barline_af_xdp::{AfXdp, HEADROOM, Mode, Options};
 use std::fmt;

@@ -20,7 +20,7 @@ pub(crate) use pci::Pci;
 pub use sim::SimSpec;
 
 use crate::near::nearest;
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::spec::Bus;
 use crate::wraps::WRAPS;
 use crate::{OpenError, Opener};
