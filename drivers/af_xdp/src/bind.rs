@@ -22,20 +22,24 @@ fn is_busy(error: &io::Error) -> bool {
 }
 
 impl AfXdp {
+    /// What keeps an interface from zero copy that has it, with a pool of this shape for frames of up to `frame` bytes.
+    pub(crate) fn hindrance(&self, shape: Shape, frame: usize) -> Option<String> {
+        let has = self.device.zero_copy != Some(false);
+        has.then(|| self.device.hinders(shape, frame)).flatten()
+    }
+
     /// Flags of bind, with a pool of this shape for frames of up to `frame` bytes.
     pub(crate) fn flags(&self, shape: Shape, frame: usize) -> Result<u16, PortError> {
-        let hindrance = self.device.hinders(shape, frame);
+        let hindrance = self.hindrance(shape, frame);
         let copying = match (self.options.mode, hindrance) {
             (Mode::ZeroCopy, Some(why)) => {
                 return Err(PortError::Config(format!("no zero copy on {}: {why}", self.name)));
             }
             (Mode::ZeroCopy, None) => libc::XDP_ZEROCOPY,
-            (Mode::Copy | Mode::Skb, _) => libc::XDP_COPY,
-            (Mode::Auto, _) if !self.redirect.is_native() => libc::XDP_COPY,
-            (Mode::Auto, Some(why)) => {
-                tracing::info!(interface = self.name, why, "zero copy is not tried");
-                libc::XDP_COPY
-            }
+            (Mode::Copy | Mode::Skb, _) | (Mode::Auto, Some(_)) => libc::XDP_COPY,
+            (Mode::Auto, None) if !self.redirect.is_native() => libc::XDP_COPY,
+            // Said, so that its sockets are not taken for those of an interface that has it.
+            (Mode::Auto, None) if self.device.zero_copy == Some(false) => libc::XDP_COPY,
             (Mode::Auto, None) => 0, // the kernel tries both
         };
         let several = match shape.chunk() - HEADROOM < frame {
@@ -54,7 +58,6 @@ impl AfXdp {
             rx: (q < config.rx_queues).then_some(config.rx_ring),
             tx: (q < config.tx_queues).then_some(config.tx_ring * plan.pieces),
             flags: plan.flags,
-            hardware: self.device.hardware,
             busy_poll: self.options.busy_poll,
         };
         let end = Instant::now() + QUEUE;
@@ -82,7 +85,6 @@ impl AfXdp {
             rx: None,
             tx: Some(4),
             flags: libc::XDP_COPY,
-            hardware: self.device.hardware,
             busy_poll: None,
         };
         let end = Instant::now() + QUIET;

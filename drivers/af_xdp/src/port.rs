@@ -15,7 +15,7 @@ use barline::port::{
     longest_mtu,
 };
 use barline::telemetry::CounterSink;
-use barline_netif::{Interface, LinkWatch, packet_membership};
+use barline_netif::{Interface, LinkWatch, packet_membership, zero_copy};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -118,7 +118,11 @@ impl AfXdp {
             finishes: driver
                 .as_ref()
                 .is_some_and(|(driver, _)| STACKED.contains(&driver.as_str())),
-            device: Device::new(driver.as_ref(), Path::new("/sys")),
+            device: Device::new(
+                driver.as_ref(),
+                zero_copy(index).unwrap_or(None),
+                Path::new("/sys"),
+            ),
             name: facts.name,
             interface,
             last: Weak::new(),
@@ -232,10 +236,14 @@ impl Port for AfXdp {
 
     fn mode(&self) -> Option<String> {
         let (mode, native) = self.got()?;
-        let copies = if mode == Mode::ZeroCopy {
-            "zero copy"
-        } else {
-            "copy"
+        let copies = match self
+            .running
+            .as_ref()
+            .and_then(|running| running.hindrance.as_ref())
+        {
+            _ if mode == Mode::ZeroCopy => "zero copy".to_owned(),
+            Some(why) if self.options.mode == Mode::Auto => format!("copy (no zero copy: {why})"),
+            _ => "copy".to_owned(),
         };
         let place = match native {
             true => "program in the driver",

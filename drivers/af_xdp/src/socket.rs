@@ -23,8 +23,6 @@ pub(crate) struct Setup {
     pub tx: Option<u32>,
     /// Flags of bind.
     pub flags: u16,
-    /// As in [`Wanted`].
-    pub hardware: bool,
     pub busy_poll: Option<u16>,
 }
 
@@ -116,7 +114,6 @@ impl Socket {
         let wanted = Wanted {
             umem: Arc::as_ptr(umem) as usize,
             flags: setup.flags,
-            hardware: setup.hardware,
         };
         let first = umems.bound(wanted);
         let mut opened = bound(umem, first.as_deref(), setup);

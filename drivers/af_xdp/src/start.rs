@@ -30,6 +30,8 @@ pub(crate) struct Running {
     pub sockets: Vec<Arc<Socket>>,
     pub umem: Arc<Umem>,
     pub map: PoolMap,
+    /// Why an interface that has zero copy could not have it with this pool.
+    pub hindrance: Option<String>,
 }
 
 /// What the queues of one start have in common.
@@ -112,7 +114,8 @@ impl AfXdp {
         let (custody, health, limit) = (Custody::new(), Health::default(), FrameLimit::new(frame));
         self.last = Arc::downgrade(&custody);
         let several = frame as usize > umem.chunk() as usize - HEADROOM;
-        let flags = self.flags(Shape::new(&config.pool, umem.chunk()), frame as usize)?;
+        let shape = Shape::new(&config.pool, umem.chunk());
+        let flags = self.flags(shape, frame as usize)?;
         // Without several buffers a frame, none may get longer than one by a change of the MTU.
         let most = match several {
             true => room as u32,
@@ -128,6 +131,9 @@ impl AfXdp {
             sockets: Vec::new(),
             umem: umem.clone(),
             map: map.clone(),
+            hindrance: self
+                .hindrance(shape, frame as usize)
+                .filter(|_| self.device.zero_copy == Some(true)),
         });
         Ok(Plan {
             config,

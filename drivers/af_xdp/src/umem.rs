@@ -40,8 +40,6 @@ pub(crate) struct Wanted {
     pub umem: usize,
     /// Flags of bind.
     pub flags: u16,
-    /// On interfaces of devices: where only the kernel knows whether there is zero copy, those without have none.
-    pub hardware: bool,
 }
 
 /// Bytes of a chunk for buffers of `buffer` bytes, headroom included; `None` where they are too short.

@@ -17,15 +17,18 @@ pub(crate) struct Device {
     kib: bool,
     /// An IOMMU maps each 4 KiB page of the pool for it where that happens to be free.
     translated: bool,
-    /// It is one: not a cable between two parts of the kernel.
-    pub hardware: bool,
+    /// Whether its driver has zero copy, where the kernel says.
+    pub zero_copy: Option<bool>,
 }
 
 impl Device {
-    /// Of an interface whose driver is of this name, on a bus at this address (ethtool's `bus-info`).
-    pub fn new(driver: Option<&(String, String)>, sysfs: &Path) -> Self {
+    /// Of an interface whose driver is of this name, on a bus at this address (ethtool's `bus-info`), and has zero copy or not.
+    pub fn new(driver: Option<&(String, String)>, zero_copy: Option<bool>, sysfs: &Path) -> Self {
         let Some((driver, address)) = driver else {
-            return Self::default();
+            return Self {
+                zero_copy,
+                ..Self::default()
+            };
         };
         let kind = sysfs
             .join("bus/pci/devices")
@@ -36,7 +39,7 @@ impl Device {
         Self {
             kib: KIB.contains(&driver.as_str()),
             translated: kind.starts_with("DMA"),
-            hardware: address.contains(':'),
+            zero_copy,
         }
     }
 
@@ -111,7 +114,7 @@ mod tests {
         Device {
             kib,
             translated,
-            hardware: true,
+            zero_copy: Some(true),
         }
     }
 
@@ -170,15 +173,15 @@ mod tests {
                 .join("iommu_group");
             fs::create_dir_all(&group).expect("a directory");
             fs::write(group.join("type"), kind).expect("a file");
-            let found = Device::new(Some(&at(address)), sysfs.path());
+            let found = Device::new(Some(&at(address)), Some(true), sysfs.path());
             assert_eq!(found, device(true, translated), "{address}");
         }
         // No IOMMU at all.
-        let found = Device::new(Some(&at("0000:04:00.0")), sysfs.path());
+        let found = Device::new(Some(&at("0000:04:00.0")), Some(true), sysfs.path());
         assert_eq!(found, device(true, false));
         let cable = ("veth".to_owned(), String::new());
-        assert_eq!(Device::new(Some(&cable), sysfs.path()), Device::default());
-        assert_eq!(Device::new(None, sysfs.path()), Device::default());
+        assert_eq!(Device::new(Some(&cable), None, sysfs.path()), Device::default());
+        assert_eq!(Device::new(None, None, sysfs.path()), Device::default());
     }
 
     proptest! {

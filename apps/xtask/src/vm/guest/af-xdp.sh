@@ -100,6 +100,10 @@ for bdf in $NICS; do
     nics="$nics $nic"
 done
 nics=${nics# }
+zero_copy() {
+    [ "$(/payload/barline ports --json | grep '"af_xdp:eth' | grep -c '"zero_copy":true')" = 2 ]
+}
+check listed-with-zero-copy zero_copy
 say "UP $nics"
 while true; do
     words=$(hear)
