@@ -131,9 +131,10 @@ impl AfXdp {
             sockets: Vec::new(),
             umem: umem.clone(),
             map: map.clone(),
+            // Behind the driver there is none for other reasons.
             hindrance: self
                 .hindrance(shape, frame as usize)
-                .filter(|_| self.device.zero_copy == Some(true)),
+                .filter(|_| self.device.zero_copy == Some(true) && self.redirect.is_native()),
         });
         Ok(Plan {
             config,
