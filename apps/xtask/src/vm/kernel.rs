@@ -10,6 +10,7 @@ use crate::paths::Paths;
 use anyhow::{Context, Result};
 use image::unpack_vmlinux;
 use modules::{Modules, WANTED};
+pub use package::lack;
 use package::{Unpacked, version_key};
 use std::fmt;
 use std::fs;

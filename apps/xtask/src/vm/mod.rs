@@ -93,12 +93,12 @@ pub struct VmArgs {
 
 /// The cached kernel of a series, or how to get it.
 pub fn kernel(paths: &Paths, series: Series) -> Result<Kernel> {
-    let remedy = match series {
-        Series::Debug => "cargo xtask vm debug-kernel",
-        Series::V6_1 | Series::V6_12 | Series::Newest => "cargo xtask setup",
+    let lack = || match series {
+        Series::Debug => format!("a kernel {series} in the cache: run `cargo xtask vm debug-kernel`"),
+        Series::V6_1 | Series::V6_12 => format!("a kernel {series} in the cache: run `cargo xtask setup`"),
+        Series::Newest => kernel::lack(series),
     };
-    Kernel::cached(paths, series)
-        .ok_or_else(|| Missing(vec![format!("a kernel {series} in the cache: run `{remedy}`")]).into())
+    Kernel::cached(paths, series).ok_or_else(|| Missing(vec![lack()]).into())
 }
 
 /// Boots a guest with two joined NICs and gives its shell to the terminal.

@@ -67,7 +67,7 @@ fn offered(paths: &Paths, series: Series) -> Result<(Suite, Vec<String>)> {
 }
 
 /// What is not to be had, and the remedy.
-fn lack(series: Series) -> String {
+pub fn lack(series: Series) -> String {
     match series {
         Series::Newest => format!(
             "a kernel of Debian's suite {NEWEST_SUITE}: run `cargo xtask setup` where the mirror in apt's sources has it"
