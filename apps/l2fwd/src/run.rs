@@ -160,6 +160,16 @@ impl Forwarder {
         .collect()
     }
 
+    /// A line about each port that works as a kernel has it.
+    pub fn modes(&self) -> Vec<String> {
+        let opened = self.members.iter().enumerate();
+        let opened = opened.filter_map(|(index, member)| Some((index, member.opened.as_ref()?)));
+        let modes = opened.filter_map(|(index, opened)| Some((index, &opened.spec, opened.port.mode()?)));
+        modes
+            .map(|(index, spec, mode)| format!("port {index} ({spec}): {mode}"))
+            .collect()
+    }
+
     /// Whether nothing more will come in: all ports are simulated, and their feed has come to its end.
     pub fn is_dry(&self) -> bool {
         self.opener.is_dry()

@@ -1,5 +1,7 @@
 //! What the machine must have for VM tests, and getting it on Debian and Ubuntu.
 
+mod suite;
+
 use crate::cmd;
 use crate::kmod::{headers, lint};
 use crate::paths::{Paths, on_path};
@@ -10,6 +12,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+pub use suite::Suite;
+use suite::{codename, source_of};
 
 /// The oldest QEMU with an `igb` device.
 const QEMU_MIN: (u32, u32) = (8, 2);
@@ -93,6 +97,7 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
     let packages = missing_packages();
     let tools = Tools::find(paths);
     if wanted.is_empty() && packages.is_empty() && tools.is_ok() && kmod_lacks(paths).is_empty() {
+        fetch_newest(paths, update);
         println!("setup: complete ({})", describe(paths)?);
         return Ok(());
     }
@@ -121,11 +126,22 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
         }
     }
     setup_kmod(paths)?;
+    fetch_newest(paths, update);
     if !missing.is_empty() {
         return Err(Missing(missing).into());
     }
     println!("setup: complete ({})", describe(paths)?);
     Ok(())
+}
+
+/// The newest kernel, where it is to be had: few scenarios need it, and they say so.
+fn fetch_newest(paths: &Paths, update: bool) {
+    if !can_download() || !update && Kernel::cached(paths, Series::Newest).is_some() {
+        return;
+    }
+    if let Err(error) = Kernel::fetch(paths, Series::Newest) {
+        println!("setup: no kernel {}: {error:#}", Series::Newest);
+    }
 }
 
 /// What building and checking the kernel module lacks in the cache.
@@ -186,7 +202,8 @@ fn cannot_install(
 fn describe(paths: &Paths) -> Result<String> {
     let tools = Tools::find(paths)?;
     let (major, minor) = qemu_version(&tools.qemu)?;
-    let kernels: Vec<String> = Series::ALL
+    let kernels: Vec<String> = [&Series::ALL[..], &[Series::Newest]]
+        .concat()
         .into_iter()
         .filter_map(|series| Kernel::cached(paths, series))
         .map(|kernel| kernel.release)
@@ -265,116 +282,17 @@ fn install_qemu() -> Result<()> {
     {
         return install(&[package], None);
     }
-    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .context("/etc/os-release has no VERSION_CODENAME: install a QEMU 8.2 or newer by hand")?;
-    let suite = format!("{}-backports", codename.trim_matches('"'));
+    let codename = codename().context("install a QEMU 8.2 or newer by hand")?;
+    let suite = format!("{codename}-backports");
     let has_suite =
         policy.contains(&suite) || cmd::text(Command::new("apt-cache").arg("policy"))?.contains(&suite);
     if !has_suite {
-        let source = backports_source(&suite, codename)?;
+        let source = source_of(&suite)?;
         println!("setup: adding the suite {suite} in {BACKPORTS_FILE}");
         fs::write(BACKPORTS_FILE, source).with_context(|| format!("cannot write {BACKPORTS_FILE}"))?;
         apt(&["update"])?;
     }
     install(&[package], Some(&suite))
-}
-
-/// The source entry of a suite on the mirror that this machine uses for its main one.
-fn backports_source(suite: &str, codename: &str) -> Result<String> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
-        files.extend(entries.flatten().map(|entry| entry.path()));
-    }
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap_or_default();
-        let mirror = match file.extension().and_then(|ext| ext.to_str()) {
-            Some("sources") => mirror_deb822(&text, codename),
-            Some("list") => mirror_one_line(&text, codename),
-            _ => None,
-        };
-        if let Some(mirror) = mirror {
-            return Ok(mirror.source(suite));
-        }
-    }
-    bail!(
-        "no apt source of the suite {codename} on this machine: add one of {suite} by hand, then run this again"
-    )
-}
-
-/// Where packages come from and which key signs them.
-#[derive(Debug, PartialEq, Eq)]
-struct Mirror {
-    uri: String,
-    signed_by: Option<String>,
-}
-
-impl Mirror {
-    fn source(&self, suite: &str) -> String {
-        let mut text = format!(
-            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n",
-            self.uri
-        );
-        if let Some(key) = &self.signed_by {
-            text.push_str(&format!("Signed-By: {key}\n"));
-        }
-        text
-    }
-}
-
-/// Finds a suite in a deb822 file: paragraphs of `Field: value` with continuation lines.
-fn mirror_deb822(text: &str, codename: &str) -> Option<Mirror> {
-    text.split("\n\n").find_map(|paragraph| {
-        let mut fields: Vec<(String, String)> = Vec::new();
-        for line in paragraph.lines().filter(|line| !line.starts_with('#')) {
-            if line.starts_with([' ', '\t']) {
-                if let Some((_, value)) = fields.last_mut() {
-                    value.push('\n');
-                    value.push_str(line);
-                }
-            } else if let Some((name, value)) = line.split_once(':') {
-                fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-            }
-        }
-        let field = |name: &str| {
-            fields
-                .iter()
-                .find(|(field, _)| field == name)
-                .map(|(_, value)| value.as_str())
-        };
-        let suites = field("suites")?;
-        let disabled = field("enabled").is_some_and(|value| value == "no");
-        if disabled || !suites.split_whitespace().any(|suite| suite == codename) {
-            return None;
-        }
-        let uri = field("uris")?.split_whitespace().next()?.to_owned();
-        Some(Mirror {
-            uri,
-            signed_by: field("signed-by").map(str::to_owned),
-        })
-    })
-}
-
-/// Finds a suite in a file of `deb [options] URI SUITE COMPONENT...` lines.
-fn mirror_one_line(text: &str, codename: &str) -> Option<Mirror> {
-    text.lines().find_map(|line| {
-        let rest = line.trim().strip_prefix("deb ")?.trim_start();
-        let (options, rest) = match rest.strip_prefix('[') {
-            Some(rest) => rest.split_once(']')?,
-            None => ("", rest),
-        };
-        let mut words = rest.split_whitespace();
-        let uri = words.next()?;
-        let signed_by = options
-            .split_whitespace()
-            .find_map(|option| option.strip_prefix("signed-by="));
-        (words.next()? == codename).then(|| Mirror {
-            uri: uri.to_owned(),
-            signed_by: signed_by.map(str::to_owned),
-        })
-    })
 }
 
 /// Installs a package where that is possible; says what is missing where it is not.
@@ -431,21 +349,7 @@ fn apt(args: &[&str]) -> Result<()> {
 
 /// Downloads a package and unpacks it into `dir`; nothing on the machine changes.
 pub fn download_package(package: &str, dir: &Path) -> Result<()> {
-    // As root, apt would drop its rights for the download and could then not write here.
-    let mut command = Command::new("apt-get");
-    cmd::output(
-        command
-            .args(["-q", "-o", "APT::Sandbox::User=root", "download", package])
-            .current_dir(dir),
-    )?;
-    let deb = fs::read_dir(dir)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|ext| ext == "deb"))
-        .with_context(|| format!("apt-get did not leave the package {package}"))?;
-    cmd::output(Command::new("dpkg").arg("-x").arg(&deb).arg(dir))?;
-    fs::remove_file(deb)?;
-    Ok(())
+    Suite::own().download(package, dir)
 }
 
 fn busybox(paths: &Paths) -> Option<PathBuf> {
@@ -506,33 +410,5 @@ mod tests {
         );
         assert_eq!(parse_version("1:7.2+dfsg-7+deb12u18"), Some((7, 2)));
         assert_eq!(parse_version("(none)"), None);
-    }
-
-    #[test]
-    fn mirror_is_taken_from_deb822_sources() {
-        let text = "Types: deb\nURIs: http://a.example/x\nSuites: other\n\n\
-                    # comment\nTypes: deb\nURIs: http://b.example/debian\nSuites: bookworm bookworm-updates\n\
-                    Components: main\nSigned-By: /usr/share/keyrings/k.gpg\n";
-        let mirror = mirror_deb822(text, "bookworm").expect("a mirror");
-        assert_eq!(
-            mirror.source("bookworm-backports"),
-            "Types: deb\nURIs: http://b.example/debian\nSuites: bookworm-backports\nComponents: main\n\
-             Signed-By: /usr/share/keyrings/k.gpg\n"
-        );
-        assert_eq!(mirror_deb822(text, "trixie"), None);
-    }
-
-    #[test]
-    fn mirror_is_taken_from_one_line_sources() {
-        let text = "# deb http://no.example x main\ndeb-src http://s.example bookworm main\n\
-                    deb [arch=amd64 signed-by=/k.gpg] http://b.example/debian bookworm main contrib\n";
-        let mirror = mirror_one_line(text, "bookworm").expect("a mirror");
-        assert_eq!(
-            mirror,
-            Mirror {
-                uri: "http://b.example/debian".into(),
-                signed_by: Some("/k.gpg".into())
-            }
-        );
     }
 }

@@ -22,6 +22,11 @@ impl Program {
         arguments: &["--release", "-p", "l2fwd"],
         file: "release/l2fwd",
     };
+    /// What lists the machine's ports. As the unit tests are built, and with the same features (`--workspace`).
+    pub const BARLINE: Self = Self {
+        arguments: &["--workspace", "--bin", "barline"],
+        file: "debug/barline",
+    };
     /// `engine/examples/vfio_probe.rs`. Like those below as the unit tests are built, and with the same features of what it
     /// depends on (`--workspace`): after them it is there.
     pub const VFIO_PROBE: Self = Self {

@@ -8,7 +8,7 @@ mod watch;
 
 use crate::kinds::Target;
 use crate::near::{nearest, slips};
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{OpenError, Opener};
 use barline_wrap::{Wrapped, Wrapper};
 use std::fmt::{self, Debug, Display};
@@ -104,6 +104,10 @@ impl Target for Layered {
 
     fn is_simulated(&self) -> bool {
         self.inner.is_simulated()
+    }
+
+    fn headroom(&self) -> usize {
+        self.inner.headroom()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::vm::l2fwd::{self, Variant};
 use crate::vm::qemu::Check;
 use crate::vm::unplug::{self, How};
 use crate::vm::vhost_migrate::{self, Announcer};
-use crate::vm::{counted, idle, kmod, vfio, vhost, vhost_iperf, vhost_net, virtio_tcp};
+use crate::vm::{af_xdp, counted, idle, kmod, vfio, vhost, vhost_iperf, vhost_net, virtio_tcp};
 use anyhow::Result;
 
 /// On both kernels of Debian.
@@ -23,6 +23,11 @@ const fn newer(name: &'static str, about: &'static str, run: Run) -> Scenario {
 /// On the debug kernel too.
 const fn all(name: &'static str, about: &'static str, run: Run) -> Scenario {
     on(&Series::ALL, name, about, run)
+}
+
+/// On the newest kernel that is to be had, and on no other.
+const fn newest(name: &'static str, about: &'static str, run: Run) -> Scenario {
+    on(&[Series::Newest], name, about, run)
 }
 
 const fn on(kernels: &'static [Series], name: &'static str, about: &'static str, run: Run) -> Scenario {
@@ -362,6 +367,16 @@ pub const SCENARIOS: &[Scenario] = &[
     newer("vhost-net-long-mrg", "the same with mergeable buffers", |bed| {
         vhost_net::run(bed, ",mrg=on", Shape::Long)
     }),
+    newest(
+        "af-xdp-zerocopy",
+        "l2fwd on two queues of the kernel's igb with AF_XDP's zero copy: killed, set down and up, unplugged",
+        |bed| af_xdp::run(bed, &af_xdp::Variant::IGB),
+    ),
+    newest(
+        "af-xdp-zerocopy-virtio",
+        "the same on the kernel's virtio_net, with buffers on huge pages",
+        |bed| af_xdp::run(bed, &af_xdp::Variant::VIRTIO),
+    ),
     all(
         "kmod",
         "the kernel module: every point of the review, every bug of the patch, every error path",
