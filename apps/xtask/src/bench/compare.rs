@@ -1,5 +1,6 @@
 //! `cargo xtask bench compare`: the same work here and on DPDK, window by window in turn.
 
+mod at_work;
 mod list;
 mod tally;
 
@@ -7,7 +8,7 @@ use super::Interrupt;
 use super::dpdk::{self, Build, Peer, Task};
 use super::hugepages::HugePages;
 use super::ours::{Ours, PingPong};
-use super::side::{Cores, Sample, Side};
+use super::side::{Cores, Sample, Side, Work};
 use super::socket::{self, Tested};
 use crate::host::Missing;
 use crate::paths::Paths;
@@ -197,6 +198,8 @@ impl Bench<'_> {
     }
 }
 
+/// What our end of a socket and DPDK's worked.
+type Works = (Work, Work);
 type Sides = (Box<dyn Side>, Box<dyn Side>);
 
 impl Bench<'_> {
@@ -276,6 +279,7 @@ fn cost(our: Sample, their: Sample, tolerance: f64, distance: Distance) -> Optio
     Some(Pair {
         ours: cost(our)?,
         theirs: cost(their)?,
+        work: our.work.zip(their.work),
         distance,
     })
 }

@@ -9,6 +9,7 @@ use crate::cmd;
 use crate::host::need_packages;
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -210,9 +211,13 @@ impl Peer {
             &["--single-file-segments", "--no-pci", "--file-prefix", "peer"],
             &["--force-max-simd-bitwidth=512", "--vdev", vdev, "--", "-i"],
             &["--burst=32", "--no-lsc-interrupt", "--total-num-mbufs=16384"],
+            &["--record-core-cycles"],
         ]
         .concat();
-        let program = Program::start(&self.testpmd, &args, &environment, log, interrupt)?;
+        // Line by line: its answers are waited for.
+        let testpmd = [OsStr::new("-oL"), self.testpmd.as_os_str()].into_iter();
+        let args: Vec<&OsStr> = testpmd.chain(args.iter().map(OsStr::new)).collect();
+        let program = Program::start(Path::new("stdbuf"), &args, &environment, log, interrupt)?;
         Ok((program, runtime))
     }
 }

@@ -15,6 +15,7 @@ mod side;
 mod socket;
 mod stats;
 mod telemetry;
+mod work;
 
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};

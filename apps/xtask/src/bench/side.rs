@@ -33,6 +33,19 @@ pub struct Sample {
     pub stolen: f64,
     /// Share of the length that is not known exactly.
     pub blur: f64,
+    /// Of an end of a socket: what it worked.
+    pub work: Option<Work>,
+}
+
+/// What the compared end of a socket worked in a window. Bursts that moved nothing are waiting, not work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Cycles a packet.
+    pub cycles: f64,
+    /// Share of the window.
+    pub share: f64,
+    /// The other end's share.
+    pub other: f64,
 }
 
 /// A program that runs windows.
@@ -83,6 +96,7 @@ impl Side for Requests {
             cycles,
             stolen,
             blur: 0.0,
+            work: None,
         })
     }
 }
@@ -165,8 +179,13 @@ impl Counted {
         })
     }
 
-    fn measure(&self, length: Duration) -> Result<Sample> {
-        sleep(WARM);
+    /// The program, to talk to.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// A window of a program that is thawed and warm.
+    pub fn measure(&self, length: Duration) -> Result<Sample> {
         let from = self.read()?;
         sleep(length);
         let to = self.read()?;
@@ -177,6 +196,7 @@ impl Counted {
             cycles: None,
             stolen: to.times.stolen_since(&from.times, passed),
             blur: (from.took + to.took).as_secs_f64() / 2.0 / passed.as_secs_f64(),
+            work: None,
         })
     }
 }
@@ -184,6 +204,7 @@ impl Counted {
 impl Side for Counted {
     fn window(&mut self, length: Duration) -> Result<Sample> {
         self.program.thaw()?;
+        sleep(WARM);
         let sample = self.measure(length);
         self.program.freeze()?;
         sample

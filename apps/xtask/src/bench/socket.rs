@@ -5,8 +5,9 @@ use super::Interrupt;
 use super::dpdk::Peer;
 use super::ours::Ours;
 use super::program::Program;
-use super::side::{Cores, Counted, Sample, Side, WARM};
+use super::side::{Cores, Counted, Sample, Side, WARM, Work};
 use super::telemetry::Telemetry;
+use super::work;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::thread::sleep;
@@ -114,6 +115,8 @@ fn vdev(end: End, ring: Ring, socket: &Path) -> String {
 pub struct Joined {
     fixed: Counted,
     tested: Program,
+    /// Whether it is a testpmd too.
+    is_peer: bool,
     /// The socket's, and what DPDK keeps at run time; they go after the programs.
     _runtimes: [TempDir; 2],
 }
@@ -179,6 +182,7 @@ pub fn start(
     Ok(Box::new(Joined {
         fixed,
         tested: tested_program,
+        is_peer: matches!(tested, Tested::Peer(_)),
         _runtimes: [runtime, tested_runtime],
     }))
 }
@@ -245,17 +249,44 @@ fn get_going(fixed: &mut Program, telemetry: &Telemetry, flow: Flow) -> Result<(
     bail!("no frames pass: {}", fixed.complaint())
 }
 
+impl Joined {
+    fn measure(&mut self, length: Duration) -> Result<Sample> {
+        sleep(WARM);
+        work::begin(self.fixed.program())?;
+        let ours = match self.is_peer {
+            true => work::begin(&mut self.tested).map(|()| None),
+            false => work::ours(&mut self.tested).map(Some),
+        }?;
+        let before = self.tested.times();
+        let sample = self.fixed.measure(length)?;
+        let stolen = self.tested.times().stolen_since(&before, length);
+        let own = match ours {
+            None => work::of_testpmd(&mut self.tested)?,
+            Some(before) => work::ours(&mut self.tested)?.since(before),
+        };
+        let other = work::of_testpmd(self.fixed.program())?;
+        // Of what passed, each packet once: what the two count began and ended a little before and after it.
+        let share = |cycles: f64| cycles * sample.packets as f64 / (sample.nanos * other.ghz());
+        let cycles = own.a_packet();
+        Ok(Sample {
+            stolen: sample.stolen.max(stolen),
+            work: cycles.zip(other.a_packet()).map(|(cycles, others)| Work {
+                cycles,
+                share: share(cycles),
+                other: share(others),
+            }),
+            ..sample
+        })
+    }
+}
+
 impl Side for Joined {
     fn window(&mut self, length: Duration) -> Result<Sample> {
         self.tested.thaw()?;
-        let before = self.tested.times();
-        let sample = self.fixed.window(length);
-        let stolen = self.tested.times().stolen_since(&before, length + WARM);
+        self.fixed.program().thaw()?;
+        let sample = self.measure(length);
+        self.fixed.program().freeze()?;
         self.tested.freeze()?;
-        let sample = sample?;
-        Ok(Sample {
-            stolen: sample.stolen.max(stolen),
-            ..sample
-        })
+        sample
     }
 }

@@ -1,5 +1,7 @@
 //! What pairs of windows add up to.
 
+use super::Works;
+use super::at_work::AtWork;
 use super::list::{Comparison, Target};
 use crate::bench::dpdk::Peer;
 use crate::bench::ours::NEAR;
@@ -44,6 +46,8 @@ impl Distance {
 pub struct Pair {
     pub ours: f64,
     pub theirs: f64,
+    /// Of the ends of a socket.
+    pub work: Option<Works>,
     pub distance: Distance,
 }
 
@@ -107,6 +111,7 @@ impl Tally {
             ours: summary(&ours),
             theirs: summary(&theirs),
             distance,
+            work: AtWork::of(&pairs),
         }
     }
 }
@@ -128,6 +133,7 @@ pub struct Outcome {
     pub disturbed: usize,
     pub p: f64,
     pub distance: Distance,
+    pub work: Option<AtWork>,
 }
 
 impl Outcome {
@@ -192,6 +198,9 @@ impl Outcome {
             Target::Ratio(most) => object["target_ratio"] = most.into(),
             Target::Cycles(most) => object["target_cycles"] = most.into(),
         }
+        if let Some(work) = &self.work {
+            object["at_work"] = work.json();
+        }
         if let Some(name) = self.distance.name() {
             object["distance"] = name.into();
         }
@@ -202,13 +211,12 @@ impl Outcome {
         if self.windows == 0 {
             return format!("{:<21} {:<18} no good window", self.bench, self.peer);
         }
-        let span = |middle: f64, [low, high]: [f64; 2]| format!("{middle:.2} [{low:.2}..{high:.2}]");
         let target = match self.target {
             Target::Ratio(most) => format!("{most}"),
             Target::Cycles(most) => format!("{most} cycles"),
         };
         let target = format!("{target}{}", if self.is_met() { "" } else { " MISSED" });
-        format!(
+        let row = format!(
             "{:<21} {:<18} {:<22} {:<22} {:<21} {:<18} {:<7} {:<8.1e} {}",
             self.bench,
             self.peer,
@@ -219,11 +227,20 @@ impl Outcome {
             self.windows,
             self.p,
             self.distance.name().unwrap_or("-"),
-        )
+        );
+        match &self.work {
+            None => row,
+            Some(work) => format!("{row}\n{}", work.row()),
+        }
     }
 }
 
+/// A middle value with its quartiles.
+pub fn span(middle: f64, [low, high]: [f64; 2]) -> String {
+    format!("{middle:.2} [{low:.2}..{high:.2}]")
+}
+
 /// Four digits after the point: more is noise.
-fn round(value: f64) -> f64 {
+pub fn round(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }

@@ -17,6 +17,7 @@ fn sample(packets: u64, cycles: Option<f64>, stolen: f64) -> Sample {
         cycles,
         stolen,
         blur: 0.0,
+        work: None,
     }
 }
 
@@ -85,6 +86,7 @@ fn tally(pairs: &[(f64, f64, Distance, usize)]) -> Tally {
             tally.add(Some(Pair {
                 ours,
                 theirs,
+                work: None,
                 distance,
             }));
         }
@@ -142,4 +144,36 @@ fn each_peer_has_its_target_and_few_windows_are_no_result() {
     // 1.3 cycles, whatever the peer takes.
     let alone = tally(&[(1.31, 10.0, Distance::None, 24)]).outcome(named("spsc-32"), &debian());
     assert!(!alone.is_good(24, true) && alone.row().contains("MISSED"));
+}
+
+#[test]
+fn what_ends_of_a_socket_worked_stands_beside_the_rate() {
+    let work = |cycles, share| Work {
+        cycles,
+        share,
+        other: 0.9,
+    };
+    let mut tally = Tally::default();
+    for _ in 0..20 {
+        let at_work = (work(50.0, 0.5), work(100.0, 1.0));
+        tally.add(Some(Pair {
+            ours: 10.0,
+            theirs: 10.0,
+            work: Some(at_work),
+            distance: Distance::Near,
+        }));
+    }
+    let outcome = tally.outcome(named("vhost-split-in"), &debian());
+    let json = &outcome.json()["at_work"];
+    assert_eq!(
+        (&json["ratio"], &json["shares_ours"]),
+        (&json!(0.5), &json!([0.5, 0.9]))
+    );
+    assert!(
+        outcome
+            .row()
+            .contains("ours 50 % and the other end 90 %, theirs 100 %")
+    );
+    // The rate decides.
+    assert!(!outcome.is_good(20, true));
 }
