@@ -1,4 +1,5 @@
-//! The gate between a queue's worker and the control thread, in all orders in which the two can meet.
+//! The gate between a queue's worker and the control thread, in all orders in which the two can meet: with a barrier a burst, and
+//! with one in all threads that the control thread makes (`src/membarrier.rs` says what of it is modelled).
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p barline-vhost --release --test gate_loom`
 #![cfg(loom)]
@@ -10,7 +11,7 @@ mod turn;
 use loom::cell::UnsafeCell;
 use loom::thread;
 use std::sync::Arc;
-use turn::{Turn, Worker};
+use turn::{Barrier, Turn, Worker, membarrier};
 
 /// What both sides use without any order of their own, as the memory of a ring: loom reports two at a time.
 struct Ring(UnsafeCell<u16>);
@@ -41,11 +42,34 @@ impl Ring {
     }
 }
 
+/// How the control thread gets its barrier.
+type Everywhere = fn() -> Option<Barrier>;
+
+fn one_a_burst() -> Option<Barrier> {
+    None
+}
+
+fn interrupts() -> Option<Barrier> {
+    Some(membarrier::barrier())
+}
+
+/// No barrier but the control thread's own.
+fn nothing() -> Option<Barrier> {
+    membarrier::barrier();
+    Some(|| true)
+}
+
 /// All orders in which threads are preempted no more than so many times.
-fn check(bound: usize, model: impl Fn() + Sync + Send + 'static) {
+fn check(bound: usize, everywhere: Everywhere, model: fn(Option<Barrier>)) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(bound);
-    builder.check(model);
+    builder.check(move || model(everywhere()));
+}
+
+fn check_both(bound: usize, model: fn(Option<Barrier>)) {
+    for everywhere in [one_a_burst, interrupts] {
+        check(bound, everywhere, model);
+    }
 }
 
 fn close(turn: &Turn<Ring>) -> Option<u16> {
@@ -64,36 +88,50 @@ fn work(turn: &Turn<Ring>, bursts: usize) {
             ring = worker.renew(turn);
             ring.iter().for_each(|ring| worker.note(turn, ring.get()));
         }
+        membarrier::point();
         if let Some(ring) = &ring {
             let next = ring.step();
+            membarrier::point();
             worker.note(turn, next);
         }
+        membarrier::point();
         worker.leave(turn);
+        membarrier::point();
     }
+    membarrier::end();
+}
+
+fn one_is_closed(everywhere: Option<Barrier>) {
+    let turn = Arc::new(Turn::new(everywhere));
+    let (theirs, ring) = (turn.clone(), Ring::new(5));
+    turn.open(ring.clone());
+    let worker = thread::spawn(move || work(&theirs, 2));
+    let next = close(&turn);
+    // Loom reports a worker that is in there.
+    let at = ring.step() - 1;
+    assert_eq!(at, next.unwrap_or(5));
+    worker.join().unwrap();
+    assert_eq!(ring.get(), at + 1);
 }
 
 /// Behind a closed gate the ring is the control thread's, and goes on where the worker has said.
 #[test]
 fn nobody_uses_a_ring_behind_a_closed_gate() {
-    check(4, || {
-        let turn = Arc::new(Turn::new(None));
-        let (theirs, ring) = (turn.clone(), Ring::new(5));
-        turn.open(ring.clone());
-        let worker = thread::spawn(move || work(&theirs, 2));
-        let next = close(&turn);
-        // Loom reports a worker that is in there.
-        let at = ring.step() - 1;
-        assert_eq!(at, next.unwrap_or(5));
-        worker.join().unwrap();
-        assert_eq!(ring.get(), at + 1);
-    });
+    check_both(4, one_is_closed);
+}
+
+/// The worker alone, without any barrier, keeps nothing: what the models above say is due to the control thread's.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn without_the_barrier_somebody_does() {
+    check(4, nothing, one_is_closed);
 }
 
 /// A change: the worker goes on with the new ring, and never with the old one.
 #[test]
 fn a_worker_goes_on_with_the_ring_that_is_there_now() {
-    check(3, || {
-        let turn = Arc::new(Turn::new(None));
+    check_both(3, |everywhere| {
+        let turn = Arc::new(Turn::new(everywhere));
         let (theirs, old, new) = (turn.clone(), Ring::new(0), Ring::new(100));
         turn.open(old.clone());
         let worker = thread::spawn(move || work(&theirs, 2));
@@ -111,8 +149,8 @@ fn a_worker_goes_on_with_the_ring_that_is_there_now() {
 /// One that is closed and was not open waits for the last burst as well: it may have begun before.
 #[test]
 fn closing_twice_is_closing() {
-    check(3, || {
-        let turn = Arc::new(Turn::new(None));
+    check_both(3, |everywhere| {
+        let turn = Arc::new(Turn::new(everywhere));
         let (theirs, ring) = (turn.clone(), Ring::new(0));
         turn.open(ring.clone());
         let worker = thread::spawn(move || work(&theirs, 1));
