@@ -3,11 +3,12 @@
 //! The kernel interrupts each thread of the process that runs, anywhere between two of its accesses, has it do a full barrier there,
 //! and waits for it; a thread that does not run has passed one when it was switched. So here a worker says between any two of its
 //! accesses that it can be interrupted ([`point`]): if it is (loom tries both) it makes a fence there, in its own order. The caller
-//! waits for that, or for the thread's end.
+//! does not wait: a barrier that has not been answered when it looks is none, and of such an order of events nothing is said. To wait
+//! would hide orders, since loom lets a thread that has yielded go on only when the others cannot.
 
 use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
 use loom::sync::atomic::{AtomicU32, fence};
-use loom::thread;
+use std::cell::Cell;
 
 /// Between the caller and the one thread that it interrupts. All orders are the fences': as by an interrupt, nothing else is promised.
 struct Line {
@@ -24,6 +25,12 @@ loom::lazy_static! {
     };
 }
 
+loom::thread_local! {
+    /// What this thread has answered: not read from the line, since loom looks for another order of a store and the access right
+    /// before it alone, and the caller's look is to be reordered with the answer.
+    static ANSWERED: Cell<u32> = Cell::new(0);
+}
+
 /// The barrier. To be taken before the thread starts, which so knows what all this stands on without waiting for anybody.
 pub(crate) fn barrier() -> fn() -> bool {
     LINE.ended.store(0, Relaxed);
@@ -34,17 +41,15 @@ fn everywhere() -> bool {
     fence(SeqCst);
     let number = LINE.asked.load(Relaxed) + 1;
     LINE.asked.store(number, Relaxed);
-    while LINE.ended.load(Relaxed) == 0 && LINE.answered.load(Relaxed) != number {
-        thread::yield_now();
-    }
+    let done = LINE.answered.load(Relaxed) == number || LINE.ended.load(Relaxed) != 0;
     fence(SeqCst);
-    true
+    done
 }
 
 /// Here the thread can be interrupted.
 pub(crate) fn point() {
     let number = LINE.asked.load(Relaxed);
-    if number != LINE.answered.load(Relaxed) {
+    if ANSWERED.with(|answered| answered.replace(number)) != number {
         fence(SeqCst);
         LINE.answered.store(number, Relaxed);
     }

@@ -2,12 +2,11 @@ use super::*;
 use crate::chain::Rules;
 use crate::split::Places;
 use crate::sys::{GuestMemory, Region};
-use crate::turn::Barrier;
 use barline::offload::Offloads;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 fn setup(memory: &Arc<GuestMemory>, base: u16) -> Arc<Setup> {
     Arc::new(Setup {
@@ -106,55 +105,4 @@ fn no_burst_runs_behind_a_closed_gate() {
     }
     gate.end();
     worker.join().unwrap();
-}
-
-/// How often a worker was found in a ring that had been taken from it.
-fn trespasses(everywhere: Option<Barrier>, rounds: u32) -> u32 {
-    let turn = Turn::new(everywhere);
-    let (taken, over) = (AtomicBool::new(false), AtomicBool::new(false));
-    let work = || {
-        let (mut worker, mut ring, mut seen) = (Worker::new(&turn), None::<Arc<()>>, 0);
-        while !over.load(Relaxed) {
-            if worker.enter(&turn) {
-                ring = worker.renew(&turn);
-            }
-            // A burst lasts.
-            (0..10).for_each(|_| std::hint::spin_loop());
-            seen += u32::from(ring.is_some() && taken.load(Relaxed));
-            worker.leave(&turn);
-        }
-        seen
-    };
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(work);
-        for round in 0..rounds {
-            turn.open(Arc::default());
-            // Another moment of the worker's each time.
-            (0..round % 64).for_each(|_| std::hint::spin_loop());
-            let closed = turn.close(|_| {
-                std::thread::yield_now();
-                true
-            });
-            closed.expect("a worker that runs comes out");
-            taken.store(true, Relaxed);
-            (0..50).for_each(|_| std::hint::spin_loop());
-            taken.store(false, Relaxed);
-        }
-        over.store(true, Relaxed);
-        worker.join().unwrap()
-    })
-}
-
-/// With real threads and the kernel's own barrier, of which `tests/gate_loom.rs` has a model.
-#[test]
-fn a_worker_is_in_no_ring_that_was_taken_from_it() {
-    let everywhere = barrier::everywhere();
-    if everywhere.is_none() {
-        println!(
-            "SKIPPED in part: the kernel has no membarrier, or does not let us; a barrier a burst is tried alone"
-        );
-    }
-    for everywhere in [None, everywhere] {
-        assert_eq!(trespasses(everywhere, 20_000), 0);
-    }
 }
