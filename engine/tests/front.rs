@@ -73,6 +73,35 @@ proptest! {
     }
 }
 
+/// Each bit alone in front of a packet becomes zero: what looks for others must look at all of them.
+#[test]
+fn a_bit_alone_is_cleared() {
+    let (local, space) = domain();
+    let (pool, custody) = (pool(64), Custody::new());
+    let mut cache = pool.cache();
+    let mut posted = Posted::new(&pool.map(&space).unwrap(), &[], 64, &custody).unwrap();
+    for prefix in 1..=16 {
+        for bit in 0..8 * prefix {
+            let mut junk = vec![0; HEADROOM];
+            junk[HEADROOM - prefix + bit / 8] = 1 << (bit % 8);
+            let mut packet = cache.alloc().unwrap();
+            lay(&mut packet, &junk, HEADROOM, &[7; 60]);
+            let (mut batch, mut at) = (Batch::new(), None);
+            batch.push(packet).unwrap();
+            posted.send_behind(prefix, &mut batch, 1, 1..=ROOM as u32, |_, iova, _| {
+                at = Some(iova)
+            });
+            let mut front = vec![1; prefix];
+            let before = at.unwrap().raw() - prefix as u64;
+            local.read(Iova::new(before), &mut front).unwrap();
+            assert_eq!(front, vec![0; prefix], "bit {bit}");
+            posted.reclaim(&mut cache, 1);
+        }
+    }
+    drop((posted, cache));
+    custody.open();
+}
+
 /// Makes the pages of some bytes ones that nobody may write to, or ordinary ones again.
 fn protect(at: NonNull<c_void>, len: usize, flags: ProtFlags) {
     let page = sysconf(SysconfVar::PAGE_SIZE).unwrap().unwrap() as usize;
