@@ -3,12 +3,12 @@
 use crate::chain::{Chain, Chains};
 use crate::gate::{Gate, Pass};
 use crate::mark::{self, Wrong};
-use crate::ring::{PAUSE, Ring};
+use crate::ring::Ring;
 use barline::offload::Offloads;
 use barline::pool::{Batch, MAX_BURST, Packet, PoolCache};
 use barline::port::RxQueue;
 use barline::telemetry::RxCounters;
-use barline::wait::{Armed, Cpu, Pace};
+use barline::wait::{Armed, Coalescing, Cpu};
 use crossbeam::utils::CachePadded;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct VhostRx {
     pass: Pass,
     chains: Chains,
-    pace: Pace,
+    coalescing: Coalescing,
     /// Longest frame in bytes: the port's.
     limit: Arc<AtomicU32>,
     counters: Arc<CachePadded<RxCounters>>,
@@ -33,7 +33,7 @@ impl VhostRx {
         Self {
             pass: Pass::new(gate, life),
             chains: Chains::new(),
-            pace: Pace::new(PAUSE),
+            coalescing: Coalescing::default(),
             limit: limit.clone(),
             counters: RxCounters::shared(),
         }
@@ -130,14 +130,15 @@ fn gather(ring: &mut Ring, chains: &Chains, chain: &Chain, header: usize, packet
 impl RxQueue for VhostRx {
     fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
         let (want, limit) = (out.room().min(MAX_BURST), self.limit.load(Ordering::Relaxed));
-        if self.pace.holds() {
+        if self.coalescing.holds() {
             self.counters.rx_polls.add(1);
             self.counters.rx_idle_polls.add(1);
             return 0;
         }
         self.chains.clear();
-        let (mut got, mut fault) = (Got::default(), None);
+        let (mut got, mut fault, mut positions) = (Got::default(), None, 0);
         if let Some(ring) = self.pass.enter() {
+            positions = ring.setup.size;
             fault = ring.fetch(&mut self.chains, want).err();
             if !self.chains.list.is_empty() {
                 got = match ring.setup.offloads.intersects(Offloads::RX) {
@@ -147,8 +148,7 @@ impl RxQueue for VhostRx {
             }
         }
         let fetched = self.chains.list.len();
-        self.pace
-            .found(fetched == 0 || fetched >= want || got.packets < fetched);
+        self.coalescing.found(fetched, want, positions.into());
         if let Some(fault) = fault {
             self.pass.fail(fault);
         }

@@ -4,10 +4,10 @@ use crate::events::Shared;
 use crate::place::Place;
 use crate::rings::{RxEnd, TxEnd};
 use crate::wake::Wake;
-use barline::pool::{Batch, PoolCache};
+use barline::pool::{Batch, MAX_BURST, PoolCache};
 use barline::port::{RxQueue, TxQueue};
 use barline::telemetry::{RxCounters, TxCounters};
-use barline::wait::{Armed, Cpu};
+use barline::wait::{Armed, Coalescing, Cpu};
 use crossbeam::utils::CachePadded;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub struct UserRx {
     place: Arc<Place<RxEnd>>,
     ring: Option<RxEnd>,
+    coalescing: Coalescing,
     seen: u32,
     counters: Arc<CachePadded<RxCounters>>,
     wake: Option<Arc<Wake>>,
@@ -34,6 +35,7 @@ impl UserRx {
         Self {
             place: place.clone(),
             ring: None,
+            coalescing: Coalescing::default(),
             seen: 0,
             counters: counters.clone(),
             wake,
@@ -73,8 +75,13 @@ impl RxQueue for UserRx {
             return self.turn(cache, out);
         }
         match &mut self.ring {
-            Some(ring) => ring.receive(cache, out),
-            None => {
+            Some(ring) if !self.coalescing.holds() => {
+                let wanted = out.room().min(MAX_BURST);
+                let got = ring.receive(cache, out);
+                self.coalescing.found(got, wanted, ring.positions());
+                got
+            }
+            _ => {
                 self.counters.rx_polls.add(1);
                 self.counters.rx_idle_polls.add(1);
                 0

@@ -60,6 +60,11 @@ impl RxEnd {
         either!(self, ring => ring.fill(cache));
     }
 
+    #[inline(always)]
+    pub fn positions(&self) -> u32 {
+        either!(self, ring => ring.positions())
+    }
+
     pub fn arm(&mut self) -> Armed {
         either!(self, ring => ring.arm())
     }

@@ -4,6 +4,7 @@
 
 mod alarm;
 pub(crate) mod clock;
+mod coalescing;
 #[allow(unsafe_code)] // instructions that rest a core: TPAUSE, UMWAIT, MWAITX
 mod cpu;
 mod eventfd;
@@ -15,6 +16,7 @@ mod source;
 mod sync;
 
 pub use alarm::{Alarm, Raise};
+pub use coalescing::Coalescing;
 pub use cpu::Cpu;
 pub use eventfd::EventFd;
 pub use idle::Idle;

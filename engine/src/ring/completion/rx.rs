@@ -99,6 +99,12 @@ impl<F: Format, N: Notify> RxRing<F, N> {
         self.refill(cache);
     }
 
+    /// Positions of the ring.
+    #[inline(always)]
+    pub fn positions(&self) -> u32 {
+        self.format.positions()
+    }
+
     #[inline(always)]
     fn missing(&self) -> u32 {
         self.format.positions() - self.posted.len()
