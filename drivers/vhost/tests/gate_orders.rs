@@ -90,7 +90,7 @@ impl State {
 
     /// All of the worker's stores reach the others.
     fn reach(&mut self) {
-        self.epoch = self.kept.drain(..).last().unwrap_or(self.epoch);
+        self.epoch = self.kept.drain(..).next_back().unwrap_or(self.epoch);
     }
 }
 
