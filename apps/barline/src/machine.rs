@@ -1,7 +1,7 @@
 //! What is asked of the machine, so that tests can give other answers.
 
 use barline::bus::scan::{Found, Roots, scan};
-use barline_netif::{Facts, all, program_of};
+use barline_netif::{Facts, all, program_of, zero_copy};
 use nix::unistd::{AccessFlags, access};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub struct Netdev {
     pub driver: Option<(String, String)>,
     /// The XDP program that it has.
     pub program: Option<u32>,
+    /// Whether its driver has AF_XDP's zero copy, where the kernel says.
+    pub zero_copy: Option<bool>,
 }
 
 /// This machine, as far as ports are concerned.
@@ -94,6 +96,7 @@ fn netdevs() -> io::Result<Vec<Netdev>> {
                 speed: interface.speed(),
                 driver: interface.driver(),
                 program: program_of(interface.index().unsigned_abs()).ok().flatten(),
+                zero_copy: zero_copy(interface.index().unsigned_abs()).ok().flatten(),
             })
         })
         .collect())

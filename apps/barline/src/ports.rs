@@ -30,6 +30,9 @@ pub struct Row {
     /// Of an interface, in Mbit/s, where its driver says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed: Option<u32>,
+    /// Of an interface's AF_XDP queues: whether its driver has zero copy, where the kernel says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zero_copy: Option<bool>,
     /// The kernel's driver that has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
@@ -46,6 +49,7 @@ impl Row {
             mac: None,
             state: None,
             speed: None,
+            zero_copy: None,
             driver: None,
         }
     }
@@ -153,7 +157,12 @@ fn interface(machine: &Machine, netdev: &Netdev) -> Vec<Row> {
     let shared = row
         .clone()
         .opened(format!("af_packet:{}", facts.name), lacks_packet(machine, netdev));
-    let taken = row.opened(format!("af_xdp:{}", facts.name), lacks_xdp(machine, netdev));
+    let mut taken = row;
+    taken.zero_copy = netdev.zero_copy;
+    if netdev.zero_copy == Some(true) {
+        taken.what.push_str(", zero copy");
+    }
+    let taken = taken.opened(format!("af_xdp:{}", facts.name), lacks_xdp(machine, netdev));
     vec![shared, taken]
 }
 

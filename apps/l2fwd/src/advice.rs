@@ -20,6 +20,16 @@ impl Forwarder {
         .collect()
     }
 
+    /// A line about each port that works as a kernel has it.
+    pub fn modes(&self) -> Vec<String> {
+        let opened = self.members.iter().enumerate();
+        let opened = opened.filter_map(|(index, member)| Some((index, member.opened.as_ref()?)));
+        let modes = opened.filter_map(|(index, opened)| Some((index, &opened.spec, opened.port.mode()?)));
+        modes
+            .map(|(index, spec, mode)| format!("port {index} ({spec}): {mode}"))
+            .collect()
+    }
+
     /// How to get huge pages, when there were too few and 4 KiB ones were taken in their place.
     pub fn advice(&self, settings: &Settings) -> Option<String> {
         let small = self.pool.memory().page_size() == PageSize::Base4K;

@@ -61,6 +61,12 @@ fn watch(
         for line in forwarder.without_link() {
             eprintln!("l2fwd: {line}");
         }
+        if !settings.json {
+            forwarder
+                .modes()
+                .iter()
+                .for_each(|line| eprintln!("l2fwd: {line}"));
+        }
     }
     let begin = Instant::now();
     let end = settings.duration.map(|duration| begin + duration);

@@ -170,6 +170,7 @@ impl Member {
             state: self.state,
             mac: self.mac.to_string(),
             link: link.map_or(0, |link| if link.up { link.speed } else { 0 }),
+            mode: self.opened.as_ref().and_then(|opened| opened.port.mode()),
             queues,
             dropped: self.dropped(),
             device: self.device(),

@@ -30,6 +30,8 @@ struct StartedPort<'a> {
     port: &'a str,
     mac: &'a str,
     link: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'a str>,
     to: usize,
 }
 
@@ -74,6 +76,7 @@ impl Output {
             port: &port.port,
             mac: &port.mac,
             link: port.link,
+            mode: port.mode.as_deref(),
             to: settings.partner(at),
         });
         let cores = settings.workers.iter().map(|core| core.map(|core| core.number()));

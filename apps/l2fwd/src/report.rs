@@ -119,6 +119,9 @@ pub struct PortReport {
     pub mac: String,
     /// Mbit/s, 0 without a link.
     pub link: u32,
+    /// How it works, where a kernel had a say in it: `zero copy, program in the driver`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// Its queues' counters, summed.
     pub queues: Counts,
     /// Packets for this port to send that were dropped, by reason.

@@ -6,7 +6,7 @@ use barline::offload::{LONG_ROOM, Offloads};
 use barline::pool::{Pool, PoolBuilder};
 use barline::port::{LinkRequest, PortConfig};
 use barline_app::{Sizes, range};
-use barline_drivers::Opened;
+use barline_drivers::{Opened, PortSpec};
 
 /// Bytes that a driver needs for a descriptor at most, and what belongs to it.
 const DESCRIPTOR: usize = 32;
@@ -34,9 +34,11 @@ pub fn shape(settings: &Settings) -> PoolBuilder {
         true => LONG_ROOM,
         false => (settings.mtu as usize + 18).next_multiple_of(1024).max(2048),
     };
+    let headroom = PortSpec::pool_headroom(&settings.ports).min(usize::from(u16::MAX) - room);
     Pool::builder()
         .packets(rings + hands)
         .data_room(room)
+        .headroom(headroom)
         .source(settings.huge.pool)
 }
 

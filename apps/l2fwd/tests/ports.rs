@@ -75,32 +75,85 @@ fn a_run_ends_when_all_files_are_forwarded() {
     }
 }
 
+/// The cause and the remedy, on one line.
 #[test]
 fn what_cannot_be_opened_is_said_with_its_code() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a").display().to_string();
     write(Path::new(&file), 1);
-    fails(
-        &run("af_packet:none-such,ring:"),
-        2,
-        "there is no interface \"none-such\"",
-    );
-    fails(
-        &run("tap:much-too-long-for-a-name,ring:"),
-        2,
-        "1 to 15 characters",
-    );
-    fails(&run("pcap:rx=/none/such,ring:"), 2, "/none/such");
-    fails(
-        &run(&format!("pcap:rx={file},tx={file}")),
-        2,
-        "name another file for tx",
-    );
-    fails(
-        &run(&format!("pcap:tx={file},pcap:tx={file}")),
-        2,
-        "in use by another port",
-    );
+    let text = dir.path().join("text").display().to_string();
+    std::fs::write(&text, "no capture file").unwrap();
+    for (ports, cause, remedy) in [
+        (
+            "af_packet:none-such",
+            "there is no interface \"none-such\"",
+            "all of them: ip link",
+        ),
+        (
+            "tap:much-too-long-for-a-name",
+            "1 to 15 characters",
+            "write tap:tap0",
+        ),
+        ("pcap:rx=/none/such", "/none/such", "there is no folder /none"),
+        (
+            &format!("pcap:rx={text}"),
+            "is no capture file",
+            "as tcpdump -w writes them",
+        ),
+        (
+            &format!("pcap:rx={file},tx={file}"),
+            "to be read and written",
+            "name another file for tx",
+        ),
+        (
+            &format!("pcap:tx={file},pcap:tx={file}"),
+            "in use by another port",
+            "name another file",
+        ),
+    ] {
+        let output = run(&format!("{ports},ring:"));
+        fails(&output, 2, cause);
+        fails(&output, 2, remedy);
+    }
+}
+
+/// A command in a network namespace of its own.
+fn elsewhere(script: &str) -> Option<Output> {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-ec", script, PROGRAM]);
+    let made = geteuid().is_root()
+        && Command::new("unshare")
+            .args(["--net", "ip", "link"])
+            .output()
+            .is_ok_and(|made| made.status.success());
+    if !made {
+        eprintln!("SKIPPED: root, unshare (util-linux) and ip (iproute2) are needed for a network namespace");
+        return None;
+    }
+    Some(command.output().unwrap())
+}
+
+#[test]
+fn a_tap_that_is_named_twice_is_said_with_the_remedy() {
+    if !Path::new("/dev/net/tun").exists() {
+        return eprintln!("SKIPPED: there is no /dev/net/tun");
+    }
+    let Some(output) = elsewhere("exec $0 --huge none --ports tap:twice,tap:twice") else {
+        return;
+    };
+    fails(&output, 2, "twice is in use by another port or program");
+    fails(&output, 2, "name each interface once");
+}
+
+#[test]
+fn a_port_without_a_link_is_said_with_the_remedy() {
+    let script = "ip link add near type veth peer name far; exec $0 --huge none --seconds 0.1 --ports af_packet:near,ring:";
+    let Some(output) = elsewhere(script) else { return };
+    let text = String::from_utf8_lossy(&output.stderr);
+    for part in ["(af_packet:near) has no link", "sudo ip link set NAME up"] {
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+    }
+    assert!(!text.contains("ring:) has no link"), "{text}");
 }
 
 /// An ordinary user is told what right is missing, before anything is made.

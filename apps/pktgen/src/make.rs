@@ -5,7 +5,7 @@ use crate::settings::{Settings, wrong};
 use barline::pool::{Pool, PoolBuilder};
 use barline::port::{PortConfig, Queues};
 use barline_app::Failure;
-use barline_drivers::Opened;
+use barline_drivers::{Opened, PortSpec};
 use barline_traffic::{Analyser, Cost, Generator, Pacer, Receiver, Sender, Stream};
 
 /// Packets that a worker's cache can hold.
@@ -42,6 +42,7 @@ pub(crate) fn shape(settings: &Settings, rings: [u32; 2], longest: usize) -> Poo
     Pool::builder()
         .packets(rings + hands)
         .data_room(room)
+        .headroom(PortSpec::pool_headroom(&settings.ports))
         .source(settings.huge.pool)
 }
 

@@ -1,9 +1,9 @@
 //! What the machine must have for VM tests, and getting it on Debian and Ubuntu.
 
 mod busybox;
-mod mirror;
 mod packages;
 mod qemu;
+mod suite;
 
 use crate::kmod::{headers, lint};
 use crate::paths::{Paths, on_path};
@@ -16,6 +16,7 @@ use qemu::{install_qemu, qemu, qemu_version};
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
+pub use suite::Suite;
 
 /// The machine lacks something that `setup` cannot get: exit code 3, not a failed test.
 #[derive(Debug)]
@@ -84,6 +85,7 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
     let packages = missing_packages();
     let tools = Tools::find(paths);
     if wanted.is_empty() && packages.is_empty() && tools.is_ok() && kmod_lacks(paths).is_empty() {
+        fetch_newest(paths, update);
         println!("setup: complete ({})", describe(paths)?);
         return Ok(());
     }
@@ -112,11 +114,22 @@ pub fn setup(paths: &Paths, update: bool) -> Result<()> {
         }
     }
     setup_kmod(paths)?;
+    fetch_newest(paths, update);
     if !missing.is_empty() {
         return Err(Missing(missing).into());
     }
     println!("setup: complete ({})", describe(paths)?);
     Ok(())
+}
+
+/// The newest kernel, where it is to be had: few scenarios need it, and they say so.
+fn fetch_newest(paths: &Paths, update: bool) {
+    if !can_download() || !update && Kernel::cached(paths, Series::Newest).is_some() {
+        return;
+    }
+    if let Err(error) = Kernel::fetch(paths, Series::Newest) {
+        println!("setup: no kernel {}: {error:#}", Series::Newest);
+    }
 }
 
 /// What building and checking the kernel module lacks in the cache.
@@ -177,7 +190,8 @@ fn cannot_install(
 fn describe(paths: &Paths) -> Result<String> {
     let tools = Tools::find(paths)?;
     let (major, minor) = qemu_version(&tools.qemu)?;
-    let kernels: Vec<String> = Series::ALL
+    let kernels: Vec<String> = [&Series::ALL[..], &[Series::Newest]]
+        .concat()
         .into_iter()
         .filter_map(|series| Kernel::cached(paths, series))
         .map(|kernel| kernel.release)

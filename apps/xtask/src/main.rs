@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         Task::Sim(args) => sim::run(&paths, args),
         Task::Vm(args) => match &args.task {
             Some(vm::VmTask::KmodRate(args)) => vm::kmod::rate::run(&paths, args).map(|()| true),
+            Some(vm::VmTask::AfXdpRate(args)) => vm::af_xdp::rate::run(&paths, args).map(|()| true),
             Some(vm::VmTask::DebugKernel) => kmod::debug::build(&paths).map(|()| true),
             None => vm::interactive(&paths, args).map(|()| true),
         },

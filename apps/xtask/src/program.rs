@@ -57,6 +57,11 @@ pub static SIMULATE: Program = Program::of_tests(
     &["--workspace", "--bin", "simulate", "--example", "launch"],
     "debug/simulate",
 );
+/// `apps/barline`, which lists the machine's ports.
+pub static BARLINE: Program = Program::of_tests(
+    &["--workspace", "--bin", "barline", "--example", "launch"],
+    "debug/barline",
+);
 /// `engine/examples/vfio_probe.rs`.
 pub static VFIO_PROBE: Program = Program::of_tests(
     &["--workspace", "--example", "vfio_probe"],

@@ -6,10 +6,12 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+mod bind;
 mod checksum;
 mod error;
 mod format;
 mod ids;
+mod news;
 mod notify;
 mod options;
 mod port;
@@ -21,8 +23,9 @@ mod socket;
 mod start;
 mod sys;
 mod umem;
+mod zero_copy;
 
 pub use error::XdpError;
 pub use options::{Mode, Options};
 pub use port::AfXdp;
-pub use umem::Umems;
+pub use umem::{HEADROOM, Umems};

@@ -1,24 +1,26 @@
 //! The port.
 
 use crate::error::XdpError;
+use crate::news::News;
 use crate::options::{Mode, Options};
 use crate::program::Filter;
 use crate::redirect::Redirect;
 use crate::refusal::refused;
 use crate::start::Running;
 use crate::umem::Umems;
+use crate::zero_copy::Device;
 use barline::pool::Custody;
 use barline::port::{
     Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, check_mtu,
     longest_mtu,
 };
 use barline::telemetry::CounterSink;
-use barline_netif::{Interface, LinkWatch, packet_membership};
+use barline_netif::{Interface, LinkWatch, packet_membership, zero_copy};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
 /// An interface of the kernel, through AF_XDP sockets.
 #[derive(Debug)]
@@ -31,7 +33,9 @@ pub struct AfXdp {
     pub(crate) index: u32,
     /// As it was called when it was opened.
     pub(crate) name: String,
-    interface: Interface,
+    pub(crate) interface: Interface,
+    /// The device behind it.
+    pub(crate) device: Device,
     pub(crate) caps: PortCaps,
     /// Checksums are to be finished: its frames may come from this machine's own stack.
     pub(crate) finishes: bool,
@@ -42,19 +46,13 @@ pub struct AfXdp {
     ears: OwnedFd,
     /// Whether the interface was opened for all frames, and for all multicast frames.
     wide: (bool, bool),
-    watch: LinkWatch,
-    gone: bool,
-    /// Another program is attached than ours, or none: what is to be said of it, and when that was last looked at.
-    displaced: Option<String>,
-    looked: Instant,
+    pub(crate) news: News,
     /// The statistics of the last start, when it is over.
     statistics: [u64; 6],
 }
 
 /// Frames that a veth's program gets have not passed a device that could have finished their checksums.
 const STACKED: &[&str] = &["veth"];
-/// How often the program is looked for: the kernel tells nobody that a link was detached (bpftool link detach).
-const LOOK: Duration = Duration::from_millis(500);
 /// The names under which statistics are shown, in the order in which [`AfXdp::read`] has them.
 const COUNTERS: [&str; 6] = [
     "xsk_rx_dropped",
@@ -100,6 +98,7 @@ impl AfXdp {
             all_multicast: false,
         };
         let redirect = umems.redirect((&facts.name, index), options.mode, &filter)?;
+        let driver = interface.driver();
         let few = |queues: u32| u16::try_from(queues).unwrap_or(u16::MAX).min(1024);
         Ok(Self {
             running: None,
@@ -116,19 +115,21 @@ impl AfXdp {
                 offloads: barline::offload::Offloads::empty(),
                 vlans: false,
             },
-            finishes: interface
-                .driver()
+            finishes: driver
+                .as_ref()
                 .is_some_and(|(driver, _)| STACKED.contains(&driver.as_str())),
+            device: Device::new(
+                driver.as_ref(),
+                zero_copy(index).unwrap_or(None),
+                Path::new("/sys"),
+            ),
             name: facts.name,
             interface,
             last: Weak::new(),
             filter,
             ears,
             wide: (false, false),
-            watch,
-            gone: false,
-            displaced: None,
-            looked: Instant::now(),
+            news: News::new(watch),
             statistics: [0; 6],
         })
     }
@@ -139,10 +140,6 @@ impl AfXdp {
         let zero_copy = running.sockets.iter().all(|socket| socket.zero_copy);
         let mode = if zero_copy { Mode::ZeroCopy } else { Mode::Copy };
         Some((mode, self.redirect.is_native()))
-    }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone || !self.interface.is_there()
     }
 
     /// Which frames are the port's: by the program, and by the interface's own filter.
@@ -211,25 +208,6 @@ impl AfXdp {
         running.limit.set(mtu + 18);
         Ok(())
     }
-
-    /// The gravest news about our interface.
-    fn look(&mut self) -> Option<PortEvent> {
-        if self.watch.look() || self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
-            self.gone = self.is_gone();
-            if !self.gone && self.displaced.is_none() {
-                self.displaced = self.redirect.displaced().map(|error| error.to_string());
-            }
-        }
-        if self.gone {
-            return Some(PortEvent::Gone);
-        }
-        let running = self.running.as_ref()?;
-        if self.displaced.is_some() {
-            return Some(PortEvent::Taken);
-        }
-        running.health.is_broken().then_some(PortEvent::Error)
-    }
 }
 
 impl Port for AfXdp {
@@ -256,6 +234,24 @@ impl Port for AfXdp {
         self.interface.link()
     }
 
+    fn mode(&self) -> Option<String> {
+        let (mode, native) = self.got()?;
+        let copies = match self
+            .running
+            .as_ref()
+            .and_then(|running| running.hindrance.as_ref())
+        {
+            _ if mode == Mode::ZeroCopy => "zero copy".to_owned(),
+            Some(why) if self.options.mode == Mode::Auto => format!("copy (no zero copy: {why})"),
+            _ => "copy".to_owned(),
+        };
+        let place = match native {
+            true => "program in the driver",
+            false => "program behind the driver (SKB mode)",
+        };
+        Some(format!("{copies}, {place}"))
+    }
+
     fn counters(&mut self, out: &mut dyn CounterSink) {
         for (name, value) in COUNTERS.iter().zip(self.read()) {
             out.counter(name, value);
@@ -267,11 +263,11 @@ impl Port for AfXdp {
     }
 
     fn reason(&self) -> Option<String> {
-        self.displaced.clone().filter(|_| !self.gone)
+        self.news.reason()
     }
 
     fn event_fds(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.watch.as_fd()]
+        vec![self.news.as_fd()]
     }
 
     fn set(&mut self, change: Change) -> Result<(), PortError> {

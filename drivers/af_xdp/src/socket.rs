@@ -153,8 +153,9 @@ impl Socket {
             Side::Rx => xsk::kick_rx(self.fd.as_fd()),
             Side::Tx => xsk::kick_tx(self.fd.as_fd()),
         };
-        // Of one frame: the call ends with it. Others say that it is to be tried again, or that the link is down.
-        if result.is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
+        // Of one frame: the call ends with it. Others say that it is to be tried again, or that the link is down. With zero
+        // copy the driver only wakes.
+        if !self.zero_copy && result.is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -3,12 +3,12 @@
 use crate::AfXdp;
 use crate::format::{Receive, Transmit, pieces};
 use crate::notify::{Kick, Wake};
-use crate::options::Mode;
 use crate::queues::Finishing;
 use crate::refusal::refused;
-use crate::socket::{Rings, Setup, Side, Socket};
+use crate::socket::{Rings, Side, Socket};
 use crate::sys::umem::Umem;
-use crate::umem::{HEADROOM, Umems};
+use crate::umem::HEADROOM;
+use crate::zero_copy::Shape;
 use barline::mem::DmaDomain;
 use barline::pool::{Custody, PoolCache, PoolMap};
 use barline::port::{LinkRequest, Port, PortConfig, PortError, Queues, RxQueue, may_start};
@@ -30,24 +30,26 @@ pub(crate) struct Running {
     pub sockets: Vec<Arc<Socket>>,
     pub umem: Arc<Umem>,
     pub map: PoolMap,
+    /// Why an interface that has zero copy could not have it with this pool.
+    pub hindrance: Option<String>,
 }
 
 /// What the queues of one start have in common.
-struct Plan<'a> {
-    config: &'a PortConfig,
-    umem: Arc<Umem>,
-    map: PoolMap,
+pub(crate) struct Plan<'a> {
+    pub config: &'a PortConfig,
+    pub umem: Arc<Umem>,
+    pub map: PoolMap,
+    /// Flags of bind.
+    pub flags: u16,
     custody: Arc<Custody>,
     health: Health,
     limit: FrameLimit,
     /// Frames may take several buffers.
     several: bool,
     /// Descriptors of the longest frame in the transmit ring.
-    pieces: u32,
+    pub pieces: u32,
 }
 
-/// How long a queue may be in use before that is taken for another program's use.
-const QUEUE: Duration = Duration::from_secs(1);
 /// A receive queue that has no buffers yet.
 type Empty = (RxRing<Receive, Kick>, Arc<Socket>);
 
@@ -112,11 +114,13 @@ impl AfXdp {
         let (custody, health, limit) = (Custody::new(), Health::default(), FrameLimit::new(frame));
         self.last = Arc::downgrade(&custody);
         let several = frame as usize > umem.chunk() as usize - HEADROOM;
+        let shape = Shape::new(&config.pool, umem.chunk());
+        let flags = self.flags(shape, frame as usize)?;
         // Without several buffers a frame, none may get longer than one by a change of the MTU.
-        let most = if several {
-            room as u32
-        } else {
-            umem.chunk() - HEADROOM as u32
+        let most = match several {
+            true => room as u32,
+            false if flags & libc::XDP_COPY != 0 => umem.chunk() - HEADROOM as u32,
+            false => self.device.room(umem.chunk() as usize) as u32,
         };
         let pieces = pieces(most, umem.chunk());
         self.running = Some(Running {
@@ -127,78 +131,22 @@ impl AfXdp {
             sockets: Vec::new(),
             umem: umem.clone(),
             map: map.clone(),
+            // Behind the driver there is none for other reasons.
+            hindrance: self
+                .hindrance(shape, frame as usize)
+                .filter(|_| self.device.zero_copy == Some(true) && self.redirect.is_native()),
         });
         Ok(Plan {
             config,
             umem,
             map,
+            flags,
             custody,
             health,
             limit,
             several,
             pieces,
         })
-    }
-
-    fn flags(&self, several: bool) -> u16 {
-        let copying = match self.options.mode {
-            Mode::ZeroCopy => libc::XDP_ZEROCOPY,
-            Mode::Copy | Mode::Skb => libc::XDP_COPY,
-            Mode::Auto if !self.redirect.is_native() => libc::XDP_COPY,
-            Mode::Auto => 0, // the kernel tries both
-        };
-        let several = if several { libc::XDP_USE_SG } else { 0 };
-        copying | several | libc::XDP_USE_NEED_WAKEUP
-    }
-
-    fn socket(&self, q: u16, plan: &Plan<'_>) -> Result<(Arc<Socket>, Rings), PortError> {
-        let config = plan.config;
-        let setup = Setup {
-            interface: self.index,
-            queue: self.options.queue + u32::from(q),
-            rx: (q < config.rx_queues).then_some(config.rx_ring),
-            tx: (q < config.tx_queues).then_some(config.tx_ring * plan.pieces),
-            flags: self.flags(plan.several),
-            busy_poll: self.options.busy_poll,
-        };
-        let end = Instant::now() + QUEUE;
-        loop {
-            match Socket::open(&self.umems, &plan.umem, &plan.map, &setup) {
-                // The kernel lets go of the queue of a closed socket a little later.
-                Err(error)
-                    if error.raw_os_error() == Some(libc::EBUSY)
-                        && !self.umems.has(setup.interface, setup.queue)
-                        && Instant::now() < end =>
-                {
-                    sleep(Duration::from_millis(1));
-                }
-                opened => return opened.map_err(|error| self.explain(&error, &setup)),
-            }
-        }
-    }
-
-    /// Whether a driver has given back the buffers of a closed socket with zero copy. It does when the kernel lets go of the
-    /// queue: then another socket can have it.
-    pub(crate) fn is_quiet(&self, running: &Running, socket: &Socket) -> bool {
-        let setup = Setup {
-            interface: self.index,
-            queue: socket.queue,
-            rx: None,
-            tx: Some(4),
-            flags: libc::XDP_COPY,
-            busy_poll: None,
-        };
-        let end = Instant::now() + QUEUE;
-        while let Err(error) = Socket::open(&Umems::default(), &running.umem, &running.map, &setup) {
-            if error.raw_os_error() != Some(libc::EBUSY) {
-                break; // there is no such interface any more
-            }
-            if Instant::now() > end {
-                return false;
-            }
-            sleep(Duration::from_millis(1));
-        }
-        true
     }
 
     fn keep(&mut self, socket: &Arc<Socket>) {
@@ -254,17 +202,10 @@ impl AfXdp {
 
     /// What was got.
     fn tell(&self, config: &PortConfig) {
-        let sockets = self.running.iter().flat_map(|running| &running.sockets);
-        let zero_copy = sockets.clone().all(|socket| socket.zero_copy);
         tracing::info!(
             interface = self.name,
-            queues = sockets.count(),
-            mode = if zero_copy { "zero copy" } else { "copy" },
-            program = if self.redirect.is_native() {
-                "in the driver"
-            } else {
-                "behind the driver (SKB mode)"
-            },
+            queues = self.running.as_ref().map(|running| running.sockets.len()),
+            mode = self.mode(),
             mtu = config.mtu,
             finishes_checksums = self.finishes,
             "AF_XDP"

@@ -11,11 +11,11 @@ use barline::port::PortError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The longest chunk: a page.
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 /// The shortest (`XDP_UMEM_MIN_CHUNK_SIZE`).
 const LEAST: usize = 2048;
 /// Bytes that the kernel leaves free in front of a received frame (`XDP_PACKET_HEADROOM`).
-pub(crate) const HEADROOM: usize = 256;
+pub const HEADROOM: usize = 256;
 /// Receive buffers of NICs have lengths of so many bytes; one that is rounded up by a driver would reach into the next.
 const GRAIN: usize = 128;
 

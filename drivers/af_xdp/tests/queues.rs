@@ -4,18 +4,15 @@ mod common;
 
 use barline::pool::Batch;
 use barline::wait::{Armed, Watch};
-use barline_conformance::{FarEnd, Lane, Patience, run, udp};
-use common::{Pairs, able, enter, lane, pair};
+use barline_conformance::{Lane, Patience, run, udp};
+use common::{Pairs, pairs};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[test]
 fn a_sleeping_core_is_woken_by_a_frame() {
-    if !able() {
-        return;
-    }
-    enter();
-    let mut lane = Lane::up(&Pairs::new());
+    let Some(pairs) = pairs() else { return };
+    let mut lane = Lane::up(&pairs);
     let watch = Watch::new().unwrap();
     watch
         .add(lane.rx[0].wake_fd().expect("something to wait for"))
@@ -37,11 +34,8 @@ fn a_sleeping_core_is_woken_by_a_frame() {
 
 #[test]
 fn every_frame_is_received_or_in_a_counter_of_the_kernel() {
-    if !able() {
-        return;
-    }
-    enter();
-    let mut lane = Lane::with(&Pairs::new(), |config| config.rx_ring = 64);
+    let Some(pairs) = pairs() else { return };
+    let mut lane = Lane::with(&pairs, |config| config.rx_ring = 64);
     const FRAMES: u64 = 1000;
     for n in 0..FRAMES {
         lane.inject(&lane.frame(60, n));
@@ -69,14 +63,16 @@ fn every_frame_is_received_or_in_a_counter_of_the_kernel() {
 
 #[test]
 fn several_queues_share_a_umem_and_an_interface() {
-    let Some(pair) = pair(2) else { return };
-    let mut lane = lane(&pair, |config| (config.rx_queues, config.tx_queues) = (2, 2));
+    let Some(pairs) = pairs() else { return };
+    let pairs = Pairs { queues: 2, ..pairs };
+    let mut lane = Lane::with(&pairs, |config| (config.rx_queues, config.tx_queues) = (2, 2));
+    let far = lane.far.clone();
     assert_eq!(
         (lane.port().caps().rx_queues, lane.port().caps().tx_queues),
         (2, 2)
     );
     for flow in 0..64 {
-        pair.inject(&udp(lane.mac, flow * 7919, 0));
+        far.inject(&udp(lane.mac, flow * 7919, 0));
     }
     let (mut homes, mut got) = (BTreeSet::new(), 0);
     let (mut batch, patience) = (Batch::new(), Patience::new());
@@ -99,7 +95,7 @@ fn several_queues_share_a_umem_and_an_interface() {
         tx.iter_mut().for_each(|queue| {
             queue.reclaim(cache);
         });
-        back += usize::from(pair.take().is_some());
+        back += usize::from(far.take().is_some());
         patience.wait("frames to come back");
     }
     eprintln!("queues that frames came by: {homes:?}");
@@ -109,14 +105,8 @@ fn several_queues_share_a_umem_and_an_interface() {
 /// Cases of the suite with frames in several buffers, and with the driver's work in our calls.
 #[test]
 fn cases_with_jumbo_frames_and_with_busy_polling() {
-    if !able() {
-        return;
-    }
-    enter();
-    let jumbo = Pairs {
-        mtu: 9000,
-        ..Pairs::new()
-    };
+    let Some(pairs) = pairs() else { return };
+    let jumbo = Pairs { mtu: 9000, ..pairs };
     for case in [
         "jumbo_frames_pass_both_ways",
         "an_mtu_that_is_accepted_fits_the_buffers",
@@ -126,7 +116,7 @@ fn cases_with_jumbo_frames_and_with_busy_polling() {
     }
     let busy = Pairs {
         busy_poll: Some(64),
-        ..Pairs::new()
+        ..pairs
     };
     for case in [
         "starts_stops_and_starts_again",

@@ -1,3 +1,4 @@
+use crate::opened::{Fresh, Input, Opened};
 use crate::sim::{self, Feed, SimEnd};
 use crate::{OpenError, PortSpec, SimSpec, driver_for};
 use barline::bus::PciFunction;
@@ -11,7 +12,7 @@ use barline_af_packet::Claims;
 use barline_af_xdp::Umems;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Opens the ports of one application: all that it opens share one address space of VFIO, so that a pool is mapped
 /// once for all, one of barline.ko, and one of the simulator.
@@ -33,80 +34,6 @@ pub struct Opener {
     inputs: Vec<(u64, Input)>,
     umems: Umems,
     claims: Claims,
-}
-
-/// Where a port's frames come from, for who wants to know when no more can come.
-#[derive(Clone, Debug, Default)]
-pub enum Input {
-    /// From elsewhere: more can always come.
-    #[default]
-    Elsewhere,
-    /// Only what this program sends to it, or nothing at all.
-    Own,
-    /// From something with an end, which was reached when this is true.
-    Ends(Arc<AtomicBool>),
-}
-
-/// A port, with what is known of it besides.
-#[derive(Debug)]
-pub struct Opened {
-    /// The port.
-    pub port: Box<dyn Port>,
-    /// How it was named.
-    pub spec: PortSpec,
-    /// The far end of its cable, for a simulated one.
-    pub sim: Option<SimEnd>,
-    address: Option<PciAddress>,
-    number: u64,
-}
-
-/// A port that was just opened, for [`Opener::open`].
-#[derive(Debug)]
-pub(crate) struct Fresh {
-    port: Box<dyn Port>,
-    sim: Option<SimEnd>,
-    input: Input,
-    address: Option<PciAddress>,
-}
-
-impl Fresh {
-    /// One that more can come to at any time.
-    pub fn new(port: Box<dyn Port>) -> Self {
-        Self {
-            port,
-            sim: None,
-            input: Input::Elsewhere,
-            address: None,
-        }
-    }
-
-    /// A simulated one.
-    pub fn simulated(port: Box<dyn Port>, end: SimEnd) -> Self {
-        let input = Input::Ends(end.dry());
-        let sim = Some(end);
-        Self {
-            sim,
-            input,
-            ..Self::new(port)
-        }
-    }
-
-    /// One with another input.
-    pub fn fed(self, input: Input) -> Self {
-        Self { input, ..self }
-    }
-
-    /// With something around the port.
-    pub fn map(self, around: impl FnOnce(Box<dyn Port>) -> Box<dyn Port>) -> Self {
-        let port = around(self.port);
-        Self { port, ..self }
-    }
-
-    /// One of a PCI function.
-    pub fn at(self, address: PciAddress) -> Self {
-        let address = Some(address);
-        Self { address, ..self }
-    }
 }
 
 impl Opener {

@@ -2,7 +2,7 @@ use crate::guess;
 use crate::kinds::Given;
 use crate::kinds::{Kind, Pci, SimSpec, Target, kind};
 use crate::near::nearest;
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{OpenError, Opener, wraps};
 use std::fmt;
 use std::str::FromStr;
@@ -83,6 +83,9 @@ pub struct SpecError {
     pub why: String,
 }
 
+/// The headroom that pools have unless they are told: bytes.
+const HEADROOM: usize = 128;
+
 impl PortSpec {
     /// A list of ports as in `sim:82576,sim:82576,mode=thread`: an option (`key=value`, or a word that the kind of the
     /// port before it takes) belongs to the port before it. So no name or value can have a comma.
@@ -144,6 +147,13 @@ impl PortSpec {
     /// Whether it is a simulated device: one that receives an application's feed.
     pub fn is_simulated(&self) -> bool {
         self.0.is_simulated()
+    }
+
+    /// The headroom in bytes of a pool for these ports: some leave a part of a buffer free whatever the pool's headroom is, and
+    /// with as much of it the whole data room is left for frames.
+    pub fn pool_headroom(ports: &[Self]) -> usize {
+        let most = ports.iter().map(|port| port.0.headroom()).max();
+        most.unwrap_or(0).max(HEADROOM)
     }
 
     pub(crate) fn open(&self, opener: &mut Opener) -> Result<Fresh, OpenError> {

@@ -277,7 +277,13 @@ mod tests {
         ] {
             let error = Interface::find(name).unwrap_err();
             assert!(matches!(error, NetifError::Missing { .. }), "{name:?}: {error}");
-            assert!(error.to_string().contains("ip link"), "{error}");
+            let text = error.to_string();
+            for part in [
+                format!("there is no interface {name:?}").as_str(),
+                "all of them: ip link",
+            ] {
+                assert!(text.contains(part), "{text:?} does not say {part:?}");
+            }
         }
     }
 }

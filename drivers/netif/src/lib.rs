@@ -7,6 +7,7 @@
 #![warn(missing_debug_implementations)]
 
 mod interface;
+mod netdev;
 mod netlink;
 mod sys;
 #[cfg(feature = "testing")]
@@ -16,6 +17,7 @@ mod watch;
 
 pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
+pub use netdev::zero_copy;
 pub use netlink::{program_of, program_on};
 pub use sys::{Ifreq, Request, bind_packet, packet_membership, packet_option, request};
 pub use tun::{probe_tun_offloads, tun_offloads};

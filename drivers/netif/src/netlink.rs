@@ -9,10 +9,10 @@ use std::os::fd::AsRawFd;
 
 const NEWLINK: u16 = 16;
 const GETLINK: u16 = 18;
-const ERROR: u16 = 2;
-const REQUEST: u16 = 1;
+pub(crate) const ERROR: u16 = 2;
+pub(crate) const REQUEST: u16 = 1;
 /// Of messages and of what is in them.
-const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 const LINK: usize = 16;
 /// `IFLA_XDP`, and in it the program, or those of driver and SKB mode.
 const XDP: u16 = 43;
@@ -56,19 +56,12 @@ fn ask<T>(index: u32, read: fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
 }
 
 /// The kernel's word in a message that says whether something was done.
-fn error(body: &[u8]) -> Errno {
+pub(crate) fn error(body: &[u8]) -> Errno {
     Errno::from_raw((word(body, 0) as i32).wrapping_neg())
 }
 
 /// Sends a request about an interface; the kernel's first answer.
 fn talk(kind: u16, flags: u16, index: u32, attributes: &[u8]) -> nix::Result<Vec<u8>> {
-    let netlink = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    bind(netlink.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     let len = HEADER + LINK + attributes.len();
     let mut request = Vec::with_capacity(len);
     request.extend((len as u32).to_ne_bytes());
@@ -78,7 +71,15 @@ fn talk(kind: u16, flags: u16, index: u32, attributes: &[u8]) -> nix::Result<Vec
     request.extend(index.to_ne_bytes());
     request.extend([0; 8]); // flags and a mask of them
     request.extend(attributes);
-    send(netlink.as_raw_fd(), &request, MsgFlags::empty())?;
+    send_and_receive(SockProtocol::NetlinkRoute, &request)
+}
+
+/// Sends a request to one of netlink's protocols; the kernel's first answer.
+pub(crate) fn send_and_receive(protocol: SockProtocol, request: &[u8]) -> nix::Result<Vec<u8>> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let netlink = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+    bind(netlink.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    send(netlink.as_raw_fd(), request, MsgFlags::empty())?;
     let mut answer = vec![0; 1 << 16];
     let len = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
     answer.truncate(len);
@@ -156,12 +157,12 @@ fn word(text: &[u8], at: usize) -> u32 {
 }
 
 /// Kind and body of each message.
-fn messages(text: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn messages(text: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     parts(text, HEADER, |head| word(head, 0) as usize).map(|part| (half(part, 4), &part[HEADER..]))
 }
 
 /// Kind and body of each attribute.
-fn attributes(text: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(text: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     // The upper two bits of a kind say that it is nested, or whose byte order it has.
     parts(text, 4, |head| half(head, 0).into()).map(|part| (half(part, 2) & 0x3fff, &part[4..]))
 }

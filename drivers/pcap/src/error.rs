@@ -35,7 +35,7 @@ pub enum PcapError {
         damage: Damage,
     },
     /// Its frames are not Ethernet's.
-    #[error("{} holds {link} frames, and only Ethernet ones can be received", path.display())]
+    #[error("{} holds {link} frames, and only Ethernet ones can be received; capture on an Ethernet interface: tcpdump -i NAME -w FILE", path.display())]
     LinkType {
         /// The file.
         path: PathBuf,

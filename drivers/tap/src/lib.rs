@@ -7,6 +7,7 @@
 
 mod attach;
 mod error;
+mod kernel;
 mod port;
 mod rx;
 mod shared;

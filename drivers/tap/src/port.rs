@@ -1,4 +1,5 @@
 use crate::attach::attach;
+use crate::kernel::is_kept;
 use crate::shared::{Shared, number};
 use crate::sys::set_offload;
 use crate::{TapError, TapRx, TapTx};
@@ -7,12 +8,10 @@ use barline::port::{
     may_start,
 };
 use barline::telemetry::{Cell, CounterSink, RxCounters};
-use barline_netif::{Ifreq, Interface, LinkWatch, Request, probe_tun_offloads, request, tun_offloads};
+use barline_netif::{Interface, LinkWatch, probe_tun_offloads, tun_offloads};
 use crossbeam::utils::CachePadded;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::fs::File;
-use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -22,17 +21,17 @@ pub(crate) const VNET: usize = 10;
 /// Most queues each way: the kernel has 256.
 const MOST_QUEUES: u16 = 64;
 /// Longest MTU in bytes.
-const MOST_MTU: u32 = 9600;
+pub(crate) const MOST_MTU: u32 = 9600;
 /// Mbit/s of an interface that cannot be asked.
 const ELSEWHERE: u32 = 10_000;
 
 /// A TAP port.
 #[derive(Debug)]
 pub struct Tap {
-    name: String,
+    pub(crate) name: String,
     /// The first queue, which keeps the interface.
-    first: Arc<File>,
-    interface: Interface,
+    pub(crate) first: Arc<File>,
+    pub(crate) interface: Interface,
     watch: LinkWatch,
     mac: MacAddress,
     caps: PortCaps,
@@ -45,8 +44,8 @@ pub struct Tap {
 }
 
 #[derive(Debug)]
-struct Running {
-    shared: Arc<Shared>,
+pub(crate) struct Running {
+    pub shared: Arc<Shared>,
     /// Drops that the interface had counted when it was started, and when it was last asked.
     dropped: (u64, u64),
     /// Of each receive queue: its counters, and frames for other stations.
@@ -62,13 +61,6 @@ impl Running {
         let dropped = self.dropped.1 - self.dropped.0;
         [own + others + dropped, own, dropped]
     }
-}
-
-/// Whether the interface stays when nobody has a queue of it: `ip tuntap add` made it.
-fn is_kept(queue: &File) -> bool {
-    let mut argument = Ifreq::number("", 0);
-    let asked = request(queue.as_fd(), Request::TunGet, &mut argument);
-    asked.is_ok() && argument.flags() & libc::IFF_PERSIST != 0
 }
 
 impl Tap {
@@ -125,56 +117,6 @@ impl Tap {
             gone: false,
             last: Weak::new(),
         })
-    }
-
-    /// Whether the interface is still there: here, or in another network namespace, where it can be moved to and works on.
-    fn is_there(&self) -> bool {
-        let mut argument = Ifreq::number("", 0);
-        request(self.first.as_fd(), Request::TunGet, &mut argument).is_ok()
-    }
-
-    /// Its MTU, the kernel's queue of frames for us, and up. The interface is ours: nothing of it stays.
-    fn set_up(&self, config: &PortConfig) -> io::Result<()> {
-        self.ask(Request::SetMtu, config.mtu)?;
-        self.ask(Request::SetQueueLength, config.rx_ring)?;
-        let flags = self.ask(Request::Flags, 0)?.flags() | libc::IFF_UP;
-        self.ask(Request::SetFlags, flags as u32).map(drop)
-    }
-
-    /// Asks about the interface, under the name that it has now.
-    fn ask(&self, what: Request, number: u32) -> io::Result<Ifreq> {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-        let facts = self.interface.facts();
-        let name = facts.map_or_else(|_| self.name.clone(), |facts| facts.name);
-        let mut argument = Ifreq::number(&name, number as i32);
-        request(socket.as_fd(), what, &mut argument).map(|()| argument)
-    }
-
-    /// The kernel's side too. One in another namespace keeps what it has.
-    fn set_mtu(&self, running: &Running, mtu: u32) -> Result<(), PortError> {
-        let run = &running.shared.run;
-        run.check_mtu(mtu)?;
-        if self.interface.is_there() {
-            let refused = |errno| PortError::Config(format!("tap:{}: MTU {mtu}: {errno}", self.name));
-            self.ask(Request::SetMtu, mtu).map_err(refused)?;
-        }
-        run.set_mtu(mtu)
-    }
-
-    /// Frames from before the start are of no interest.
-    fn drain(&self, most: u32) {
-        let mut frame = vec![0; VNET + MOST_MTU as usize + 18];
-        for _ in 0..2 * most {
-            if (&*self.first).read(&mut frame).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn files(&self, queues: u16) -> Result<Vec<Arc<File>>, TapError> {
-        let more = (1..queues).map(|_| attach(&self.name).map(Arc::new));
-        std::iter::once(Ok(self.first.clone())).chain(more).collect()
     }
 
     /// Asks the kernel what it dropped. One in another namespace cannot be asked: what it last said stays.

@@ -85,6 +85,29 @@ fn a_name_that_is_taken_is_said() {
 }
 
 #[test]
+fn a_tap_that_is_named_twice_is_refused_with_the_remedy() {
+    or_skip!();
+    let name = fresh("bt");
+    let first = Tap::open(&name).unwrap();
+    let error = Tap::open(&name).unwrap_err();
+    assert!(matches!(error, TapError::InUse { .. }), "{error}");
+    let text = error.to_string();
+    for part in [
+        name.as_str(),
+        "in use by another port or program",
+        "name each interface once",
+    ] {
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+    }
+    drop(first);
+    let patience = Patience::new();
+    while Interface::find(&name).is_ok() {
+        patience.wait("the interface to go");
+    }
+    assert!(Tap::open(&name).is_ok(), "it can be had again");
+}
+
+#[test]
 fn a_deleted_interface_is_gone_and_a_frame_wakes() {
     or_skip!();
     let name = fresh("bt");

@@ -96,6 +96,10 @@ impl Port for Wrapped {
         self.inner.reason()
     }
 
+    fn mode(&self) -> Option<String> {
+        self.inner.mode()
+    }
+
     fn acknowledge(&mut self, event: PortEvent) -> Result<(), PortError> {
         self.inner.acknowledge(event)
     }

@@ -172,6 +172,10 @@ pub trait Port: Send + Debug {
     fn reason(&self) -> Option<String> {
         None
     }
+    /// How a started port works, in words, where that is not in its hands alone: what a kernel gave it, as in `zero copy`.
+    fn mode(&self) -> Option<String> {
+        None
+    }
     /// Tells the bus that this process is done with an event. Only sleep waits for it; nothing happens for others.
     ///
     /// # Errors

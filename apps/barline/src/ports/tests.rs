@@ -51,6 +51,7 @@ fn netdev(up: bool, ethernet: bool) -> Netdev {
         speed: Some(1000),
         driver: Some(("e1000e".to_owned(), "0000:05:00.0".to_owned())),
         program: None,
+        zero_copy: Some(true),
     }
 }
 

@@ -1,10 +1,9 @@
 //! Packages of Debian and its children.
 
-use super::Missing;
+use super::{Missing, Suite};
 use crate::cmd;
 use crate::paths::on_path;
-use anyhow::{Context, Result};
-use std::fs;
+use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
@@ -72,19 +71,5 @@ pub fn apt(args: &[&str]) -> Result<()> {
 
 /// Downloads a package and unpacks it into `dir`; nothing on the machine changes.
 pub fn download_package(package: &str, dir: &Path) -> Result<()> {
-    // As root, apt would drop its rights for the download and could then not write here.
-    let mut command = Command::new("apt-get");
-    cmd::output(
-        command
-            .args(["-q", "-o", "APT::Sandbox::User=root", "download", package])
-            .current_dir(dir),
-    )?;
-    let deb = fs::read_dir(dir)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|ext| ext == "deb"))
-        .with_context(|| format!("apt-get did not leave the package {package}"))?;
-    cmd::output(Command::new("dpkg").arg("-x").arg(&deb).arg(dir))?;
-    fs::remove_file(deb)?;
-    Ok(())
+    Suite::own().download(package, dir)
 }

@@ -1,7 +1,7 @@
 //! A QEMU that is new enough.
 
-use super::mirror::backports_source;
 use super::packages::{apt, install};
+use super::suite::{codename, source_of};
 use crate::cmd;
 use anyhow::{Context, Result, bail};
 use std::env;
@@ -66,16 +66,12 @@ pub fn install_qemu() -> Result<()> {
     {
         return install(&[package], None);
     }
-    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .context("/etc/os-release has no VERSION_CODENAME: install a QEMU 8.2 or newer by hand")?;
-    let suite = format!("{}-backports", codename.trim_matches('"'));
+    let codename = codename().context("install a QEMU 8.2 or newer by hand")?;
+    let suite = format!("{codename}-backports");
     let has_suite =
         policy.contains(&suite) || cmd::text(Command::new("apt-cache").arg("policy"))?.contains(&suite);
     if !has_suite {
-        let source = backports_source(&suite, codename)?;
+        let source = source_of(&suite)?;
         println!("setup: adding the suite {suite} in {BACKPORTS_FILE}");
         fs::write(BACKPORTS_FILE, source).with_context(|| format!("cannot write {BACKPORTS_FILE}"))?;
         apt(&["update"])?;

@@ -12,6 +12,7 @@
 //! The kernel's console is the first serial port. It is kept in `target/vm/NAME/console.log`, and a fault
 //! in it fails the scenario.
 
+pub mod af_xdp;
 mod capture;
 pub mod console;
 pub mod counted;
@@ -56,6 +57,8 @@ pub enum VmTask {
     DebugKernel,
     /// Measure l2fwd's rate through the kernel module and through vfio-pci, in turn in one machine.
     KmodRate(kmod::rate::Args),
+    /// Count the guest's instructions a frame through AF_XDP, with zero copy and with copies in turn in one machine.
+    AfXdpRate(af_xdp::rate::Args),
 }
 
 /// What `cargo xtask vm` takes.
@@ -89,12 +92,12 @@ pub struct VmArgs {
 
 /// The cached kernel of a series, or how to get it.
 pub fn kernel(paths: &Paths, series: Series) -> Result<Kernel> {
-    let remedy = match series {
-        Series::Debug => "cargo xtask vm debug-kernel",
-        Series::V6_1 | Series::V6_12 => "cargo xtask setup",
+    let lack = || match series {
+        Series::Debug => format!("a kernel {series} in the cache: run `cargo xtask vm debug-kernel`"),
+        Series::V6_1 | Series::V6_12 => format!("a kernel {series} in the cache: run `cargo xtask setup`"),
+        Series::Newest => kernel::lack(series),
     };
-    Kernel::cached(paths, series)
-        .ok_or_else(|| Missing(vec![format!("a kernel {series} in the cache: run `{remedy}`")]).into())
+    Kernel::cached(paths, series).ok_or_else(|| Missing(vec![lack()]).into())
 }
 
 /// Boots a guest with two joined NICs and gives its shell to the terminal.

@@ -1,6 +1,7 @@
 //! What other programs can do to ours while a port is open, by the calls of bpf(2) and rtnetlink(7) that tools make.
 
 use super::*;
+use crate::news::LOOK;
 use crate::program::redirect;
 use crate::sys::bpf;
 use barline::pool::{Batch, Pool, PoolCache};
@@ -9,6 +10,7 @@ use barline_netif::testing::{RawSocket, enter, set_xdp, veth};
 use nix::errno::Errno;
 use std::os::fd::AsRawFd;
 use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// A started port, and the other end of its cable.
 struct Up {
@@ -64,7 +66,7 @@ impl Up {
             self.far.send(&[7; 60]);
         }
         self.cache.free(&mut self.batch);
-        self.port.looked -= LOOK;
+        self.port.news.looked -= LOOK;
         assert_eq!((self.port.event(), self.port.reason()), (None, None));
     }
 

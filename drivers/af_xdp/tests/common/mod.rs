@@ -42,12 +42,17 @@ pub fn enter() {
     testing::enter().unwrap();
 }
 
-/// A pair of interfaces with so many queues, in a namespace of the test's own. None where the test cannot run.
-pub fn pair(queues: u16) -> Option<Arc<Pair>> {
+/// Ports in a namespace of the test's own. None where the test cannot run.
+pub fn pairs() -> Option<Pairs> {
     able().then(|| {
         enter();
-        Pair::new(1500, queues)
+        Pairs::new()
     })
+}
+
+/// A pair of interfaces with so many queues, in a namespace of the test's own. None where the test cannot run.
+pub fn pair(queues: u16) -> Option<Arc<Pair>> {
+    pairs().map(|_| Pair::new(1500, queues))
 }
 
 /// A port that is started on a pair.

@@ -2,7 +2,7 @@
 
 use super::{Given, Kind, Target, no_option};
 use crate::near::nearest;
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{Fault, OpenError, Opener};
 use barline_af_packet::{AfPacket, AfPacketError, Fanout, Options};
 use std::fmt;

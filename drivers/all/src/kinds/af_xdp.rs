@@ -2,9 +2,9 @@
 
 use super::{Given, Kind, Target, no_option, number};
 use crate::near::nearest;
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{Fault, OpenError, Opener};
-use barline_af_xdp::{AfXdp, Mode, Options};
+use barline_af_xdp::{AfXdp, HEADROOM, Mode, Options};
 use std::fmt;
 
 pub(super) const KIND: Kind = Kind {
@@ -63,6 +63,10 @@ impl Target for AfXdpSpec {
             OpenError::refused(self, fault, error)
         })?;
         Ok(Fresh::new(Box::new(port)))
+    }
+
+    fn headroom(&self) -> usize {
+        HEADROOM
     }
 }
 

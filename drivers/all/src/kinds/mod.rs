@@ -20,7 +20,7 @@ pub(crate) use pci::Pci;
 pub use sim::SimSpec;
 
 use crate::near::nearest;
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::spec::Bus;
 use crate::wraps::WRAPS;
 use crate::{OpenError, Opener};
@@ -76,6 +76,11 @@ pub(crate) trait Target: Display + Debug + Send + Sync {
     /// The simulated cable that it is plugged into.
     fn wire(&self) -> Option<&str> {
         None
+    }
+
+    /// Bytes that are free in front of what it receives, whatever the pool's headroom is.
+    fn headroom(&self) -> usize {
+        0
     }
 }
 

@@ -1,7 +1,7 @@
 //! `null:size=64`: a port without a device.
 
 use super::{Given, Kind, Target, no_option};
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{OpenError, Opener};
 use barline_null::Null;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! `pcap:rx=in.pcap,tx=out.pcapng,loop,pace=original`: capture files.
 
 use super::{Given, Kind, Target, no_option};
-use crate::open::{Fresh, Input};
+use crate::opened::{Fresh, Input};
 use crate::{Fault, OpenError, Opener};
 use barline_pcap::{Options, Pace, Pcap, PcapError};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! `pci:0000:01:00.0` and `kmod:0000:01:00.0`: PCI functions of this machine.
 
 use super::{Given, Kind, Target};
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::spec::Bus;
 use crate::{OpenError, Opener, list};
 use barline::pci::PciAddress;

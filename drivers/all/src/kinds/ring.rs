@@ -1,7 +1,7 @@
 //! `ring:`: a port that receives what it sends.
 
 use super::{Given, Kind, Target};
-use crate::open::{Fresh, Input};
+use crate::opened::{Fresh, Input};
 use crate::{OpenError, Opener};
 use barline_null::Loopback;
 use std::fmt;

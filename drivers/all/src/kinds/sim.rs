@@ -3,7 +3,7 @@
 use super::{Given, Kind, Target, no_option, number};
 use crate::list;
 use crate::near::nearest;
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::sim::{MODELS, Simulated};
 use crate::{OpenError, Opener};
 use barline_sim::Mode;

@@ -1,7 +1,7 @@
 //! `tap:tap0`: the kernel's network stack at the other end of the cable.
 
 use super::{Given, Kind, Target};
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{Fault, OpenError, Opener};
 use barline_tap::{Tap, TapError};
 use std::fmt;

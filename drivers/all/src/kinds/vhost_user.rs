@@ -1,7 +1,7 @@
 //! `vhost-user:/tmp/socket,client,queues=2,packed=off`.
 
 use super::{Given, Kind, Target, no_option, number};
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{OpenError, Opener};
 use barline_vhost::{Features, MOST_QUEUES, Options, Vhost};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! `virtio-user:/tmp/socket,server,queues=2,packed=off`.
 
 use super::{Given, Kind, Target};
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{OpenError, Opener};
 use barline::mem::DmaDomain;
 use barline_virtio_user::{Settings, VirtioUser};

@@ -8,7 +8,7 @@ mod watch;
 
 use crate::kinds::Target;
 use crate::near::{nearest, slips};
-use crate::open::Fresh;
+use crate::opened::Fresh;
 use crate::{OpenError, Opener};
 use barline_wrap::{Wrapped, Wrapper};
 use std::fmt::{self, Debug, Display};
@@ -108,6 +108,10 @@ impl Target for Layered {
 
     fn wire(&self) -> Option<&str> {
         self.inner.wire()
+    }
+
+    fn headroom(&self) -> usize {
+        self.inner.headroom()
     }
 }
 

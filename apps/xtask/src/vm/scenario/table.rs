@@ -7,7 +7,7 @@ use crate::vm::l2fwd::{self, Variant};
 use crate::vm::qemu::Check;
 use crate::vm::unplug::{self, How};
 use crate::vm::vhost_migrate::{self, Announcer};
-use crate::vm::{counted, idle, kmod, vfio, vhost, vhost_iperf, vhost_net, virtio_tcp};
+use crate::vm::{af_xdp, counted, idle, kmod, vfio, vhost, vhost_iperf, vhost_net, virtio_tcp};
 use anyhow::Result;
 
 /// On both kernels of Debian.
@@ -23,6 +23,11 @@ const fn newer(name: &'static str, about: &'static str, run: Run) -> Scenario {
 /// On the debug kernel too.
 const fn all(name: &'static str, about: &'static str, run: Run) -> Scenario {
     on(&Series::ALL, name, about, run)
+}
+
+/// On the newest kernel that is to be had, and on no other.
+const fn newest(name: &'static str, about: &'static str, run: Run) -> Scenario {
+    on(&[Series::Newest], name, about, run)
 }
 
 const fn on(kernels: &'static [Series], name: &'static str, about: &'static str, run: Run) -> Scenario {
@@ -99,6 +104,11 @@ pub const SCENARIOS: &[Scenario] = &[
         |bed| virtio(bed, "virtio-net-pci,in_order=on", "", &["INT"]),
     ),
     stock(
+        "l2fwd-virtio-split-mrg-in-order",
+        "the same with mergeable buffers",
+        |bed| virtio(bed, "virtio-net-pci,in_order=on", ",mrg=on", &["INT"]),
+    ),
+    stock(
         "l2fwd-virtio-packed",
         "packed rings, a device without mergeable buffers",
         |bed| virtio(bed, "virtio-net-pci,packed=on,mrg_rxbuf=off", "", &["INT"]),
@@ -112,6 +122,23 @@ pub const SCENARIOS: &[Scenario] = &[
         "l2fwd-virtio-packed-in-order",
         "packed rings of a device that completes in order",
         |bed| virtio(bed, "virtio-net-pci,packed=on,in_order=on", "", &["INT"]),
+    ),
+    stock(
+        "l2fwd-virtio-packed-mrg-in-order",
+        "the same with mergeable buffers",
+        |bed| virtio(bed, "virtio-net-pci,packed=on,in_order=on", ",mrg=on", &["INT"]),
+    ),
+    stock(
+        "l2fwd-virtio-packed-event-idx",
+        "packed rings with event indices, of a QEMU that looks once more after each frame (x-txburst=1): by default it stalls",
+        |bed| {
+            virtio(
+                bed,
+                "virtio-net-pci,packed=on,x-txburst=1",
+                ",event-idx=on",
+                &["INT"],
+            )
+        },
     ),
     stock(
         "l2fwd-virtio-sigkill",
@@ -343,6 +370,16 @@ pub const SCENARIOS: &[Scenario] = &[
     newer("vhost-net-long-mrg", "the same with mergeable buffers", |bed| {
         vhost_net::run(bed, ",mrg=on", Shape::Long)
     }),
+    newest(
+        "af-xdp-zerocopy",
+        "l2fwd on two queues of the kernel's igb with AF_XDP's zero copy: killed, set down and up, unplugged",
+        |bed| af_xdp::run(bed, &af_xdp::Variant::IGB),
+    ),
+    newest(
+        "af-xdp-zerocopy-virtio",
+        "the same on the kernel's virtio_net, with buffers on huge pages",
+        |bed| af_xdp::run(bed, &af_xdp::Variant::VIRTIO),
+    ),
     all(
         "kmod",
         "the kernel module: every point of the review, every bug of the patch, every error path",

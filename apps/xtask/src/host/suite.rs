@@ -1,11 +1,96 @@
-//! Where this machine's packages come from.
+//! Suites of Debian: the machine's own, and others, which the machine never sees.
 
-use anyhow::{Result, bail};
+use crate::cmd;
+use crate::paths::Paths;
+use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where packages come from.
+#[derive(Debug)]
+pub struct Suite {
+    /// Of apt.
+    options: Vec<String>,
+}
+
+impl Suite {
+    /// What the machine's own sources offer.
+    pub fn own() -> Self {
+        // As root, apt would drop its rights for a download and could then not write to a directory of ours.
+        let options = ["-o", "APT::Sandbox::User=root"].map(str::to_owned).to_vec();
+        Self { options }
+    }
+
+    /// Another suite of the mirror that the machine uses, with lists of packages in the cache: nothing on the machine changes.
+    ///
+    /// # Errors
+    /// The mirror does not have it, or is out of reach.
+    pub fn of(paths: &Paths, name: &str) -> Result<Self> {
+        let dir = paths.cache.join(format!("apt-{name}"));
+        for needed in ["lists/partial", "archives/partial"] {
+            fs::create_dir_all(dir.join(needed)).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        let sources = dir.join("suite.sources");
+        fs::write(&sources, source_of(name)?)
+            .with_context(|| format!("cannot write {}", sources.display()))?;
+        let mut suite = Self::own();
+        for setting in [
+            format!("Dir::Etc::sourcelist={}", sources.display()),
+            "Dir::Etc::sourceparts=-".to_owned(),
+            format!("Dir::State::lists={}", dir.join("lists").display()),
+            format!("Dir::Cache={}", dir.display()),
+        ] {
+            suite.options.extend(["-o".to_owned(), setting]);
+        }
+        cmd::output(suite.command("apt-get").args(["-q", "--error-on=any", "update"]))?;
+        Ok(suite)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(&self.options);
+        command
+    }
+
+    /// Names of packages that fit a regular expression.
+    pub fn search(&self, pattern: &str) -> Result<Vec<String>> {
+        let found = cmd::text(
+            self.command("apt-cache")
+                .args(["search", "--names-only", pattern]),
+        )?;
+        let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
+        Ok(found.lines().filter_map(first).collect())
+    }
+
+    /// Downloads a package and unpacks it into `dir`.
+    pub fn download(&self, package: &str, dir: &Path) -> Result<()> {
+        let mut command = self.command("apt-get");
+        cmd::output(command.args(["-q", "download", package]).current_dir(dir))?;
+        let deb = fs::read_dir(dir)?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|ext| ext == "deb"))
+            .with_context(|| format!("apt-get did not leave the package {package}"))?;
+        cmd::output(Command::new("dpkg").arg("-x").arg(&deb).arg(dir))?;
+        fs::remove_file(deb)?;
+        Ok(())
+    }
+}
+
+/// The machine's release of Debian, by its name.
+pub fn codename() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    let name = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .context("/etc/os-release has no VERSION_CODENAME")?;
+    Ok(name.trim_matches('"').to_owned())
+}
 
 /// The source entry of a suite on the mirror that this machine uses for its main one.
-pub fn backports_source(suite: &str, codename: &str) -> Result<String> {
+pub fn source_of(suite: &str) -> Result<String> {
+    let codename = codename()?;
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(entries.flatten().map(|entry| entry.path()));
@@ -13,8 +98,8 @@ pub fn backports_source(suite: &str, codename: &str) -> Result<String> {
     for file in files {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let mirror = match file.extension().and_then(|ext| ext.to_str()) {
-            Some("sources") => mirror_deb822(&text, codename),
-            Some("list") => mirror_one_line(&text, codename),
+            Some("sources") => mirror_deb822(&text, &codename),
+            Some("list") => mirror_one_line(&text, &codename),
             _ => None,
         };
         if let Some(mirror) = mirror {
