@@ -3,7 +3,7 @@ use super::cpu::ticks;
 /// When to look again at a ring that another core fills so fast that it is better left alone for a moment: lines that both
 /// write to cost less when many packets are taken at a time. What a NIC does with its interrupts, for polls.
 ///
-/// A ring is left alone for as long as half of it takes to fill, [`LONGEST`] at most, and only where [`FEWEST`] packets come in that time.
+/// A ring is left alone for as long as half of it takes to fill, `LONGEST` at most, and only where `FEWEST` packets come in that time.
 /// Slower ones are looked at all the time, so that only a queue that is near its limit anyway has a delay.
 #[derive(Debug, Default)]
 pub struct Coalescing {
