@@ -18,6 +18,7 @@ mod lane;
 pub mod local;
 mod patience;
 pub mod stream;
+pub mod witness;
 
 pub use far::{Costs, FarEnd, Mappings, Mishap, Nature, Spoil, Station, Subject, clean};
 pub use frames::{frame, number, tagged, udp};

@@ -170,6 +170,7 @@ impl Device {
             packed: self.has(virtio::RING_PACKED),
             event_idx: self.has(virtio::EVENT_IDX),
             mergeable: self.has(virtio::MRG_RXBUF),
+            in_order: self.has(virtio::IN_ORDER),
             offloads: offloads(self.features),
             rules: Rules {
                 // Even numbers are what the peer receives.

@@ -17,6 +17,8 @@ pub(crate) struct Packed {
     device: Area,
     size: u16,
     event_idx: bool,
+    /// One word tells of all buffers that were used in a burst.
+    batches: bool,
     at: Place,
 }
 
@@ -90,8 +92,15 @@ impl Packed {
             device: Area::new(memory, at.device, 4, 4)?,
             size,
             event_idx,
+            batches: false,
             at: place,
         })
+    }
+
+    /// Whether the peer takes one word for all buffers up to the one that it names (IN_ORDER, 2.8.9). Only where nothing was written
+    /// to them: lengths are told one by one.
+    pub fn in_batches(self, batches: bool) -> Self {
+        Self { batches, ..self }
     }
 
     /// The next buffer's place, in the words of messages.
@@ -212,6 +221,9 @@ impl Packed {
         let Some((head, others)) = done.split_first() else {
             return;
         };
+        if self.batches {
+            return self.publish_batch(done, log);
+        }
         let mut at = self.at.after(head.places, self.size);
         for chain in others {
             let (word, cell) = self.use_up(at, chain);
@@ -223,6 +235,18 @@ impl Packed {
         cell.store(word, Release);
         self.mark(self.at, log);
         self.at = at;
+    }
+
+    /// One word for all of them, in the place of the first: the last one's id. The peer's lines of the others stay as they are.
+    #[inline(always)]
+    fn publish_batch(&mut self, done: &[Chain], log: Option<&Log>) {
+        if let Some(last) = done.last() {
+            let (word, cell) = self.use_up(self.at, last);
+            cell.store(word, Release);
+            self.mark(self.at, log);
+        }
+        let places: u16 = done.iter().map(|chain| chain.places).sum();
+        self.at = self.at.after(places, self.size);
     }
 
     /// What a used descriptor's second word is to be, and where it belongs.

@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     pub packed: bool,
     pub event_idx: bool,
     pub mergeable: bool,
+    pub in_order: bool,
     /// What the peer and we do for each other.
     pub offloads: Offloads,
     pub rules: Rules,
@@ -77,7 +78,8 @@ impl Ring {
             ..
         } = &**setup;
         let kind = if setup.packed {
-            Kind::Packed(Packed::new(memory, *places, *size, *base, *event_idx)?)
+            let batches = setup.in_order && !setup.rules.write;
+            Kind::Packed(Packed::new(memory, *places, *size, *base, *event_idx)?.in_batches(batches))
         } else {
             let mut split = Split::new(memory, *places, *size, *base, *event_idx)?;
             if setup.fresh {

@@ -29,7 +29,7 @@ pub(crate) type Told<A> = A;
 #[inline(always)]
 fn tell(at: *const u8, len: usize) {
     #[cfg(test)]
-    witness::tell(at as usize, len);
+    barline_conformance::witness::tell(at as usize, len);
     let _ = (at, len);
 }
 

@@ -10,7 +10,8 @@
 //! does not was seen in its burst, and the control thread waits for its end. So a closed gate needs no worker that
 //! runs: one that sleeps, or was never started, is not in a burst.
 //!
-//! All orders of both are tried in `tests/gate_loom.rs`, which includes this file: it knows no other of the crate.
+//! All orders of both are tried in `tests/gate_loom.rs`, which includes this file: it knows no other of the crate but, for loom,
+//! `membarrier.rs`.
 
 use crossbeam::utils::CachePadded;
 use std::sync::atomic::compiler_fence;
@@ -35,6 +36,20 @@ mod sync {
 fn between() {
     #[cfg(loom)]
     sync::atomic::fence(SeqCst);
+}
+
+#[cfg(loom)]
+#[allow(dead_code, reason = "`tests/gate_loom.rs` uses all of it")]
+#[path = "membarrier.rs"]
+pub(crate) mod membarrier;
+
+/// Between two accesses of a worker that makes no barrier: the compiler keeps their order, the processor's is the control thread's
+/// to see to. To loom it says that the barrier which reaches everywhere may strike here.
+#[inline(always)]
+fn point() {
+    compiler_fence(SeqCst);
+    #[cfg(loom)]
+    membarrier::point();
 }
 
 /// Between one queue's worker and the control thread; `S` is how the ring is to be used.
@@ -144,8 +159,7 @@ impl Worker {
     pub fn enter<S>(&mut self, turn: &Turn<S>) -> bool {
         if self.light {
             turn.epoch.store(self.epoch | 1, Relaxed);
-            // The compiler keeps the order; the processor's is the control thread's to see to.
-            compiler_fence(SeqCst);
+            point();
         } else {
             turn.epoch.swap(self.epoch | 1, SeqCst);
             between();

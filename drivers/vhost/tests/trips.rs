@@ -26,6 +26,17 @@ fn trips(near: &mut Near, peer: &mut Peer, lens: &[usize], queue: usize) {
         rounds += 1;
     }
     assert!(rounds > 0 && peer.rings.iter().all(|ring| ring.in_order));
+    // What the peer sends in a packed ring is told of by the last of it, where that was agreed upon; what it receives is not.
+    let batches = peer.wish.features & (PACKED | IN_ORDER) == PACKED | IN_ORDER;
+    for (index, ring) in peer.rings.iter().enumerate() {
+        let sends = index == 2 * queue + 1;
+        assert_eq!(
+            ring.batched > 0,
+            batches && sends,
+            "ring {index}: {:?}",
+            peer.wish
+        );
+    }
 }
 
 fn lens(most: usize) -> Vec<usize> {

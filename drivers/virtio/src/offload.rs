@@ -1,7 +1,9 @@
 //! Offloads as features (5.1.3.1), and as the header in front of a packet (5.1.6).
 
 use crate::regs::Features;
+use crate::shared::tell;
 use barline::offload::{Offload, Offloads, VNET_LEN};
+use barline::pool::Peek;
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::compiler_fence;
 
@@ -26,10 +28,20 @@ pub(crate) fn request(offload: &Offload, header: &mut [u8]) {
 
 /// What the header of a received packet of `len` bytes says; `None` for nonsense.
 pub(crate) fn received(header: &[u8], len: usize) -> Option<Offload> {
+    let from = header.as_ptr() as usize;
     // What is checked is this copy: the compiler is not to read again what the device may still write to.
     let header: [u8; VNET_LEN] = *header.first_chunk()?;
     compiler_fence(Acquire);
+    tell(from, VNET_LEN);
     Offload::from_vnet(&header, len).ok()
+}
+
+/// Buffers of the received frame whose first one is `first`: the header's last word (5.1.6.4).
+#[inline(always)]
+pub(crate) fn buffers(first: Peek) -> u32 {
+    let count: [u8; 2] = first.before();
+    tell(first.place() - count.len(), count.len());
+    u16::from_le_bytes(count).into()
 }
 
 #[cfg(test)]

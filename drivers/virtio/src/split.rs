@@ -154,8 +154,7 @@ impl<const RX: bool> Format for Split<RX> {
 
     #[inline(always)]
     fn parts(&mut self, _at: u32, first: &dyn Fn() -> Peek) -> Option<u32> {
-        let first = first();
-        Some(u16::from_le_bytes(first.before()).into())
+        Some(offload::buffers(first()))
     }
 
     fn wake_at(&mut self, at: u32) {

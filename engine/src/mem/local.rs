@@ -149,6 +149,16 @@ impl LocalDomain {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The device's address of what this process has at `va`, in the first mapping that has it.
+    pub fn iova_of(&self, va: usize) -> Option<Iova> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let find = |(first, entry): (&u64, &Entry)| {
+            let offset = va.checked_sub(entry.va.as_ptr() as usize)?;
+            (offset < entry.len).then(|| Iova::new(first + offset as u64))
+        };
+        entries.iter().find_map(find)
+    }
+
     /// Takes the faults recorded so far. A test ends with asserting that there are none.
     pub fn take_faults(&self) -> Vec<DmaFault> {
         std::mem::take(&mut *self.fault_log())

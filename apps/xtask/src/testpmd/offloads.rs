@@ -2,7 +2,8 @@
 //! own open to us (csum mode).
 //!
 //! Long packets, to be cut into segments: testpmd's virtio-user passes on what it received whole only in csum mode, where it asks for
-//! segments of its own (`tso set`). Its vhost refuses that: "TSO is not supported by port 0".
+//! segments of its own (`tso set`). Its vhost refuses that: "TSO is not supported by port 0". In io mode it asks for what it was asked for
+//! itself, where it is told to (`tso=1,legacy-ol-flags=1`): it then takes a received packet's marks for wishes.
 
 use super::device::{Device, End};
 use super::program::{Ours, Running, await_file};
@@ -30,6 +31,8 @@ enum Mode {
     Csum,
     /// The same with long ones: which are to be cut.
     Long,
+    /// Nothing, with long ones.
+    LongIo,
 }
 
 impl Mode {
@@ -37,25 +40,41 @@ impl Mode {
     fn all(ours: End) -> &'static [Self] {
         match ours {
             End::Vhost => &[Self::Io, Self::Csum, Self::Long],
-            End::VirtioUser => &[Self::Io, Self::Csum],
+            End::VirtioUser => &[Self::Io, Self::Csum, Self::LongIo],
         }
+    }
+
+    /// Whether frames come back as they went.
+    fn is_io(self) -> bool {
+        matches!(self, Self::Io | Self::LongIo)
     }
 
     /// What our side is told.
     fn ours(self) -> Vec<String> {
-        let mut words = vec![if self == Self::Io { "raw" } else { "csum" }.to_owned()];
+        let mut words = vec![if self.is_io() { "raw" } else { "csum" }.to_owned()];
         words.push(format!("frames={FRAMES}"));
-        if self == Self::Long {
-            let [sent, back] = SEGMENT;
-            words.extend([format!("sent={sent}"), format!("back={back}")]);
-        }
+        let [sent, asked] = SEGMENT;
+        let back = match self {
+            Self::Long => asked,
+            Self::LongIo => sent,
+            _ => return words,
+        };
+        words.extend([format!("sent={sent}"), format!("back={back}")]);
         words
+    }
+
+    /// More of DPDK's device.
+    fn vdev(self) -> &'static str {
+        match self {
+            Self::LongIo => ",tso=1,legacy-ol-flags=1",
+            _ => "",
+        }
     }
 
     /// More of testpmd's arguments. `RTE_ETH_RX_OFFLOAD_*`: TCP_CKSUM is 8, TCP_LRO 0x10; `RTE_ETH_TX_OFFLOAD_*`: TCP_CKSUM is 8, TCP_TSO
     /// 0x20.
     fn testpmd(self, commands: &Path) -> Vec<String> {
-        let mode = if self == Self::Io { "io" } else { "csum" };
+        let mode = if self.is_io() { "io" } else { "csum" };
         let mut arguments = vec![format!("--forward-mode={mode}")];
         let mut more = |some: &[&str]| arguments.extend(some.iter().map(|text| (*text).to_owned()));
         match self {
@@ -64,6 +83,7 @@ impl Mode {
                 more(&["--mbuf-size=9728", "--interactive"]);
                 arguments.push(format!("--cmdline-file={}", commands.display()));
             }
+            Self::LongIo => more(&["--max-pkt-len=9100", "--mbuf-size=9728"]),
             _ => more(&["--rx-offloads=0x8", "--tx-offloads=0x8"]),
         }
         arguments
@@ -93,7 +113,7 @@ pub fn run(paths: &Paths) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Passed(format!(
-        "{runs} runs, {FRAMES} frames each way, their checksums open; through our vhost uncut too"
+        "{runs} runs, {FRAMES} frames each way, their checksums open; long ones uncut"
     )))
 }
 
@@ -121,7 +141,8 @@ fn theirs(place: &Place, dir: &Path, device: Device, mode: Mode) -> Result<Runni
     let log = File::create(log(dir)).context("cannot make a log")?;
     let mut command = Command::new("dpdk-testpmd");
     command.args(environment(&place.prefix()));
-    command.args(["--vdev", &device.vdev(&place.socket()), "--"]);
+    let vdev = device.vdev(&place.socket());
+    command.args(["--vdev", &format!("{vdev}{}", mode.vdev()), "--"]);
     command.args(device.testpmd());
     command.args(mode.testpmd(&script));
     // It ends when its input does.

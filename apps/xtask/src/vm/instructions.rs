@@ -204,7 +204,7 @@ impl Bench<'_> {
 }
 
 /// What the first NIC and the program's driver have agreed upon, in QEMU's words.
-fn features(guest: &Running) -> Result<String> {
+pub fn features(guest: &Running) -> Result<String> {
     let path = format!("/machine/peripheral/{}/virtio-backend", Nic::id(0));
     guest.monitor()?.human(&format!("info virtio-status {path}"))
 }

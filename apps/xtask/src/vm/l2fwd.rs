@@ -1,6 +1,7 @@
 //! Our forwarder in a guest: frames through it, and how it ends.
 
 use super::frames::Frame;
+use super::instructions;
 use super::program::Program;
 use super::qemu::{Cable, Check, Nic, Vm};
 use super::scenario::Bed;
@@ -8,7 +9,7 @@ use super::taps::Taps;
 use super::traffic::{COUNT, Lines};
 use crate::kmod::build::{self as kmod, Options};
 use crate::paths::Paths;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::env;
 use std::fs;
@@ -95,6 +96,11 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
     // The guest says what is wrong when the forwarder did not start.
     let started = guest.wait_for("READY")? == "started";
     if started {
+        if variant.model.starts_with("virtio") {
+            let status = instructions::features(&guest)?;
+            fs::write(bed.dir.join("features.txt"), &status).context("cannot write features.txt")?;
+            checks.push(features_check(variant, &status));
+        }
         checks.extend(lines.run(bed, Nic::mac, rewritten)?);
         for nap in 1..=variant.naps {
             guest.tell("sleep")?;
@@ -117,6 +123,25 @@ pub fn run(bed: &Bed<'_>, variant: &Variant) -> Result<Vec<Check>> {
         checks.push(pairs_check(&notified, variant.taps));
     }
     Ok(checks)
+}
+
+/// What a scenario is about was agreed upon, in QEMU's words (`info virtio-status`).
+fn features_check(variant: &Variant, status: &str) -> Check {
+    let agreed = status.split_once("Guest features:").map_or("", |(_, rest)| {
+        rest.split("Host features:").next().unwrap_or_default()
+    });
+    let wanted = [
+        (variant.model, "packed=on", "VIRTIO_F_RING_PACKED"),
+        (variant.model, "in_order=on", "VIRTIO_F_IN_ORDER"),
+        (variant.options, "mrg=on", "VIRTIO_NET_F_MRG_RXBUF"),
+        (variant.options, "event-idx=on", "VIRTIO_RING_F_EVENT_IDX"),
+    ];
+    let wanted = wanted
+        .iter()
+        .filter(|(options, option, _)| options.contains(option));
+    let names: Vec<&str> = wanted.map(|(_, _, name)| *name).collect();
+    let text = format!("agreed upon, of what it is about: {}", names.join(", "));
+    Check::new("features", names.iter().all(|name| agreed.contains(name)), text)
 }
 
 /// All pairs of queues were sent from: QEMU was told of transmit queues 1, 3 and so on.

@@ -22,6 +22,7 @@ fn setup(memory: &Arc<GuestMemory>, base: u16) -> Arc<Setup> {
         packed: false,
         event_idx: false,
         mergeable: false,
+        in_order: false,
         offloads: Offloads::empty(),
         rules: Rules {
             write: false,

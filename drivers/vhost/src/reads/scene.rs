@@ -1,7 +1,8 @@
 //! A peer's rings in a file, one burst of buffers in them, and a peer that rewrites what was read.
 
 use crate::fuzzing::{APART, GUEST, Ground, PLACES, Rings};
-use crate::sys::witness::{places, watched};
+use crate::sys::witness::places;
+use barline_conformance::witness::watched;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::cell::RefCell;
 use std::collections::BTreeMap;

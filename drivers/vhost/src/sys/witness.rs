@@ -1,33 +1,8 @@
-//! For tests: every read of the peer's memory is told, right behind it, so that a test can count reads and play a peer that
-//! rewrites what was read.
+//! For tests: every read of the peer's memory is told, right behind it ([`barline_conformance::witness`]).
 
-use super::GuestMemory;
-use std::cell::RefCell;
+use super::{GuestMemory, tell};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
-
-/// Gets the place of what was read, in this process, and its length in bytes.
-type Watcher = Box<dyn FnMut(usize, usize)>;
-
-thread_local! {
-    static WATCHER: RefCell<Option<Watcher>> = const { RefCell::new(None) };
-}
-
-/// Has `watcher` told of this thread's reads while `work` runs.
-pub(crate) fn watched<R>(watcher: impl FnMut(usize, usize) + 'static, work: impl FnOnce() -> R) -> R {
-    WATCHER.set(Some(Box::new(watcher)));
-    let result = work();
-    WATCHER.set(None);
-    result
-}
-
-pub(super) fn tell(at: usize, len: usize) {
-    WATCHER.with_borrow_mut(|watcher| {
-        if let Some(watcher) = watcher {
-            watcher(at, len);
-        }
-    });
-}
 
 /// Where the guest's memory is in this process: address there, address here, length.
 pub(crate) fn places(memory: &GuestMemory) -> Vec<(u64, usize, u64)> {
@@ -56,7 +31,7 @@ macro_rules! loads {
         impl Told<$atomic> {
             pub fn load(&self, order: Ordering) -> $value {
                 let value = self.0.load(order);
-                tell(self.0.as_ptr() as usize, size_of::<$value>());
+                tell(self.0.as_ptr().cast(), size_of::<$value>());
                 value
             }
         }

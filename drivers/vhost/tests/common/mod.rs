@@ -106,6 +106,7 @@ impl Peer {
         let shape = Shape {
             packed: wish.features & PACKED != 0,
             event_idx: wish.features & EVENT_IDX != 0,
+            in_order: wish.features & IN_ORDER != 0,
             size: wish.size,
         };
         let mut peer = Self {

@@ -19,6 +19,7 @@ pub struct Token {
 pub struct Shape {
     pub packed: bool,
     pub event_idx: bool,
+    pub in_order: bool,
     pub size: u16,
 }
 
@@ -39,6 +40,10 @@ pub struct Ring {
     wrap: (bool, bool),
     held: HashMap<u16, Token>,
     order: VecDeque<u16>,
+    /// The last of several buffers that one word told of.
+    batch: Option<u16>,
+    /// Buffers that were not told of one by one.
+    pub batched: u64,
     pub kick: EventFd,
     pub call: EventFd,
     /// What was used last was in order.
@@ -70,6 +75,8 @@ impl Ring {
             wrap: (true, true),
             held: HashMap::new(),
             order: VecDeque::new(),
+            batch: None,
+            batched: 0,
             kick: EventFd::new(EFD_NONBLOCK).unwrap(),
             call: EventFd::new(EFD_NONBLOCK).unwrap(),
             in_order: true,
@@ -198,9 +205,10 @@ impl Ring {
 
     /// Takes back the next buffer that the device has used, and how much it wrote.
     pub fn take(&mut self) -> Option<(Token, u32)> {
-        let (id, len) = match self.shape.packed {
-            true => self.take_packed()?,
-            false => self.take_split()?,
+        let (id, len) = match (self.shape.packed, self.batch) {
+            (true, Some(last)) => (self.of_batch(last)?, 0),
+            (true, None) => self.take_packed()?,
+            (false, _) => self.take_split()?,
         };
         let token = self
             .held
@@ -238,7 +246,23 @@ impl Ring {
         Some((word as u32 as u16, (word >> 32) as u32))
     }
 
+    /// The next buffer of several that are told of by the last one (2.8.9).
+    fn of_batch(&mut self, last: u16) -> Option<u16> {
+        let next = *self.order.front()?;
+        self.batch = (next != last).then_some(last);
+        self.batched += u64::from(next != last);
+        Some(next)
+    }
+
     fn take_packed(&mut self) -> Option<(u16, u32)> {
+        let (id, len) = self.used_packed()?;
+        if self.shape.in_order && self.order.contains(&id) {
+            return Some((self.of_batch(id)?, len));
+        }
+        Some((id, len))
+    }
+
+    fn used_packed(&self) -> Option<(u16, u32)> {
         let rest = self.memory.u64(self.desc + u64::from(self.used) * 16 + 8);
         let flags = (rest >> 48) as u16;
         let (avail, used) = (flags & 1 << 7 != 0, flags & 1 << 15 != 0);

@@ -21,6 +21,12 @@ impl Peek {
         Self { data, headroom }
     }
 
+    /// The address in this process where a received frame begins, as a number: what tests know a buffer by.
+    #[inline(always)]
+    pub fn place(self) -> usize {
+        self.data.as_ptr() as usize
+    }
+
     /// The `N` bytes right in front of where a received frame begins; zeros where the headroom is shorter.
     #[inline(always)]
     pub fn before<const N: usize>(self) -> [u8; N] {

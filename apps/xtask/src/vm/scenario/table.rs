@@ -109,6 +109,11 @@ pub const SCENARIOS: &[Scenario] = &[
         |bed| virtio(bed, "virtio-net-pci,in_order=on", "", "INT"),
     ),
     stock(
+        "l2fwd-virtio-split-mrg-in-order",
+        "the same with mergeable buffers",
+        |bed| virtio(bed, "virtio-net-pci,in_order=on", ",mrg=on", "INT"),
+    ),
+    stock(
         "l2fwd-virtio-packed",
         "packed rings, a device without mergeable buffers",
         |bed| virtio(bed, "virtio-net-pci,packed=on,mrg_rxbuf=off", "", "INT"),
@@ -122,6 +127,23 @@ pub const SCENARIOS: &[Scenario] = &[
         "l2fwd-virtio-packed-in-order",
         "packed rings of a device that completes in order",
         |bed| virtio(bed, "virtio-net-pci,packed=on,in_order=on", "", "INT"),
+    ),
+    stock(
+        "l2fwd-virtio-packed-mrg-in-order",
+        "the same with mergeable buffers",
+        |bed| virtio(bed, "virtio-net-pci,packed=on,in_order=on", ",mrg=on", "INT"),
+    ),
+    stock(
+        "l2fwd-virtio-packed-event-idx",
+        "packed rings with event indices, of a QEMU that looks once more after each frame (x-txburst=1): by default it stalls",
+        |bed| {
+            virtio(
+                bed,
+                "virtio-net-pci,packed=on,x-txburst=1",
+                ",event-idx=on",
+                "INT",
+            )
+        },
     ),
     stock(
         "l2fwd-virtio-sigkill",
