@@ -34,7 +34,7 @@ pub fn shape(settings: &Settings) -> PoolBuilder {
         true => LONG_ROOM,
         false => (settings.mtu as usize + 18).next_multiple_of(1024).max(2048),
     };
-    let headroom = PortSpec::pool_headroom(&settings.ports).min(usize::from(u16::MAX) - room);
+    let headroom = PortSpec::pool_headroom(&settings.ports).min(usize::from(u16::MAX).saturating_sub(room));
     Pool::builder()
         .packets(rings + hands)
         .data_room(room)

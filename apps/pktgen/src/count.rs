@@ -68,6 +68,7 @@ impl Member {
         let mut report = PortReport {
             port: self.opened.spec.to_string(),
             mac: self.opened.port.mac().to_string(),
+            mode: self.opened.port.mode(),
             ..PortReport::default()
         };
         let link = self.opened.port.link();

@@ -77,6 +77,9 @@ pub struct PortReport {
     pub mac: String,
     /// Mbit/s, 0 when down.
     pub link: u32,
+    /// How it works, where a kernel had a say in it: `zero copy, program in the driver`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// Packets a second that its line takes at the most.
     #[serde(skip)]
     pub most: f64,

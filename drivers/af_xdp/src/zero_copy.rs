@@ -9,6 +9,8 @@ use std::path::Path;
 /// them, and a frame that takes two of the NIC's buffers comes as two frames.
 const KIB: &[&str] = &["igb", "igc", "ixgbe"];
 const KIB_BYTES: usize = 1024;
+/// Bytes of a frame beyond the MTU: the Ethernet header and a VLAN tag.
+const HEADERS: usize = 18;
 
 /// The device behind an interface, as zero copy sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,10 +59,13 @@ impl Device {
     pub fn hinders(&self, shape: Shape, frame: usize) -> Option<String> {
         let room = self.room(shape.chunk);
         if self.kib && room < frame && shape.chunk - HEADROOM >= frame {
-            let need = frame.next_multiple_of(KIB_BYTES) + HEADROOM;
+            let (need, most) = (frame.next_multiple_of(KIB_BYTES), self.room(PAGE));
+            let remedy = match need <= most {
+                true => format!("make the pool with data_room({need}) and headroom({HEADROOM})"),
+                false => format!("start with an MTU up to {}", most - HEADERS),
+            };
             return Some(format!(
-                "its NIC counts buffers in KiB, and has {room} bytes for frames of up to {frame}; make the pool with data_room({}) and headroom({HEADROOM})",
-                need - HEADROOM,
+                "its NIC counts buffers in KiB, and has {room} bytes for frames of up to {frame}; {remedy}"
             ));
         }
         if shape.buffer > PAGE && shape.page <= PAGE {
@@ -137,6 +142,13 @@ mod tests {
                 Some("data_room(2048) and headroom(256)"),
             ),
             (device(true, false), shape(2240, HUGE), 1024, None),
+            (device(true, false), shape(4096, HUGE), 3072, None),
+            (
+                device(true, false),
+                shape(4096, HUGE),
+                3073,
+                Some("an MTU up to 3054"),
+            ),
             (device(true, false), shape(2304, HUGE), 1518, None),
             (device(false, false), shape(4160, HUGE), 1518, None),
             (

@@ -24,12 +24,13 @@ fn offloads_are_taken_as_far_as_ports_have_them() {
 
 #[test]
 fn json_is_a_line_a_second_and_a_summary_that_balances() {
-    let out = l2fwd(&[&SMALL[..], &["--json", "--seconds", "1.5"]].concat());
+    let out = l2fwd(&[&SMALL[..], &["--json", "--seconds", "2.5"]].concat());
     let text = String::from_utf8(out.stdout).unwrap();
     let summary = checked(&text);
-    assert_eq!(text.lines().count(), 3, "{text}");
+    // Started, once or twice a second's line (a busy machine may swallow one), the summary.
+    assert!((3..=4).contains(&text.lines().count()), "{text}");
     assert!(summary["received"].as_u64().unwrap() > 1000);
-    assert!(summary["seconds"].as_f64().unwrap() >= 1.5);
+    assert!(summary["seconds"].as_f64().unwrap() >= 2.5);
     assert_eq!(out.stderr, b"");
 }
 
