@@ -150,7 +150,7 @@ fn a_port_without_a_link_is_said_with_the_remedy() {
     let script = "ip link add near type veth peer name far; exec $0 --huge none --seconds 0.1 --ports af_packet:near,ring:";
     let Some(output) = elsewhere(script) else { return };
     let text = String::from_utf8_lossy(&output.stderr);
-    for part in ["(af_packet:near) has no link", "sudo ip link set NAME up"] {
+    for part in ["(af_packet:near) has no link", "sudo ip link set near up"] {
         assert!(text.contains(part), "{text:?} does not say {part:?}");
     }
     assert!(!text.contains("ring:) has no link"), "{text}");

@@ -32,7 +32,7 @@ fn tests() -> BTreeSet<String> {
     let mut all: BTreeSet<String> = guest.lines().map(|name| format!("guest {name}")).collect();
     let policy = functions(&root().join("policy-tests/tests"), "fn ");
     all.extend(policy.into_iter().map(|name| format!("policy {name}")));
-    let steps = fs::read_to_string(root().join("../apps/xtask/src/test.rs")).expect("the steps");
+    let steps = fs::read_to_string(root().join("../apps/xtask/src/test/steps.rs")).expect("the steps");
     for line in steps.lines() {
         let name = line
             .trim()
