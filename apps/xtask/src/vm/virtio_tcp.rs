@@ -90,7 +90,7 @@ pub fn run(bed: &Bed<'_>, model: &str, shape: Shape) -> Result<Vec<Check>> {
     vm.payload = vec![build(bed.paths)?];
     let arguments = format!("--no-mac-update {}", shape.arguments());
     vm.settings = vec![
-        ("SIGNAL".to_owned(), "INT".to_owned()),
+        ("SIGNALS".to_owned(), "INT".to_owned()),
         ("ARGUMENTS".to_owned(), arguments),
     ];
     let mut guest = vm.start(bed.tools, &bed.dir)?;
