@@ -5,9 +5,6 @@ use super::tally::Pair;
 use crate::bench::stats::{Summary, summary};
 use serde_json::{Value, json};
 
-/// From this share of the time on an end sets the pace.
-const SATURATED: f64 = 0.95;
-
 /// Of all pairs of windows.
 #[derive(Debug)]
 pub struct AtWork {
@@ -47,13 +44,6 @@ impl AtWork {
 
     fn ratio(&self) -> f64 {
         self.ours.median / self.theirs.median
-    }
-
-    /// Whether the end which is the same in both pairs sets the pace of ours, and our end keeps the target nevertheless: by what it
-    /// costs. That pair cannot be faster, whatever is at our end.
-    pub fn keeps(&self, most: f64) -> bool {
-        let [_, other] = self.our_share;
-        other >= SATURATED && self.ratio() <= most
     }
 
     pub fn json(&self) -> Value {

@@ -144,28 +144,11 @@ impl Outcome {
         self.ours.median / self.theirs.median
     }
 
-    /// Whether the target is kept: by the rate, or by what our end costs where the other one allows no higher rate.
+    /// Whether the target is kept.
     fn is_met(&self) -> bool {
         match self.target {
-            Target::Ratio(most) => self.ratio() <= most || self.is_met_by_work(most),
+            Target::Ratio(most) => self.ratio() <= most,
             Target::Cycles(most) => self.ours.median <= most,
-        }
-    }
-
-    fn is_met_by_work(&self, most: f64) -> bool {
-        self.work.as_ref().is_some_and(|work| work.keeps(most))
-    }
-
-    /// The target, in words, and whether and how it is kept.
-    fn verdict(&self) -> String {
-        let (target, by_rate) = match self.target {
-            Target::Ratio(most) => (format!("{most}"), self.ratio() <= most),
-            Target::Cycles(most) => (format!("{most} cycles"), self.is_met()),
-        };
-        match (by_rate, self.is_met()) {
-            (true, _) => target,
-            (false, true) => format!("{target} (at work)"),
-            (false, false) => format!("{target} MISSED"),
         }
     }
 
@@ -228,6 +211,11 @@ impl Outcome {
         if self.windows == 0 {
             return format!("{:<21} {:<18} no good window", self.bench, self.peer);
         }
+        let target = match self.target {
+            Target::Ratio(most) => format!("{most}"),
+            Target::Cycles(most) => format!("{most} cycles"),
+        };
+        let target = format!("{target}{}", if self.is_met() { "" } else { " MISSED" });
         let row = format!(
             "{:<21} {:<18} {:<22} {:<22} {:<21} {:<18} {:<7} {:<8.1e} {}",
             self.bench,
@@ -235,7 +223,7 @@ impl Outcome {
             span(self.ours.median, self.ours.quartiles),
             span(self.theirs.median, self.theirs.quartiles),
             span(self.ratio(), self.spread),
-            self.verdict(),
+            target,
             self.windows,
             self.p,
             self.distance.name().unwrap_or("-"),

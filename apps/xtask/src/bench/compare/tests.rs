@@ -148,32 +148,32 @@ fn each_peer_has_its_target_and_few_windows_are_no_result() {
 
 #[test]
 fn what_ends_of_a_socket_worked_stands_beside_the_rate() {
-    let outcome = |ours: f64, other: f64| {
-        let mut tally = Tally::default();
-        let work = |cycles, share| Work { cycles, share, other };
-        for _ in 0..20 {
-            tally.add(Some(Pair {
-                ours: 10.0,
-                theirs: 10.0,
-                work: Some((work(ours, 0.5), work(100.0, 1.0))),
-                distance: Distance::Near,
-            }));
-        }
-        tally.outcome(named("vhost-split-in"), &debian())
+    let work = |cycles, share| Work {
+        cycles,
+        share,
+        other: 0.9,
     };
-    let half = outcome(50.0, 0.9);
-    let json = &half.json()["at_work"];
+    let mut tally = Tally::default();
+    for _ in 0..20 {
+        let at_work = (work(50.0, 0.5), work(100.0, 1.0));
+        tally.add(Some(Pair {
+            ours: 10.0,
+            theirs: 10.0,
+            work: Some(at_work),
+            distance: Distance::Near,
+        }));
+    }
+    let outcome = tally.outcome(named("vhost-split-in"), &debian());
+    let json = &outcome.json()["at_work"];
     assert_eq!(
         (&json["ratio"], &json["shares_ours"]),
         (&json!(0.5), &json!([0.5, 0.9]))
     );
     assert!(
-        half.row()
+        outcome
+            .row()
             .contains("ours 50 % and the other end 90 %, theirs 100 %")
     );
-    // The rate decides, unless the other end allows no higher one.
-    assert!(!half.is_good(20, true) && half.row().contains("MISSED"));
-    let bound = outcome(50.0, 0.99);
-    assert!(bound.is_good(20, true) && bound.row().contains("0.83 (at work)"));
-    assert!(!outcome(84.0, 0.99).is_good(20, true));
+    // The rate decides.
+    assert!(!outcome.is_good(20, true));
 }
