@@ -1,4 +1,5 @@
 use super::cpu::ticks;
+use super::pace::is_ahead;
 
 /// When to look again at a ring that another core fills so fast that it is better left alone for a moment: lines that both
 /// write to cost less when many packets are taken at a time. What a NIC does with its interrupts, for polls.
@@ -23,8 +24,7 @@ impl Coalescing {
     /// Whether it is too early. Never where there is no time-stamp counter that is cheap to read.
     #[inline(always)]
     pub fn holds(&self) -> bool {
-        self.until
-            .is_some_and(|until| ticks().is_some_and(|now| until.wrapping_sub(now).cast_signed() > 0))
+        is_ahead(self.until)
     }
 
     /// What a look found, of so many that were wanted, in a ring of so many positions.

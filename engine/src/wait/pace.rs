@@ -20,8 +20,7 @@ impl Pace {
     /// Whether it is too early.
     #[inline(always)]
     pub fn holds(&self) -> bool {
-        self.until
-            .is_some_and(|until| ticks().is_some_and(|now| until.wrapping_sub(now).cast_signed() > 0))
+        is_ahead(self.until)
     }
 
     /// What the last look found: all that was wanted, or less.
@@ -32,6 +31,12 @@ impl Pace {
             false => ticks().map(|now| now.wrapping_add(self.pause)),
         };
     }
+}
+
+/// Whether a moment of the time-stamp counter, if there is one, is still to come.
+#[inline(always)]
+pub(super) fn is_ahead(moment: Option<u64>) -> bool {
+    moment.is_some_and(|moment| ticks().is_some_and(|now| moment.wrapping_sub(now).cast_signed() > 0))
 }
 
 #[cfg(test)]
