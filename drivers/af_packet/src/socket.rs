@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Bytes of a block. A frame that the sender has left to its device to cut is 64 KiB long, and has to fit one.
 pub(crate) const BLOCK: usize = 128 << 10;
-/// Least blocks of a ring: one that is filled, one that is read, one between them, and one that is not handed over yet.
-const LEAST_BLOCKS: usize = 4;
+/// Least blocks of a ring. However short the frames are, each may hold one alone when it is handed over, a tick after the one before:
+/// so many ticks without a poll are survived, whatever comes.
+const LEAST_BLOCKS: usize = 32;
 /// Bytes that a frame of the usual length takes in a block.
 const FRAME: usize = 2048;
 

@@ -33,7 +33,7 @@ fn what_the_ring_has_no_room_for_is_counted() {
     or_skip!();
     const ALL: u64 = 6000;
     let (mut lane, _far) = lane(Fanout::Hash, 1);
-    (0..ALL).for_each(|n| lane.inject(&lane.frame(200, n)));
+    (0..ALL).for_each(|n| lane.inject(&lane.frame(1000, n)));
     let (mut patience, mut last) = (Patience::new(), 0);
     loop {
         for (_, packet) in lane.poll() {

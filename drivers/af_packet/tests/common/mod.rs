@@ -94,9 +94,6 @@ impl Subject for OnVeth {
                 "buffers are taken for frames that have come, not before; tests/counts.rs looks at empty pools"
             }
             "packets_of_an_unmapped_pool_are_dropped_and_counted" => "the kernel reaches all memory",
-            "queues_work_on_two_threads_at_once" => {
-                "a veth keeps no order for a sender that moves from one processor to another"
-            }
             _ => return None,
         };
         Some(why.to_owned())
