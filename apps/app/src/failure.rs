@@ -48,6 +48,17 @@ impl Failure {
     }
 }
 
+/// How a program ends: what failed is said on the standard error, and the exit code is its.
+pub fn exit(program: &str, result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{program}: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         Self::new(error.fault(), error.to_string())

@@ -16,10 +16,12 @@ mod report;
 mod run;
 mod settings;
 mod shape;
+mod table;
 
 pub use barline_app::{Failure, Huge};
 pub use life::Incident;
 pub use options::{IdleOptions, Options};
-pub use report::{Account, CoreReport, PortReport, table};
+pub use report::{Account, CoreReport, PortReport};
 pub use run::{Forwarder, LINK_WAIT};
 pub use settings::Settings;
+pub use table::table;

@@ -4,7 +4,7 @@
 mod output;
 mod passed;
 
-use barline_app::signals;
+use barline_app::{exit, signals};
 use clap::Parser;
 use l2fwd::{Failure, Forwarder, LINK_WAIT, Options, Settings};
 use output::Output;
@@ -14,13 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
-    match run(Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("l2fwd: {failure}");
-            failure.exit_code()
-        }
-    }
+    exit("l2fwd", run(Options::parse()))
 }
 
 fn run(options: Options) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
 //! One port of a forwarder, through all that happens to it.
 
 use crate::life::names;
-use crate::report::Counts;
 use crate::{Failure, PortReport};
 use barline::port::{MacAddress, PortConfig, PortEvent, Queues, RxQueue, TxQueue};
 use barline::telemetry::{Cell, RxCounters, TxCounters};
+use barline_app::{Counts, adding, start};
 use barline_drivers::{Opened, PortSpec};
 use crossbeam::utils::CachePadded;
 use std::sync::Arc;
@@ -69,10 +69,7 @@ impl Member {
             offloads: (config.offloads & opened.port.caps().offloads).consistent(),
             ..config.clone()
         };
-        let queues = opened.port.start(&config).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure::new(failure.fault(), format!("{}: {failure}", self.spec))
-        })?;
+        let queues = start(opened, &config)?;
         self.mac = opened.port.mac();
         let (rx, tx) = (queues.rx.iter(), queues.tx.iter());
         self.rx_counters.extend(rx.map(|rx| rx.shared_counters()));
@@ -129,8 +126,7 @@ impl Member {
     fn device(&mut self) -> Counts {
         let mut counts = self.before.clone();
         if let Some(opened) = &mut self.opened {
-            let mut add = |name, value| *counts.entry(name).or_default() += value;
-            opened.port.counters(&mut add);
+            opened.port.counters(&mut adding(&mut counts));
         }
         counts
     }
@@ -159,9 +155,12 @@ impl Member {
 
     pub fn report(&mut self) -> PortReport {
         let mut queues = Counts::new();
-        let mut add = |name, value| *queues.entry(name).or_default() += value;
-        self.rx_counters.iter().for_each(|rx| rx.each(&mut add));
-        self.tx_counters.iter().for_each(|tx| tx.each(&mut add));
+        self.rx_counters
+            .iter()
+            .for_each(|rx| rx.each(adding(&mut queues)));
+        self.tx_counters
+            .iter()
+            .for_each(|tx| tx.each(adding(&mut queues)));
         // Calls that met a full ring there, packets here: one name must not mean both.
         queues.remove("tx_full");
         let link = self.opened.as_ref().map(|opened| opened.port.link());

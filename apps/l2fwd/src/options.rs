@@ -1,7 +1,7 @@
 use crate::Failure;
+use barline_app::{over, read_file};
 use clap::Parser;
 use serde::Deserialize;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Forwards packets between pairs of ports, without the kernel.
@@ -120,9 +120,7 @@ impl Options {
     /// # Errors
     /// What is wrong with the file, and where.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        Self::from_toml(&text).map_err(|error| wrong(&error))
+        read_file(path, Self::from_toml)
     }
 
     /// The contents of a configuration file.
@@ -145,34 +143,10 @@ impl Options {
     }
 
     fn over(self, file: Self) -> Self {
-        Self {
-            ports: if self.ports.is_empty() {
-                file.ports
-            } else {
-                self.ports
-            },
-            passed: self.passed.or(file.passed),
-            bus: self.bus.or(file.bus),
-            queues: self.queues.or(file.queues),
-            cores: self.cores.or(file.cores),
-            burst: self.burst.or(file.burst),
-            seconds: self.seconds.or(file.seconds),
-            config: self.config,
-            replay: self.replay.or(file.replay),
-            repeat: self.repeat.or(file.repeat),
-            json: self.json.or(file.json),
-            no_mac_update: self.no_mac_update.or(file.no_mac_update),
-            no_promiscuous: self.no_promiscuous.or(file.no_promiscuous),
-            vlans: self.vlans.or(file.vlans),
-            huge: self.huge.or(file.huge),
-            rx_ring: self.rx_ring.or(file.rx_ring),
-            tx_ring: self.tx_ring.or(file.tx_ring),
-            mtu: self.mtu.or(file.mtu),
-            offloads: self.offloads.or(file.offloads),
-            busy: self.busy.or(file.busy),
-            replug: self.replug.or(file.replug),
-            idle: file.idle,
-        }
+        over!(self, file;
+            either: passed, bus, queues, cores, burst, seconds, replay, repeat, json, no_mac_update, no_promiscuous, vlans, huge,
+                rx_ring, tx_ring, mtu, offloads, busy, replug;
+            lists: ports; given: config; file: idle)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the program prints: JSON for programs, a table on a terminal, a closing summary for both.
 
-use barline_app::{json, print};
+use barline_app::{print, rated, tagged};
 use l2fwd::{Account, Failure, Incident, Settings, table};
 use serde::Serialize;
 use std::io::{IsTerminal, stdout};
@@ -18,7 +18,6 @@ pub struct Output {
 
 #[derive(Serialize)]
 struct Started<'a> {
-    r#type: &'a str,
     ports: Vec<StartedPort<'a>>,
     queues: u16,
     burst: usize,
@@ -33,22 +32,6 @@ struct StartedPort<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'a str>,
     to: usize,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    r#type: &'a str,
-    #[serde(flatten)]
-    account: &'a Account,
-    /// Packets sent a second: since the line before, in the summary since the start.
-    rate: f64,
-}
-
-#[derive(Serialize)]
-struct Event<'a> {
-    r#type: &'a str,
-    #[serde(flatten)]
-    incident: &'a Incident,
 }
 
 impl Output {
@@ -80,13 +63,13 @@ impl Output {
             to: settings.partner(at),
         });
         let cores = settings.workers.iter().map(|core| core.map(|core| core.number()));
-        print(&json(&Started {
-            r#type: "started",
+        let started = Started {
             ports: ports.collect(),
             queues: settings.queues,
             burst: settings.burst,
             cores: cores.collect(),
-        }))
+        };
+        print(&tagged("started", &started))
     }
 
     /// Something happened to a port.
@@ -100,10 +83,7 @@ impl Output {
         if !self.json {
             return Ok(true);
         }
-        print(&json(&Event {
-            r#type: "event",
-            incident,
-        }))
+        print(&tagged("event", incident))
     }
 
     /// A second has passed.
@@ -148,9 +128,5 @@ impl Output {
 }
 
 fn line(kind: &str, account: &Account, before: &Account) -> String {
-    json(&Line {
-        r#type: kind,
-        account,
-        rate: account.rate(before).round(),
-    })
+    rated(kind, account, account.rate(before))
 }

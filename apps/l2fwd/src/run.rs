@@ -54,7 +54,7 @@ impl Forwarder {
         opened
             .iter()
             .try_for_each(|opened| shape::fits(settings, opened))?;
-        opener.check(&shape::plan(settings, &shape))?;
+        opener.check(&settings.sizes().plan(&shape, settings.huge, settings.ports.len()))?;
         let pool = shape.build()?;
         let mut members: Vec<Member> = opened.into_iter().map(Member::new).collect();
         let config = shape::config(settings, &pool);
@@ -224,7 +224,7 @@ impl Forwarder {
                 result = result.and(opened.port.stop(queues).map_err(Failure::from));
             }
         }
-        let result = result.and_then(|()| self.check(&account));
+        let result = result.and_then(|()| account.balance().close(&self.pool));
         (account, result.and_then(|()| self.all_well()))
     }
 
@@ -241,20 +241,6 @@ impl Forwarder {
                 "{spec} {what} while it ran; what is known of it was said then"
             )))
         })
-    }
-
-    fn check(&self, account: &Account) -> Result<(), Failure> {
-        if !account.balances() {
-            let (received, sent, dropped, held) =
-                (account.received, account.sent, account.dropped(), account.held);
-            return Err(Failure::run(format!(
-                "the account does not balance: received {received}, sent {sent}, dropped {dropped}, held {held}"
-            )));
-        }
-        match self.pool.packets() - self.pool.available() {
-            0 => Ok(()),
-            leaked => Err(Failure::run(format!("{leaked} packets leaked"))),
-        }
     }
 }
 

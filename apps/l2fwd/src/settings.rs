@@ -1,11 +1,10 @@
 use crate::options::IdleOptions;
 use crate::{Failure, Options};
 use barline::offload::Offloads;
-use barline::pool::MAX_BURST;
 use barline::port::VlanFilter;
 use barline::wait::IdlePolicy;
 use barline::worker::CoreId;
-use barline_app::{Huge, at_least_one, duration, workers};
+use barline_app::{Huge, Sizes, at_least_one, burst, duration, workers};
 use barline_drivers::{Bus, Feed, PortSpec, SimSpec};
 use barline_sim::frames_from_pcap;
 use std::path::Path;
@@ -20,7 +19,7 @@ pub struct Settings {
     pub queues: u16,
     /// A worker each, at least one, pinned where a core is given.
     pub workers: Vec<Option<CoreId>>,
-    /// Packets a burst, 1 to [`MAX_BURST`].
+    /// Packets a burst, 1 to [`barline::pool::MAX_BURST`].
     pub burst: usize,
     /// When to end.
     pub duration: Option<Duration>,
@@ -77,12 +76,7 @@ impl Settings {
     /// The first option that is wrong.
     pub fn new(options: &Options) -> Result<Self, Failure> {
         let ports = ports(options)?;
-        let burst = options.burst.unwrap_or(32);
-        if !(1..=MAX_BURST).contains(&burst) {
-            return Err(Failure::usage(format!(
-                "--burst {burst}: 1 to {MAX_BURST} packets are possible"
-            )));
-        }
+        let burst = burst(options.burst)?;
         let simulated = ports.iter().any(PortSpec::is_simulated);
         let (queues, workers) = workers(options.cores.as_deref(), options.queues)?;
         Ok(Self {
@@ -122,6 +116,15 @@ impl Settings {
     pub(crate) fn with_offloads_of(mut self, ports: Offloads) -> Self {
         self.offloads &= ports;
         self
+    }
+
+    /// What sizes a pool.
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes {
+            queues: self.queues,
+            rx_ring: self.rx_ring,
+            tx_ring: self.tx_ring,
+        }
     }
 
     /// How cores without work behave, on links of `speed` Mbit/s.

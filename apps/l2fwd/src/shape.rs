@@ -1,33 +1,21 @@
 //! What a forwarder needs of the machine, and how its ports are started.
 
 use crate::{Failure, Settings};
-use barline::mem::Plan;
 use barline::offload::{LONG_ROOM, Offloads};
 use barline::pool::{Pool, PoolBuilder};
 use barline::port::{LinkRequest, PortConfig};
-use barline_app::{Sizes, range};
+use barline_app::{CACHE, range};
 use barline_drivers::{Opened, PortSpec};
-
-/// Bytes that a driver needs for a descriptor at most, and what belongs to it.
-const DESCRIPTOR: usize = 32;
-/// Packets that a worker's cache can hold.
-const CACHE: usize = 512;
 
 /// Sizes that no pool could be made for are refused before one is tried; the port itself checks the rest.
 pub fn fits(settings: &Settings, opened: &Opened) -> Result<(), Failure> {
-    let sizes = Sizes {
-        queues: settings.queues,
-        rx_ring: settings.rx_ring,
-        tx_ring: settings.tx_ring,
-    };
-    sizes.fit(opened)?;
+    settings.sizes().fit(opened)?;
     range(opened, "mtu", settings.mtu, (68, opened.port.caps().mtu))
 }
 
 /// Enough packets that no ring ever starves: all rings full, all caches full, a burst in every worker's hands.
 pub fn shape(settings: &Settings) -> PoolBuilder {
-    let rings = settings.rx_ring as usize + settings.tx_ring as usize;
-    let rings = rings * usize::from(settings.queues) * settings.ports.len();
+    let rings = settings.sizes().descriptors(settings.ports.len());
     let hands = (CACHE + settings.burst) * settings.workers.len();
     // Header and a VLAN tag; NICs count buffers in KiB.
     let room = match settings.offloads.intersects(Offloads::RX_LONG) {
@@ -40,16 +28,6 @@ pub fn shape(settings: &Settings) -> PoolBuilder {
         .data_room(room)
         .headroom(headroom)
         .source(settings.huge.pool)
-}
-
-pub fn plan(settings: &Settings, shape: &PoolBuilder) -> Plan {
-    let rings = settings.rx_ring as usize + settings.tx_ring as usize;
-    let bytes = rings * usize::from(settings.queues) * DESCRIPTOR;
-    let plan = Plan::new().with(shape.bytes(), settings.huge.pool);
-    settings
-        .ports
-        .iter()
-        .fold(plan, |plan, _| plan.with(bytes, settings.huge.rings))
 }
 
 /// For any of the ports: each takes of the offloads what it has.

@@ -4,6 +4,7 @@ use crate::Rig;
 use crate::report::{Account, FlowReport, PortReport};
 use crate::rig::Member;
 use crate::work::Shown;
+use barline_app::adding;
 use barline_traffic::{Buckets, FlowState, Rate, Snapshot};
 use std::time::Instant;
 
@@ -73,13 +74,10 @@ impl Member {
         };
         let link = self.opened.port.link();
         report.link = if link.up { link.speed } else { 0 };
-        let mut add = |name, value| *report.queues.entry(name).or_default() += value;
         // Sent before received: what is on its way is not seen as come out of nowhere.
-        self.rx.iter().for_each(|rx| rx.each(&mut add));
-        self.tx.iter().for_each(|tx| tx.each(&mut add));
-        self.opened
-            .port
-            .counters(&mut |name, value| *report.device.entry(name).or_default() += value);
+        self.rx.iter().for_each(|rx| rx.each(adding(&mut report.queues)));
+        self.tx.iter().for_each(|tx| tx.each(adding(&mut report.queues)));
+        self.opened.port.counters(&mut adding(&mut report.device));
         report
     }
 }

@@ -5,7 +5,7 @@ mod control;
 mod output;
 mod screen;
 
-use barline_app::{Failure, print, signals};
+use barline_app::{Failure, exit, print, signals};
 use barline_traffic::rfc2544::{Load, Progress};
 use clap::Parser;
 use control::Control;
@@ -18,13 +18,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
-    match run(Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("pktgen: {failure}");
-            failure.exit_code()
-        }
-    }
+    exit("pktgen", run(Options::parse()))
 }
 
 fn run(options: Options) -> Result<(), Failure> {

@@ -4,12 +4,9 @@ use crate::rig::Member;
 use crate::settings::{Settings, wrong};
 use barline::pool::{Pool, PoolBuilder};
 use barline::port::{PortConfig, Queues};
-use barline_app::Failure;
+use barline_app::{CACHE, Failure, Sizes, start};
 use barline_drivers::{Opened, PortSpec};
 use barline_traffic::{Analyser, Cost, Generator, Pacer, Receiver, Sender, Stream};
-
-/// Packets that a worker's cache can hold.
-const CACHE: usize = 512;
 
 /// The longest frame, without FCS.
 pub(crate) fn longest(settings: &Settings) -> usize {
@@ -34,8 +31,8 @@ pub(crate) fn rings(settings: &Settings, opened: &[Opened]) -> [u32; 2] {
 }
 
 /// Enough packets that no ring ever starves.
-pub(crate) fn shape(settings: &Settings, rings: [u32; 2], longest: usize) -> PoolBuilder {
-    let rings = (rings[0] + rings[1]) as usize * usize::from(settings.queues) * settings.ports.len();
+pub(crate) fn shape(settings: &Settings, sizes: Sizes, longest: usize) -> PoolBuilder {
+    let rings = sizes.descriptors(settings.ports.len());
     let hands = (CACHE + 2 * settings.burst * settings.ports.len()) * settings.workers.len();
     // Frames are written in blocks; NICs count buffers in KiB.
     let room = (longest + 64 + 18).next_multiple_of(1024).max(2048);
@@ -80,10 +77,7 @@ pub(crate) fn lane(
 
 impl Member {
     pub(crate) fn start(mut opened: Opened, config: &PortConfig) -> Result<(Self, Queues), Failure> {
-        let queues = opened.port.start(config).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure::new(failure.fault(), format!("{}: {failure}", opened.spec))
-        })?;
+        let queues = start(&mut opened, config)?;
         let member = Self {
             rx: queues.rx.iter().map(|rx| rx.shared_counters()).collect(),
             tx: queues.tx.iter().map(|tx| tx.shared_counters()).collect(),

@@ -1,8 +1,7 @@
-use barline_app::Failure;
+use barline_app::{Failure, over, read_file};
 use barline_traffic::StreamConfig;
 use clap::Parser;
 use serde::Deserialize;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Sends packets at a rate, receives them, and tells what was lost, doubled, reordered, and how long it took.
@@ -143,25 +142,13 @@ fn after_help() -> String {
     format!("{}\n\n{EXAMPLES}", barline_drivers::help())
 }
 
-macro_rules! or {
-    ($one:ident, $other:ident, $($field:ident),* ; $($list:ident),*) => {
-        Self {
-            $($field: $one.$field.or($other.$field),)*
-            $($list: if $one.$list.is_empty() { $other.$list } else { $one.$list },)*
-            config: $one.config,
-        }
-    };
-}
-
 impl Options {
     /// Reads a configuration file: every option but `config` under its own name, and streams.
     ///
     /// # Errors
     /// What is wrong with the file, and where.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        Self::from_toml(&text).map_err(|error| wrong(&error))
+        read_file(path, Self::from_toml)
     }
 
     /// The contents of a configuration file.
@@ -195,10 +182,10 @@ impl Options {
     }
 
     fn over(self, file: Self) -> Self {
-        or!(self, file,
-            bus, queues, cores, rate, shape, frame, size, unsigned, replay, speed, repeat, seconds, count, burst, settle,
-            verify, json, control, huge, rx_ring, tx_ring, sizes, trial, resolution, search, loss, report;
-            ports, send, vary, rfc2544, streams)
+        over!(self, file;
+            either: bus, queues, cores, rate, shape, frame, size, unsigned, replay, speed, repeat, seconds, count, burst, settle,
+                verify, json, control, huge, rx_ring, tx_ring, sizes, trial, resolution, search, loss, report;
+            lists: ports, send, vary, rfc2544, streams; given: config; file:)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the program prints: JSON for programs, a line a second without a terminal, tables at the end.
 
-use barline_app::{Failure, json, print};
+use barline_app::{Failure, a_second, count, print, rated, tagged};
 use barline_traffic::rfc2544::Report;
 use pktgen::{Account, PortReport, text};
 use serde::Serialize;
@@ -17,24 +17,7 @@ pub struct Output {
 
 #[derive(Serialize)]
 struct Started<'a> {
-    r#type: &'a str,
     ports: &'a [PortReport],
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    r#type: &'a str,
-    #[serde(flatten)]
-    account: &'a Account,
-    /// Packets sent a second, since the line before; in the summary since the start.
-    rate: f64,
-}
-
-#[derive(Serialize)]
-struct Results<'a> {
-    r#type: &'a str,
-    #[serde(flatten)]
-    report: &'a Report,
 }
 
 impl Output {
@@ -64,10 +47,9 @@ impl Output {
             return Ok(true);
         }
         let started = Started {
-            r#type: "started",
             ports: &account.ports,
         };
-        print(&json(&started))
+        print(&tagged("started", &started))
     }
 
     /// A second has passed.
@@ -87,11 +69,7 @@ impl Output {
     /// # Errors
     /// As [`Output::started`].
     pub fn report(&mut self, report: &Report) -> Result<(), Failure> {
-        let line = Results {
-            r#type: "rfc2544",
-            report,
-        };
-        print(&json(&line)).map(drop)
+        print(&tagged("rfc2544", report)).map(drop)
     }
 
     /// The end. Whether anybody reads it makes no difference any more.
@@ -108,25 +86,16 @@ impl Output {
 }
 
 fn sent_rate(account: &Account, before: &Account) -> f64 {
-    let seconds = account.seconds - before.seconds;
-    if seconds > 0.0 {
-        account.sent.saturating_sub(before.sent) as f64 / seconds
-    } else {
-        0.0
-    }
+    a_second(account.sent, before.sent, account.seconds - before.seconds)
 }
 
 fn line(kind: &str, account: &Account, before: &Account) -> String {
-    json(&Line {
-        r#type: kind,
-        account,
-        rate: sent_rate(account, before).round(),
-    })
+    rated(kind, account, sent_rate(account, before))
 }
 
 /// One line: for a log.
 fn plain(account: &Account, before: &Account) -> String {
-    let came = |account: &Account| account.dropped.get("measured").copied().unwrap_or(0);
+    let came = |account: &Account| count(&account.dropped, "measured");
     let worst = account.flows.iter().max_by_key(|flow| flow.latency_ns.p99);
     let latency = worst.map_or(String::new(), |flow| {
         let us = |ns| ns as f64 / 1e3;

@@ -1,11 +1,8 @@
 //! Where every packet is, and what became of those that were sent.
 
+use barline_app::{Balance, Counts, count};
 use barline_traffic::{Buckets, FlowState, Order, Stream, Summary};
 use serde::Serialize;
-use std::collections::BTreeMap;
-
-/// Counters by name.
-pub type Counts = BTreeMap<&'static str, u64>;
 
 /// A moment's account. Packets that enter the program are made or come from a port; they leave it through a port, or when
 /// they have been looked at: `received == sent + sum of dropped + held`.
@@ -92,7 +89,7 @@ pub struct PortReport {
 impl PortReport {
     /// A counter of its queues.
     pub fn count(&self, name: &str) -> u64 {
-        self.queues.get(name).copied().unwrap_or(0)
+        count(&self.queues, name)
     }
 }
 
@@ -142,7 +139,16 @@ impl Account {
 
     /// Whether every packet is in exactly one number.
     pub fn balances(&self) -> bool {
-        self.received == self.sent + self.sum() + self.held
+        self.balance().is_even()
+    }
+
+    pub(crate) fn balance(&self) -> Balance {
+        Balance {
+            received: self.received,
+            sent: self.sent,
+            dropped: self.sum(),
+            held: self.held,
+        }
     }
 
     /// Of marked packets that were sent, whether none came back although some were expected.

@@ -2,7 +2,6 @@ use crate::make::{lane, longest, rings, shape};
 use crate::report::Account;
 use crate::settings::Settings;
 use crate::work::{self, Board, Lane, Mail};
-use barline::mem::Plan;
 use barline::pool::Pool;
 use barline::port::{LinkRequest, PortConfig, Queues};
 use barline::telemetry::{RxCounters, TxCounters};
@@ -56,8 +55,6 @@ pub(crate) struct Member {
 /// Longest wait for the links.
 const LINK_WAIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(5);
-/// Bytes that a driver needs for a descriptor at most.
-const DESCRIPTOR: usize = 32;
 
 impl Rig {
     /// Opens and starts the ports and waits for their links, or until `stop`; nothing is sent yet.
@@ -69,27 +66,21 @@ impl Rig {
         let opened: Result<Vec<Opened>, _> = settings.ports.iter().map(|spec| opener.open(spec)).collect();
         let opened = opened?;
         let longest = longest(settings);
-        let rings = rings(settings, &opened);
-        let [rx_ring, tx_ring] = rings;
+        let [rx_ring, tx_ring] = rings(settings, &opened);
         let sizes = Sizes {
             queues: settings.queues,
             rx_ring,
             tx_ring,
         };
         opened.iter().try_for_each(|opened| sizes.fit(opened))?;
-        let builder = shape(settings, rings, longest);
-        let bytes = (rings[0] + rings[1]) as usize * usize::from(settings.queues) * DESCRIPTOR;
-        let plan = opened.iter().fold(
-            Plan::new().with(builder.bytes(), settings.huge.pool),
-            |plan, _| plan.with(bytes, settings.huge.rings),
-        );
-        opener.check(&plan)?;
+        let builder = shape(settings, sizes, longest);
+        opener.check(&sizes.plan(&builder, settings.huge, opened.len()))?;
         let pool = builder.build()?;
         let config = PortConfig {
             rx_queues: settings.queues,
             tx_queues: settings.queues,
-            rx_ring: rings[0],
-            tx_ring: rings[1],
+            rx_ring,
+            tx_ring,
             mtu: (longest.saturating_sub(14) as u32).max(1500),
             promiscuous: true,
             link: LinkRequest::DoNotWait,
@@ -210,7 +201,7 @@ impl Rig {
         for (member, queues) in self.members.iter_mut().zip(queues) {
             result = result.and(member.opened.port.stop(queues).map_err(Failure::from));
         }
-        let result = result.and_then(|()| self.check(&account));
+        let result = result.and_then(|()| account.balance().close(&self.pool));
         (account, result)
     }
 
@@ -230,19 +221,5 @@ impl Rig {
         };
         wait(&|| self.is_done());
         wait(&|| false);
-    }
-
-    fn check(&self, account: &Account) -> Result<(), Failure> {
-        if !account.balances() {
-            let (received, sent, dropped, held) =
-                (account.received, account.sent, account.sum(), account.held);
-            return Err(Failure::run(format!(
-                "the account does not balance: received {received}, sent {sent}, dropped {dropped}, held {held}"
-            )));
-        }
-        match self.pool.packets() - self.pool.available() {
-            0 => Ok(()),
-            leaked => Err(Failure::run(format!("{leaked} packets leaked"))),
-        }
     }
 }

@@ -1,7 +1,6 @@
 use crate::Options;
-use barline::pool::MAX_BURST;
 use barline::worker::CoreId;
-use barline_app::{Failure, Huge, at_least_one, duration, workers};
+use barline_app::{Failure, Huge, at_least_one, burst, duration, workers};
 use barline_drivers::{Bus, PortSpec};
 use barline_traffic::{Rate, Replay, Shape, Stream, StreamConfig, TrafficError};
 use std::path::PathBuf;
@@ -65,12 +64,7 @@ impl Settings {
         let bus: Bus = options.bus.as_deref().unwrap_or("vfio").parse()?;
         let named = options.ports.join(",");
         let ports = PortSpec::parse_list_on(bus, if named.is_empty() { DEFAULT_PORTS } else { &named })?;
-        let burst = options.burst.unwrap_or(32);
-        if !(1..=MAX_BURST).contains(&burst) {
-            return Err(Failure::usage(format!(
-                "--burst {burst}: 1 to {MAX_BURST} packets are possible"
-            )));
-        }
+        let burst = burst(options.burst)?;
         let (queues, workers) = workers(options.cores.as_deref(), options.queues)?;
         let seconds = options
             .seconds

@@ -1,15 +1,12 @@
 //! Accounts as text.
 
 use crate::report::{Account, FlowReport};
+use barline_app::{a_second, count};
 use std::fmt::Write;
 
 /// Packets a second between two counts; none where it is more than the line takes, which cannot be.
 pub fn rate(now: u64, before: u64, seconds: f64, most: f64) -> Option<f64> {
-    let rate = if seconds > 0.0 {
-        now.saturating_sub(before) as f64 / seconds
-    } else {
-        0.0
-    };
+    let rate = a_second(now, before, seconds);
     (rate <= most * 1.02 + 100.0).then_some(rate)
 }
 
@@ -38,8 +35,7 @@ pub fn text(now: &Account, before: &Account) -> String {
                 port.most,
             )
         };
-        let missed =
-            ["nic_rx_missed", "nic_rx_queue_drops"].map(|name| port.device.get(name).copied().unwrap_or(0));
+        let missed = ["nic_rx_missed", "nic_rx_queue_drops"].map(|name| count(&port.device, name));
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
