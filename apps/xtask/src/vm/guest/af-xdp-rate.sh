@@ -4,13 +4,7 @@
 log=/tmp/out.json
 err=/tmp/err.txt
 
-nics=
-for bdf in $NICS; do
-    check "$bdf-interface" wait_for 60 nic_netdev "$bdf"
-    nic=$(nic_netdev "$bdf")
-    check "$bdf-up" ip link set "$nic" up
-    nics="$nics $nic"
-done
+interfaces_up
 say UP
 
 # measure MODE

@@ -92,14 +92,7 @@ lost() {
     say LOST
 }
 
-nics=
-for bdf in $NICS; do
-    check "$bdf-interface" wait_for 60 nic_netdev "$bdf"
-    nic=$(nic_netdev "$bdf")
-    check "$bdf-up" ip link set "$nic" up
-    nics="$nics $nic"
-done
-nics=${nics# }
+interfaces_up
 zero_copy() {
     [ "$(/payload/barline ports --json | grep '"af_xdp:eth' | grep -c '"zero_copy":true')" = 2 ]
 }

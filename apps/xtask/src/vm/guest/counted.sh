@@ -27,11 +27,8 @@ forwarding() {
 
 # take HOW: the device goes away: unbound (1), then the host had to wait for it for so many milliseconds, or unplugged (0).
 take() {
-    local before
     if [ "$1" = 1 ]; then
-        before=$(hundredths)
-        echo "$victim" >/sys/bus/pci/drivers/vfio-pci/unbind
-        echo $((($(hundredths) - before) * 10)) >>/tmp/waited
+        unbind_vfio "$victim"
     else
         ask take
         wait_for 60 absent
@@ -47,20 +44,11 @@ give() {
     bind "$victim"
 }
 
-ports=
-for bdf in $NICS; do
-    check "$bdf-bind-vfio" bind "$bdf"
-    ports=$ports,pci:$bdf
-done
+bind_all
 : >$log
 /payload/l2fwd --ports "${ports#,}" --no-mac-update --json --replug >$log 2>$err &
 pid=$!
-if ! check started l2fwd_started $log; then
-    cat $log $err >/dev/ttyS0
-    say READY failed
-    say DONE
-    exit 1
-fi
+started_or_exit $log $err
 say READY started
 
 pause 2

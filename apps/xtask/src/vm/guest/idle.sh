@@ -3,20 +3,11 @@
 
 out=/tmp/out.json
 err=/tmp/err.txt
-ports=
-for bdf in $NICS; do
-    check "$bdf-bind-vfio" bind "$bdf"
-    ports=$ports,pci:$bdf
-done
+bind_all
 : >$out
 /payload/l2fwd --ports "${ports#,}" --json >$out 2>$err &
 pid=$!
-if ! check started l2fwd_started $out; then
-    cat $out $err >/dev/ttyS0
-    say READY failed
-    say DONE
-    exit 1
-fi
+started_or_exit $out $err
 
 # ticks: processor time of the forwarder so far, user and system, in hundredths of a second.
 ticks() {
@@ -66,7 +57,5 @@ result=$?
 check exit-code [ $result = 0 ]
 check huge-pages-free wait_for 30 huge_pages_all_free
 check no-dma-faults no_dma_faults
-for bdf in $NICS; do
-    check "$bdf-rebind" rebind_kernel_driver "$bdf"
-done
+rebind_all
 say DONE

@@ -2,11 +2,7 @@
 . /lib/guest.sh
 
 out=/tmp/out.json
-ports=
-for bdf in $NICS; do
-    check "$bdf-bind-vfio" bind "$bdf"
-    ports=$ports,pci:$bdf
-done
+bind_all
 
 # held: processes that have a group's node open.
 held() {
@@ -30,7 +26,5 @@ done
 check "started-in-the-end" grep -q '"type":"started"' $out
 check no-shared-memory [ -z "$(ls -A /dev/shm)$(ls -A /dev/hugepages)" ]
 check no-dma-faults no_dma_faults
-for bdf in $NICS; do
-    check "$bdf-rebind" rebind_kernel_driver "$bdf"
-done
+rebind_all
 say DONE

@@ -84,9 +84,7 @@ forward() {
 
     check "${prefix}huge-pages-free" wait_for 30 huge_pages_all_free
     check "${prefix}no-dma-faults" no_dma_faults
-    for bdf in $NICS; do
-        check "$prefix$bdf-rebind" rebind_kernel_driver "$bdf"
-    done
+    rebind_all "$prefix"
     say DONE
 }
 

@@ -86,6 +86,15 @@ l2fwd_started() {
     [ ! -e "$code" ] || { echo "l2fwd ended with $(cat "$code")"; return 1; }
 }
 
+# started_or_exit OUTPUT ERRORS: the forwarder says that it forwards; without it there is nothing to test.
+started_or_exit() {
+    check started l2fwd_started "$1" && return
+    cat "$1" "$2" >/dev/ttyS0
+    say READY failed
+    say DONE
+    exit 1
+}
+
 # ask WHAT: the host does it.
 ask() {
     say "ASK $1"
@@ -219,6 +228,45 @@ add_user() {
 # rebind_kernel_driver BDF: gives the device back to the kernel driver and waits for its interface.
 rebind_kernel_driver() {
     bind "$1" "$NIC_DRIVER" && wait_for 60 nic_netdev "$1" && nic_netdev "$1"
+}
+
+# rebind_all [PREFIX]: the same for every NIC of this run; names of results begin with PREFIX.
+rebind_all() {
+    local bdf
+    for bdf in $NICS; do
+        check "${1:-}$bdf-rebind" rebind_kernel_driver "$bdf"
+    done
+}
+
+# bind_all: every NIC is vfio-pci's; $ports: what the forwarder calls them, ",pci:BDF" each.
+bind_all() {
+    local bdf
+    ports=
+    for bdf in $NICS; do
+        check "$bdf-bind-vfio" bind "$bdf"
+        ports=$ports,pci:$bdf
+    done
+}
+
+# unbind_vfio BDF: takes the NIC from vfio-pci; /tmp/waited gets the milliseconds that the host had to wait for it.
+unbind_vfio() {
+    local before
+    before=$(hundredths)
+    echo "$1" >/sys/bus/pci/drivers/vfio-pci/unbind
+    echo $((($(hundredths) - before) * 10)) >>/tmp/waited
+}
+
+# interfaces_up: the kernel's interface of every NIC is there and set up; $nics: their names.
+interfaces_up() {
+    local bdf nic
+    nics=
+    for bdf in $NICS; do
+        check "$bdf-interface" wait_for 60 nic_netdev "$bdf"
+        nic=$(nic_netdev "$bdf")
+        check "$bdf-up" ip link set "$nic" up
+        nics="$nics $nic"
+    done
+    nics=${nics# }
 }
 
 # talk NEAR AWAY: the second interface is put into a network of its own, and the kernel talks to itself through both: 2,500 echoes

@@ -76,7 +76,5 @@ say "SUMMARY $(grep '"type":"summary"' $json | tail -n 1)"
 
 check huge-pages-free huge_pages_all_free
 check no-dma-faults no_dma_faults
-for bdf in $NICS; do
-    check "$bdf-rebind" rebind_kernel_driver "$bdf"
-done
+rebind_all
 say DONE

@@ -3,20 +3,11 @@
 
 out=/tmp/out.json
 trace=/sys/kernel/tracing
-ports=
-for bdf in $NICS; do
-    check "$bdf-bind-vfio" bind "$bdf"
-    ports=$ports,pci:$bdf
-done
+bind_all
 : >$out
 /payload/l2fwd --ports "${ports#,}" --no-mac-update --json >$out 2>/tmp/err.txt &
 pid=$!
-if ! check started l2fwd_started $out; then
-    cat $out /tmp/err.txt >/dev/ttyS0
-    say READY failed
-    say DONE
-    exit 1
-fi
+started_or_exit $out /tmp/err.txt
 worker=$(grep -l l2fwd-0 /proc/$pid/task/*/comm | cut -d/ -f5)
 check tracing mount -t tracefs tracefs $trace
 

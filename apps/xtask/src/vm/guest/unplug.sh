@@ -48,13 +48,8 @@ errors_told() {
 
 # take: the device goes away; prints the milliseconds that the host had to wait for it, where it waits.
 take() {
-    local before
     case $HOW in
-    unbind)
-        before=$(hundredths)
-        echo "$victim" >/sys/bus/pci/drivers/vfio-pci/unbind
-        echo $((($(hundredths) - before) * 10)) >>/tmp/waited
-        ;;
+    unbind) unbind_vfio "$victim" ;;
     device_del)
         ask take
         wait_for 60 absent
@@ -89,20 +84,11 @@ explain() {
     } >/dev/ttyS0 2>&1
 }
 
-ports=
-for bdf in $NICS; do
-    check "$bdf-bind-vfio" bind "$bdf"
-    ports=$ports,pci:$bdf
-done
+bind_all
 : >$log
 /payload/l2fwd --ports "${ports#,}" --json --replug >$log 2>$err &
 pid=$!
-if ! check started l2fwd_started $log; then
-    cat $log $err >/dev/ttyS0
-    say READY failed
-    say DONE
-    exit 1
-fi
+started_or_exit $log $err
 say READY started
 
 round=1
@@ -137,7 +123,5 @@ result=$?
 check exit-code [ $result = 0 ]
 check huge-pages-free wait_for 30 huge_pages_all_free
 check no-dma-faults no_dma_faults
-for bdf in $NICS; do
-    check "$bdf-rebind" rebind_kernel_driver "$bdf"
-done
+rebind_all
 say DONE

@@ -81,7 +81,5 @@ bind "$vf" none >/dev/null
 check remove-vf eval "echo 0 >/sys/bus/pci/devices/$pf/sriov_numvfs"
 
 check no-dma-faults no_dma_faults
-for bdf in $NICS; do
-    check "$bdf-rebind" rebind_kernel_driver "$bdf"
-done
+rebind_all
 say DONE
