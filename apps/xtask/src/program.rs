@@ -19,34 +19,30 @@ pub struct Program {
     built: Mutex<bool>,
 }
 
+/// A program of `apps/reflect`; `-p l2fwd`, so that all crates have the features which they have there, and are there.
+macro_rules! reflect {
+    ($name:literal) => {
+        Program::new(
+            &[
+                "--release",
+                "-p",
+                "l2fwd",
+                "-p",
+                "barline-reflect",
+                "--bin",
+                $name,
+            ],
+            concat!("release/", $name),
+        )
+    };
+}
+
 /// The forwarder, as a user builds it.
 pub static L2FWD: Program = Program::new(&["--release", "-p", "l2fwd"], "release/l2fwd");
-/// `apps/reflect`; `-p l2fwd`, so that all crates have the features which they have there, and are there.
-pub static REFLECT: Program = Program::new(
-    &[
-        "--release",
-        "-p",
-        "l2fwd",
-        "-p",
-        "barline-reflect",
-        "--bin",
-        "reflect",
-    ],
-    "release/reflect",
-);
+/// `apps/reflect`.
+pub static REFLECT: Program = reflect!("reflect");
 /// The same with offloads.
-pub static REFLECT_OPEN: Program = Program::new(
-    &[
-        "--release",
-        "-p",
-        "l2fwd",
-        "-p",
-        "barline-reflect",
-        "--bin",
-        "reflect_open",
-    ],
-    "release/reflect_open",
-);
+pub static REFLECT_OPEN: Program = reflect!("reflect_open");
 /// The forwarder of the unit tests, with debug assertions.
 pub static L2FWD_CHECKED: Program = Program::of_tests(
     &["--workspace", "--bin", "l2fwd", "--example", "launch"],
