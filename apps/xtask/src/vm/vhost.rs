@@ -149,6 +149,16 @@ impl Variant {
         packed: true,
         ..Self::SPLIT
     };
+
+    /// The same, where packets cross like this.
+    pub const fn shaped(self, shape: Shape) -> Self {
+        Self { shape, ..self }
+    }
+
+    /// The same, where the second NIC has no offloads.
+    pub const fn mixed(self) -> Self {
+        Self { mixed: true, ..self }
+    }
 }
 
 /// Pings and streams through l2fwd, a reboot, and again.

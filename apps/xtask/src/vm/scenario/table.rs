@@ -256,42 +256,17 @@ pub const SCENARIOS: &[Scenario] = &[
     stock(
         "vhost-long",
         "two NICs of a guest through l2fwd: pings, and streams that nobody cuts; split rings",
-        |bed| {
-            vhost::run(
-                bed,
-                &vhost::Variant {
-                    shape: Shape::Long,
-                    ..vhost::Variant::SPLIT
-                },
-            )
-        },
+        |bed| vhost::run(bed, &vhost::Variant::SPLIT.shaped(Shape::Long)),
     ),
     newer(
         "vhost-long-packed",
         "the same; packed rings, packets in one buffer each",
-        |bed| {
-            vhost::run(
-                bed,
-                &vhost::Variant {
-                    shape: Shape::Long,
-                    ..vhost::Variant::PACKED
-                },
-            )
-        },
+        |bed| vhost::run(bed, &vhost::Variant::PACKED.shaped(Shape::Long)),
     ),
     newer(
         "vhost-mixed",
         "the same where one NIC has no offloads: l2fwd cuts and sums up in software",
-        |bed| {
-            vhost::run(
-                bed,
-                &vhost::Variant {
-                    shape: Shape::Long,
-                    mixed: true,
-                    ..vhost::Variant::SPLIT
-                },
-            )
-        },
+        |bed| vhost::run(bed, &vhost::Variant::SPLIT.shaped(Shape::Long).mixed()),
     ),
     stock(
         "vhost-iperf",
@@ -306,41 +281,17 @@ pub const SCENARIOS: &[Scenario] = &[
     newer(
         "vhost-iperf-long",
         "iperf3 between a guest and a tap of the host, packets that nobody cuts; split rings",
-        |bed| {
-            vhost_iperf::run(
-                bed,
-                &vhost::Variant {
-                    shape: Shape::Long,
-                    ..vhost::Variant::SPLIT
-                },
-            )
-        },
+        |bed| vhost_iperf::run(bed, &vhost::Variant::SPLIT.shaped(Shape::Long)),
     ),
     newer(
         "vhost-iperf-long-packed",
         "the same; packed rings, packets in one buffer each",
-        |bed| {
-            vhost_iperf::run(
-                bed,
-                &vhost::Variant {
-                    shape: Shape::Long,
-                    ..vhost::Variant::PACKED
-                },
-            )
-        },
+        |bed| vhost_iperf::run(bed, &vhost::Variant::PACKED.shaped(Shape::Long)),
     ),
     newer(
         "vhost-iperf-checksum",
         "the same with frames whose checksums are left open",
-        |bed| {
-            vhost_iperf::run(
-                bed,
-                &vhost::Variant {
-                    shape: Shape::Open,
-                    ..vhost::Variant::SPLIT
-                },
-            )
-        },
+        |bed| vhost_iperf::run(bed, &vhost::Variant::SPLIT.shaped(Shape::Open)),
     ),
     stock(
         "vhost-migrate",
