@@ -7,18 +7,22 @@
 mod batch;
 mod cache;
 mod lanes;
+mod map;
 mod order;
 mod packet;
 #[expect(clippy::module_inception, reason = "the pool itself, beside its parts")]
 mod pool;
 mod posted;
+mod shape;
 
 pub use batch::{Batch, MAX_BURST};
 pub use cache::PoolCache;
+pub use map::PoolMap;
 pub use order::Order;
 pub use packet::Packet;
-pub use pool::{Pool, PoolBuilder, PoolError, PoolMap};
+pub use pool::Pool;
 pub use posted::{Custody, Discard, Peek, Posted, Received, Sent, Verdict};
+pub use shape::{PoolBuilder, PoolError};
 
 /// Shift between a slot and its distance in bytes from the arena: slots count cache lines.
 const LINE_SHIFT: u32 = 6;

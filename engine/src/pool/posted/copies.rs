@@ -1,6 +1,7 @@
 //! Packets of pools that a device cannot reach, copied to buffers of its own.
 
-use super::{Describe, Posted, Sent, write_front};
+use super::send::{Describe, write_front};
+use super::{Posted, Sent};
 use crate::mem::Iova;
 use crate::pool::{Batch, Packet, Pool};
 use std::fmt;
