@@ -1,6 +1,6 @@
 //! The same ring over memory that processes share.
 
-use super::{Ends, Patience, Reserved};
+use super::ends::{Ends, Patience, Reserved};
 use crate::ring::index::Shape;
 use crate::ring::sync::Wait;
 use std::fmt;
