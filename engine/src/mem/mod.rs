@@ -9,15 +9,16 @@ mod hugepage;
 mod iova;
 mod local;
 pub mod order;
+mod page;
 mod plan;
 mod region;
 mod shared;
 mod slice;
 
 pub use domain::{Access, DmaDomain, DmaError, DmaLimits, IovaMap, Window};
-pub use hugepage::{HugePages, MemoryError, PageSize, Source, free_huge_pages};
 pub use iova::Iova;
 pub use local::{DmaFault, LocalDomain};
+pub use page::{HugePages, MemoryError, PageSize, Source, free_huge_pages};
 pub use plan::{Plan, PlanError};
 pub(crate) use region::ARENA;
 pub use region::{Mapping, Memory, Numa};

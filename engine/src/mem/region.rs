@@ -1,5 +1,6 @@
-use super::hugepage::{self, MemoryError, PageSize, Source};
+use super::page::choose;
 use super::{Access, DmaDomain, DmaError, Iova};
+use super::{MemoryError, PageSize, Source, hugepage};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -41,7 +42,7 @@ impl Memory {
     /// # Errors
     /// [`MemoryError`]: too few huge pages, or what the kernel said. Nothing stays allocated.
     pub fn new(len: usize, source: Source, numa: Numa) -> Result<Arc<Self>, MemoryError> {
-        let size = hugepage::choose(source, len)?;
+        let size = choose(source, len)?;
         // SAFETY: no fixed address.
         let pages = unsafe { hugepage::map_pages(source, size, len, None) }?;
         let memory = Self {
@@ -65,7 +66,7 @@ impl Memory {
         source: Source,
         numa: Numa,
     ) -> Result<Arc<Self>, MemoryError> {
-        let size = hugepage::choose(source, len(PageSize::Huge2M))?;
+        let size = choose(source, len(PageSize::Huge2M))?;
         let (len, most) = (len(size), ARENA - PageSize::Huge1G.bytes());
         if len > most {
             return Err(MemoryError::BadLength(len, most));
