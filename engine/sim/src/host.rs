@@ -301,6 +301,17 @@ impl Host {
         self.peer.patient()
     }
 
+    /// Frames that arrive while nobody listens are not seen: takes up to `budget` of them and says how many; a patient end
+    /// keeps them.
+    pub fn lose(&mut self, frame: &mut Vec<u8>, budget: u32) -> u32 {
+        if self.patient() {
+            return 0;
+        }
+        let lost = (0..budget).take_while(|_| self.receive(frame)).count() as u32;
+        self.ended(Fate::Off, lost.into());
+        lost
+    }
+
     /// Spoils a receive descriptor that is about to be written back, where a test asked for it.
     fn spoil(&mut self, words: &mut [u64; 2]) {
         if let Some(corrupt) = self.corrupt.pop_front() {

@@ -128,13 +128,7 @@ impl E82576 {
 
     /// Frames that arrive while the receiver is off or the link is down are not seen; a patient end keeps them.
     fn lose(&mut self, host: &mut Host, budget: u32) -> u32 {
-        if host.patient() {
-            return 0;
-        }
-        let lost = (0..budget).take_while(|_| host.receive(&mut self.rx.frame));
-        let lost = lost.count() as u32;
-        host.ended(Fate::Off, lost.into());
-        lost
+        host.lose(&mut self.rx.frame, budget)
     }
 
     /// Filters a frame: its tag, or how it ends here.

@@ -79,13 +79,7 @@ impl VirtioNet {
     /// Frames that arrive while there is no link or nobody drives the device are not seen; a patient end keeps them.
     pub(super) fn lose(&mut self, host: &mut Host, budget: u32) -> u32 {
         host.ended(Fate::Reset, std::mem::take(&mut self.rx.emptied));
-        if host.patient() {
-            return 0;
-        }
-        let lost = (0..budget).take_while(|_| host.receive(&mut self.rx.frame));
-        let lost = lost.count() as u32;
-        host.ended(Fate::Off, lost.into());
-        lost
+        host.lose(&mut self.rx.frame, budget)
     }
 
     /// Filters a frame and chooses its pair.
