@@ -4,16 +4,14 @@ use crate::socket::{self, Wanted};
 use crate::tx::AfPacketTx;
 use crate::{AfPacketError, Claims, Options, sys};
 use barline::port::{
-    Change, Link, LinkRequest, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, Run,
-    RxQueue, TxQueue, may_start,
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, Reader, Run, RxQueue,
+    TxQueue, may_start,
 };
 use barline::telemetry::{Cell, CounterSink};
-use barline_netif::{Interface, LinkWatch};
+use barline_netif::{Interface, LinkWatch, errno};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 /// Most queues each way.
 const MOST_QUEUES: u16 = 64;
@@ -71,7 +69,7 @@ impl AfPacket {
         })?;
         let watch = LinkWatch::new().map_err(|error| AfPacketError::Os {
             call: "socket NETLINK_ROUTE",
-            errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+            errno: errno(&error),
         })?;
         let caps = PortCaps {
             rx_queues: MOST_QUEUES,
@@ -126,9 +124,8 @@ impl AfPacket {
             multicast: false,
         };
         let clone = |ring: &sys::Ring| {
-            ring.as_fd().try_clone_to_owned().map_err(|error| {
-                AfPacketError::of("dup")(nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)))
-            })
+            let socket = ring.as_fd().try_clone_to_owned();
+            socket.map_err(|error| AfPacketError::of("dup")(errno(&error)))
         };
         let running = Running {
             sockets: rings.iter().map(clone).collect::<Result<_, _>>()?,
@@ -150,7 +147,7 @@ impl AfPacket {
         drop(fds);
         for (ring, segments) in rings.into_iter().zip(&running.segments) {
             let rx = AfPacketRx::new(ring, &run, segments);
-            queues.rx.push(Box::new(rx) as Box<dyn RxQueue>);
+            queues.rx.push(Box::new(Reader::new(rx)) as Box<dyn RxQueue>);
         }
         Ok((queues, running))
     }
@@ -158,7 +155,7 @@ impl AfPacket {
     fn want(&mut self, wanted: Wanted) -> Result<(), PortError> {
         let index = self.interface.index();
         let Some(running) = &mut self.running else {
-            return Err(PortError::State("stopped; start it first"));
+            return Err(PortError::STOPPED);
         };
         let fds: Vec<BorrowedFd<'_>> = running.sockets.iter().map(AsFd::as_fd).collect();
         socket::want(&fds, index, running.wanted, wanted)
@@ -169,7 +166,7 @@ impl AfPacket {
 
     fn set_mtu(&self, mtu: u32) -> Result<(), PortError> {
         let Some(running) = &self.running else {
-            return Err(PortError::State("stopped; start it first"));
+            return Err(PortError::STOPPED);
         };
         running.run.set_mtu(mtu)
     }
@@ -193,12 +190,7 @@ impl Port for AfPacket {
         self.last = Arc::downgrade(&running.run);
         self.running = Some(running);
         self.counts = Counts::default();
-        if let LinkRequest::WaitMillis(limit) = config.link {
-            let end = Instant::now() + Duration::from_millis(limit.into());
-            while !self.link().up && self.interface.is_there() && Instant::now() < end {
-                sleep(Duration::from_millis(5));
-            }
-        }
+        config.link.wait(|| self.link().up || !self.interface.is_there());
         Ok(queues)
     }
 
@@ -246,7 +238,7 @@ impl Port for AfPacket {
 
     fn set(&mut self, change: Change) -> Result<(), PortError> {
         let wanted = self.running.as_ref().map(|running| running.wanted);
-        let wanted = wanted.ok_or(PortError::State("stopped; start it first"))?;
+        let wanted = wanted.ok_or(PortError::STOPPED)?;
         match change {
             Change::Promiscuous(promiscuous) => self.want(Wanted {
                 promiscuous,

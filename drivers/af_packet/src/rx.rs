@@ -2,10 +2,8 @@ use crate::block::Place;
 use crate::cursor::Cursor;
 use crate::sys::Ring;
 use barline::pool::{Batch, PoolCache};
-use barline::port::{Run, RxQueue};
-use barline::telemetry::{Cell, RxCounters, RxTally};
-use barline::wait::Armed;
-use crossbeam::utils::CachePadded;
+use barline::port::{FrameSource, Run};
+use barline::telemetry::{Cell, RxTally};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -17,7 +15,6 @@ pub struct AfPacketRx {
     /// The frame at `place`, when some packets of it have been made and others not.
     cursor: Option<Cursor>,
     run: Arc<Run>,
-    counters: Arc<CachePadded<RxCounters>>,
     /// Packets beyond the first of a frame.
     segments: Arc<Cell>,
 }
@@ -29,7 +26,6 @@ impl AfPacketRx {
             place: Place::default(),
             cursor: None,
             run: run.clone(),
-            counters: RxCounters::shared(),
             segments: segments.clone(),
         }
     }
@@ -46,8 +42,13 @@ impl AfPacketRx {
         }
         true
     }
+}
 
-    /// Makes packets of frames until there is no more of either, or no room.
+impl FrameSource for AfPacketRx {
+    fn run(&self) -> &Run {
+        &self.run
+    }
+
     fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut RxTally) {
         let most = self.run.max_frame().min(cache.pool().data_room());
         while out.room() > 0 && self.has_frame() {
@@ -92,42 +93,13 @@ impl AfPacketRx {
             }
         }
     }
-}
 
-impl RxQueue for AfPacketRx {
-    fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
-        let mut got = RxTally::default();
-        if !self.has_ended() {
-            self.fill(cache, out, &mut got);
-        }
-        got.settle(&self.counters)
-    }
-
-    fn counters(&self) -> &RxCounters {
-        &self.counters
-    }
-
-    fn shared_counters(&self) -> Arc<CachePadded<RxCounters>> {
-        self.counters.clone()
-    }
-
-    /// The socket can be read when the kernel has handed a block over, and wakes whoever waits for that: there is nothing to
-    /// switch on.
-    fn arm(&mut self) -> Armed {
-        if self.has_ended() {
-            return Armed::Wakes;
-        }
-        match self.place.has_more() || self.ring.is_ready() {
-            true => Armed::Pending,
-            false => Armed::Wakes,
-        }
-    }
-
+    /// The socket can be read when the kernel has handed a block over.
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.ring.as_fd())
     }
 
-    fn has_ended(&self) -> bool {
-        self.run.has_ended()
+    fn is_ready(&mut self) -> bool {
+        self.place.has_more() || self.ring.is_ready()
     }
 }

@@ -11,13 +11,11 @@ use crate::umem::HEADROOM;
 use crate::zero_copy::Shape;
 use barline::mem::DmaDomain;
 use barline::pool::{Custody, PoolCache, PoolMap};
-use barline::port::{LinkRequest, Port, PortConfig, PortError, Queues, RxQueue, may_start};
+use barline::port::{Port, PortConfig, PortError, Queues, RxQueue, may_start};
 use barline::ring::FrameLimit;
 use barline::ring::completion::{Health, RxRing, TxRing};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 /// What a started port has.
 #[derive(Debug)]
@@ -92,7 +90,7 @@ impl AfXdp {
             queues.rx.push(queue);
         }
         self.tell(config);
-        self.await_link(config.link);
+        config.link.wait(|| self.link().up);
         Ok(queues)
     }
 
@@ -210,15 +208,5 @@ impl AfXdp {
             finishes_checksums = self.finishes,
             "AF_XDP"
         );
-    }
-
-    fn await_link(&self, request: LinkRequest) {
-        let LinkRequest::WaitMillis(limit) = request else {
-            return;
-        };
-        let end = Instant::now() + Duration::from_millis(limit.into());
-        while !self.link().up && Instant::now() < end {
-            sleep(Duration::from_millis(5));
-        }
     }
 }

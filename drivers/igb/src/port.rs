@@ -60,9 +60,7 @@ impl Igb {
     }
 
     pub(crate) fn running(&self) -> Result<&Running, PortError> {
-        self.running
-            .as_ref()
-            .ok_or(PortError::State("stopped; start it first"))
+        self.running.as_ref().ok_or(PortError::STOPPED)
     }
 
     /// Promiscuous takes multicast too, so the two settings share a bit.

@@ -19,6 +19,6 @@ pub use barline::offload::{Sum, complete};
 pub use interface::{Facts, Interface, NetifError, all};
 pub use netdev::zero_copy;
 pub use netlink::{program_of, program_on};
-pub use sys::{Ifreq, Request, bind_packet, packet_membership, packet_option, request};
+pub use sys::{Ifreq, Request, bind_packet, errno, packet_membership, packet_option, request};
 pub use tun::{probe_tun_offloads, tun_offloads};
 pub use watch::LinkWatch;

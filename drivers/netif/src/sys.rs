@@ -38,6 +38,11 @@ impl Ifreq {
     }
 }
 
+/// The kernel's number of an error; 0 where it is none of the kernel's.
+pub fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
 /// Requests of ioctl(2) whose argument is an [`Ifreq`] (linux/sockios.h, linux/if_tun.h).
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]

@@ -58,11 +58,7 @@ impl Port for Loopback {
             return Err(PortError::State("started already; stop it first"));
         }
         config.check(&self.caps)?;
-        if config.rx_queues != config.tx_queues {
-            return Err(PortError::Config(
-                "a ring port needs as many receive as transmit queues".into(),
-            ));
-        }
+        config.check_pairs("ring")?;
         let mut queues = Queues::default();
         for _ in 0..config.rx_queues {
             let ring =

@@ -3,7 +3,8 @@ use crate::read::Capture;
 use crate::rx::{PcapRx, Source};
 use crate::tx::{PcapTx, Tape};
 use barline::port::{
-    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, Run, may_start,
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, Reader, Run,
+    may_start,
 };
 use barline::telemetry::CounterSink;
 use nix::errno::Errno;
@@ -224,7 +225,7 @@ impl Port for Pcap {
         });
         self.last = Arc::downgrade(&shared);
         let queues = Queues {
-            rx: vec![Box::new(PcapRx::new(source, &shared))],
+            rx: vec![Box::new(Reader::new(PcapRx::new(source, &shared)))],
             tx: vec![Box::new(PcapTx::new(tape, &shared))],
         };
         self.running = Some(shared);
@@ -260,7 +261,7 @@ impl Port for Pcap {
     /// There is no filter: what is in the file is for whoever is behind this port.
     fn set(&mut self, change: Change) -> Result<(), PortError> {
         let Some(shared) = &self.running else {
-            return Err(PortError::State("stopped; start it first"));
+            return Err(PortError::STOPPED);
         };
         match change {
             Change::Mtu(mtu) => shared.run.set_mtu(mtu),

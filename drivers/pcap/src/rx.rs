@@ -1,9 +1,8 @@
 use crate::port::{Pace, Shared};
 use crate::read::{Capture, Damage, Record};
 use barline::pool::{Batch, PoolCache};
-use barline::port::RxQueue;
-use barline::telemetry::{RxCounters, RxTally};
-use crossbeam::utils::CachePadded;
+use barline::port::{FrameSource, Run};
+use barline::telemetry::RxTally;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
@@ -16,7 +15,6 @@ use std::time::{Duration, Instant};
 pub struct PcapRx {
     source: Option<Source>,
     shared: Arc<Shared>,
-    counters: Arc<CachePadded<RxCounters>>,
 }
 
 /// A file, and how it is played.
@@ -94,14 +92,13 @@ impl PcapRx {
         Self {
             source,
             shared: shared.clone(),
-            counters: RxCounters::shared(),
         }
     }
 
     /// The source's end, of one kind or another.
-    fn end(&mut self, damage: Option<Damage>) {
+    fn end(&mut self, damage: Option<Damage>, got: &mut RxTally) {
         if let (Some(damage), Some(source)) = (damage, &self.source) {
-            self.counters.rx_errors.add(1);
+            got.errors += 1;
             tracing::warn!(
                 file = %source.path.display(), frames = source.frames, %damage,
                 "the rest of a capture file cannot be read"
@@ -109,6 +106,12 @@ impl PcapRx {
         }
         self.source = None;
         self.shared.dry.store(true, Ordering::Relaxed);
+    }
+}
+
+impl FrameSource for PcapRx {
+    fn run(&self) -> &Run {
+        &self.shared.run
     }
 
     fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut RxTally) {
@@ -118,8 +121,8 @@ impl PcapRx {
             let Some(source) = &mut self.source else { return };
             match source.look() {
                 Ok(true) => {}
-                Ok(false) => return self.end(None),
-                Err(damage) => return self.end(Some(damage)),
+                Ok(false) => return self.end(None, got),
+                Err(damage) => return self.end(Some(damage), got),
             }
             if !source.is_due() {
                 return;
@@ -143,27 +146,5 @@ impl PcapRx {
             got.bytes += len as u64;
             out.extend([packet]);
         }
-    }
-}
-
-impl RxQueue for PcapRx {
-    fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
-        let mut got = RxTally::default();
-        if !self.has_ended() {
-            self.fill(cache, out, &mut got);
-        }
-        got.settle(&self.counters)
-    }
-
-    fn counters(&self) -> &RxCounters {
-        &self.counters
-    }
-
-    fn shared_counters(&self) -> Arc<CachePadded<RxCounters>> {
-        self.counters.clone()
-    }
-
-    fn has_ended(&self) -> bool {
-        self.shared.run.has_ended()
     }
 }

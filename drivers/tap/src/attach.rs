@@ -2,7 +2,7 @@
 
 use crate::TapError;
 use crate::sys::set_offload;
-use barline_netif::{Ifreq, Request, request};
+use barline_netif::{Ifreq, Request, errno, request};
 use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -26,12 +26,12 @@ pub(crate) fn attach(name: &str) -> Result<File, TapError> {
             _ if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => TapError::NoDevice,
             _ => TapError::Os {
                 call: "open /dev/net/tun",
-                errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+                errno: errno(&error),
             },
         })?;
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
     let made = request(file.as_fd(), Request::TunSet, &mut Ifreq::number(name, flags));
-    made.map_err(|error| match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+    made.map_err(|error| match errno(&error) {
         Errno::EPERM | Errno::EACCES => TapError::NotAllowed {
             name: name.to_owned(),
         },

@@ -4,13 +4,12 @@ use crate::shared::{Shared, number};
 use crate::sys::set_offload;
 use crate::{TapError, TapRx, TapTx};
 use barline::port::{
-    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, RxQueue, TxQueue,
-    may_start,
+    Change, Link, MacAddress, Port, PortCaps, PortConfig, PortError, PortEvent, Queues, Reader, RxQueue,
+    TxQueue, may_start,
 };
 use barline::telemetry::{Cell, CounterSink, RxCounters};
-use barline_netif::{Interface, LinkWatch, probe_tun_offloads, tun_offloads};
+use barline_netif::{Interface, LinkWatch, errno, probe_tun_offloads, tun_offloads};
 use crossbeam::utils::CachePadded;
-use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
@@ -95,7 +94,7 @@ impl Tap {
         let interface = Interface::find(name).map_err(gone)?;
         let watch = LinkWatch::new().map_err(|error| TapError::Os {
             call: "socket NETLINK_ROUTE",
-            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+            errno: errno(&error),
         })?;
         Ok(Self {
             name: name.to_owned(),
@@ -150,11 +149,7 @@ impl Port for Tap {
         may_start(self.running.is_some(), &self.last)?;
         config.check(&self.caps)?;
         config.check_long_buffers()?;
-        if config.rx_queues != config.tx_queues {
-            return Err(PortError::Config(
-                "a tap port needs as many receive as transmit queues".into(),
-            ));
-        }
+        config.check_pairs("tap")?;
         if !self.is_there() {
             return Err(PortError::Lacks(format!("the interface {} is gone", self.name)));
         }
@@ -175,7 +170,9 @@ impl Port for Tap {
         let (mut queues, mut counters) = (Queues::default(), Vec::new());
         for file in &files {
             let rx = TapRx::new(file, &shared);
-            counters.push((rx.shared_counters(), rx.others()));
+            let others = rx.others();
+            let rx = Reader::new(rx);
+            counters.push((rx.shared_counters(), others));
             queues.rx.push(Box::new(rx) as Box<dyn RxQueue>);
             queues
                 .tx
@@ -238,7 +235,7 @@ impl Port for Tap {
 
     fn set(&mut self, change: Change) -> Result<(), PortError> {
         let Some(running) = &self.running else {
-            return Err(PortError::State("stopped; start it first"));
+            return Err(PortError::STOPPED);
         };
         let shared = &running.shared;
         match change {

@@ -1,10 +1,8 @@
 use crate::port::VNET;
 use crate::shared::Shared;
 use barline::pool::{Batch, PoolCache};
-use barline::port::RxQueue;
-use barline::telemetry::{Cell, RxCounters, RxTally};
-use barline::wait::Armed;
-use crossbeam::utils::CachePadded;
+use barline::port::{FrameSource, Run};
+use barline::telemetry::{Cell, RxTally};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::uio::readv;
 use std::fs::File;
@@ -17,7 +15,6 @@ use std::sync::Arc;
 pub struct TapRx {
     file: Arc<File>,
     shared: Arc<Shared>,
-    counters: Arc<CachePadded<RxCounters>>,
     /// Frames for other stations.
     others: Arc<Cell>,
 }
@@ -30,7 +27,6 @@ impl TapRx {
         Self {
             file: file.clone(),
             shared: shared.clone(),
-            counters: RxCounters::shared(),
             others: Arc::default(),
         }
     }
@@ -38,6 +34,12 @@ impl TapRx {
     /// Frames for other stations, to keep when the queue moves to its core.
     pub(crate) fn others(&self) -> Arc<Cell> {
         self.others.clone()
+    }
+}
+
+impl FrameSource for TapRx {
+    fn run(&self) -> &Run {
+        &self.shared.run
     }
 
     fn fill(&mut self, cache: &mut PoolCache, out: &mut Batch, got: &mut RxTally) {
@@ -86,46 +88,15 @@ impl TapRx {
         }
     }
 
-    /// Whether the kernel has a frame for us.
-    fn is_readable(&self) -> bool {
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
+    }
+
+    fn is_ready(&mut self) -> bool {
         let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
             && fds[0]
                 .revents()
                 .is_some_and(|events| events.contains(PollFlags::POLLIN))
-    }
-}
-
-impl RxQueue for TapRx {
-    fn receive(&mut self, cache: &mut PoolCache, out: &mut Batch) -> usize {
-        let mut got = RxTally::default();
-        if !self.has_ended() {
-            self.fill(cache, out, &mut got);
-        }
-        got.settle(&self.counters)
-    }
-
-    fn counters(&self) -> &RxCounters {
-        &self.counters
-    }
-
-    fn shared_counters(&self) -> Arc<CachePadded<RxCounters>> {
-        self.counters.clone()
-    }
-
-    /// The file wakes whoever waits for it with every frame: there is nothing to switch on.
-    fn arm(&mut self) -> Armed {
-        match !self.has_ended() && self.is_readable() {
-            true => Armed::Pending,
-            false => Armed::Wakes,
-        }
-    }
-
-    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
-    }
-
-    fn has_ended(&self) -> bool {
-        self.shared.run.has_ended()
     }
 }

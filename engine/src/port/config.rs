@@ -1,66 +1,9 @@
-use crate::bus::BusError;
-use crate::mem::{DmaError, MemoryError, PlanError, Source};
-use crate::mmio::MmioError;
+use super::{MacAddress, PortError, VlanFilter};
+use crate::mem::Source;
 use crate::offload::{LONG_ROOM, Offloads};
 use crate::pool::Pool;
-use crate::port::VlanFilter;
-use std::collections::hash_map::DefaultHasher;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::str::FromStr;
-use std::sync::Weak;
-
-/// An Ethernet address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MacAddress(pub [u8; 6]);
-
-impl MacAddress {
-    /// Whether a station may have it: unicast and not all zeros.
-    pub fn is_station(self) -> bool {
-        self.0[0] & 1 == 0 && self.0 != [0; 6]
-    }
-
-    /// An address for a port that has none of its own: locally administered, the same for the same kind and name in every
-    /// run of a program.
-    pub fn of_name(kind: u8, name: impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        let [a, b, c, ..] = hasher.finish().to_le_bytes();
-        Self([0x52, 0x54, kind, a, b, c])
-    }
-}
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl FromStr for MacAddress {
-    type Err = PortError;
-
-    fn from_str(text: &str) -> Result<Self, PortError> {
-        let wrong = || {
-            PortError::Config(format!(
-                "{text:?} is not a MAC address; write it as 52:54:00:00:00:01"
-            ))
-        };
-        let mut mac = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut mac {
-            // Two digits: `from_str_radix` would take a sign too.
-            let digits = |part: &&str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
-            let part = parts.next().filter(digits).ok_or_else(wrong)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
-        }
-        if parts.next().is_some() {
-            Err(wrong())
-        } else {
-            Ok(Self(mac))
-        }
-    }
-}
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// What a port can do: data, not code.
 #[derive(Clone, Debug)]
@@ -123,6 +66,19 @@ pub enum LinkRequest {
     WaitMillis(u32),
 }
 
+impl LinkRequest {
+    /// Waits until `up` says so, or the time is over: for ports over what the kernel has.
+    pub fn wait(self, mut up: impl FnMut() -> bool) {
+        let Self::WaitMillis(limit) = self else {
+            return;
+        };
+        let end = Instant::now() + Duration::from_millis(limit.into());
+        while !up() && Instant::now() < end {
+            sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 impl PortConfig {
     /// One queue each way, rings of 512, MTU 1500, promiscuous off, five seconds for the link, interrupts, no offloads.
     pub fn new(pool: &Pool) -> Self {
@@ -141,6 +97,19 @@ impl PortConfig {
             interrupts: true,
             offloads: Offloads::empty(),
         }
+    }
+
+    /// Whether there are as many receive as transmit queues, for a port whose kind has them in pairs.
+    ///
+    /// # Errors
+    /// [`PortError::Config`].
+    pub fn check_pairs(&self, kind: &str) -> Result<(), PortError> {
+        if self.rx_queues == self.tx_queues {
+            return Ok(());
+        }
+        Err(PortError::Config(format!(
+            "a {kind} port needs as many receive as transmit queues"
+        )))
     }
 
     fn check_vlans(&self, caps: &PortCaps) -> Result<(), PortError> {
@@ -241,20 +210,6 @@ impl PortConfig {
     }
 }
 
-/// Whether a port may start: it does not run, and nothing that queues of its last start kept alive is there any more.
-///
-/// # Errors
-/// [`PortError::State`].
-pub fn may_start<T>(running: bool, last: &Weak<T>) -> Result<(), PortError> {
-    match () {
-        () if running => Err(PortError::State("started already; stop it first")),
-        () if last.strong_count() > 0 => Err(PortError::State(
-            "waiting for queues of its last start; drop them first",
-        )),
-        () => Ok(()),
-    }
-}
-
 /// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -285,50 +240,4 @@ pub enum Change {
     Mac(MacAddress),
     /// The MTU in bytes.
     Mtu(u32),
-}
-
-/// Why a port could not be opened, started or changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PortError {
-    /// A value that the port cannot take.
-    #[error("{0}")]
-    Config(String),
-    /// The machine lacks something; the text says what, and how to mend it.
-    #[error("{0}")]
-    Lacks(String),
-    /// What a started port could not do, such as write to a full disk; the text says why.
-    #[error("{0}")]
-    Failed(String),
-    /// Not this port.
-    #[error("this port cannot {0}")]
-    Unsupported(&'static str),
-    /// Not a device of this driver.
-    #[error("{found} is not a device of the {driver} driver; it knows {known}")]
-    WrongDevice {
-        /// Driver.
-        driver: &'static str,
-        /// What is there.
-        found: crate::pci::PciId,
-        /// What it knows.
-        known: String,
-    },
-    /// Called in the wrong state.
-    #[error("the port is {0}")]
-    State(&'static str),
-    /// A register.
-    #[error(transparent)]
-    Mmio(#[from] MmioError),
-    /// The bus.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    /// Memory.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// Mapping.
-    #[error(transparent)]
-    Dma(#[from] DmaError),
-    /// The plan.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
 }
